@@ -7,16 +7,26 @@ class Category final : public std::error_category {
   const char* name() const noexcept override { return "gantry"; }
   std::string message(int value) const override {
     switch (static_cast<Errc>(value)) {
-      case Errc::not_found: return "not found";
-      case Errc::already_exists: return "already exists";
-      case Errc::invalid: return "invalid";
-      case Errc::unsupported: return "not supported here";
-      case Errc::busy: return "busy";
-      case Errc::corrupt: return "corrupt";
-      case Errc::timed_out: return "timed out";
-      case Errc::cancelled: return "cancelled";
-      case Errc::exhausted: return "exhausted";
-      case Errc::conflict: return "conflict";
+      case Errc::not_found:
+        return "not found";
+      case Errc::already_exists:
+        return "already exists";
+      case Errc::invalid:
+        return "invalid";
+      case Errc::unsupported:
+        return "not supported here";
+      case Errc::busy:
+        return "busy";
+      case Errc::corrupt:
+        return "corrupt";
+      case Errc::timed_out:
+        return "timed out";
+      case Errc::cancelled:
+        return "cancelled";
+      case Errc::exhausted:
+        return "exhausted";
+      case Errc::conflict:
+        return "conflict";
     }
     return "unknown";
   }

@@ -2,7 +2,8 @@
 //
 // An Error is one pointer wide; it allocates only on failure. It carries a std::error_code, the
 // operation that failed, where, and context added on the way up. Printed it reads as a sentence
-// from the outermost context to errno: "launch web: mount /srv on /data: no such file or directory".
+// from the outermost context to errno: "launch web: mount /srv on /data: no such file or
+// directory".
 #pragma once
 
 #include <cstdio>
@@ -155,16 +156,16 @@ class [[nodiscard]] Result<void> {
   ((expression) ? (void)0 : ::gantry::check_failed(#expression, __FILE__, __LINE__))
 
 // The value of a Result, or an early return of its error.
-#define GANTRY_TRY(...)                                           \
-  ({                                                              \
-    auto gantry_try_ = (__VA_ARGS__);                             \
-    if (!gantry_try_) return std::move(gantry_try_).error();      \
-    std::move(gantry_try_).value();                               \
+#define GANTRY_TRY(...)                                      \
+  ({                                                         \
+    auto gantry_try_ = (__VA_ARGS__);                        \
+    if (!gantry_try_) return std::move(gantry_try_).error(); \
+    std::move(gantry_try_).value();                          \
   })
 // The same inside a coroutine: `auto x = GANTRY_CO_TRY(co_await f());`
-#define GANTRY_CO_TRY(...)                                        \
-  ({                                                              \
-    auto gantry_try_ = (__VA_ARGS__);                             \
-    if (!gantry_try_) co_return std::move(gantry_try_).error();   \
-    std::move(gantry_try_).value();                               \
+#define GANTRY_CO_TRY(...)                                      \
+  ({                                                            \
+    auto gantry_try_ = (__VA_ARGS__);                           \
+    if (!gantry_try_) co_return std::move(gantry_try_).error(); \
+    std::move(gantry_try_).value();                             \
   })

@@ -104,7 +104,8 @@ Result<void> ensure_directories(const std::string& absolute_path, mode_t mode) {
   for (size_t at = 1; at != std::string::npos;) {
     at = absolute_path.find('/', at);
     std::string prefix = absolute_path.substr(0, at);
-    GANTRY_TRY(ensure_directory_at(AT_FDCWD, prefix.c_str(), at == std::string::npos ? mode : 0755));
+    GANTRY_TRY(
+        ensure_directory_at(AT_FDCWD, prefix.c_str(), at == std::string::npos ? mode : 0755));
     if (at != std::string::npos) ++at;
   }
   return {};
@@ -203,7 +204,8 @@ Result<UniqueFd> connect_unix(const std::string& path, int type) {
 }
 
 Result<UniqueFd> listen_unix(const std::string& path, int type, mode_t mode, int backlog) {
-  // Bound under a private name and renamed, so that a client never meets a socket nobody listens on.
+  // Bound under a private name and renamed, so that a client never meets a socket nobody listens
+  // on.
   std::string temporary = cat(path, ".", ::getpid());
   sockaddr_un address = GANTRY_TRY(unix_address(temporary));
   UniqueFd fd(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));

@@ -25,6 +25,8 @@ function(gantry_program name)
   if(arg_STATIC AND NOT GANTRY_SANITIZED)
     # A plain static program, not static-pie: no relocation at start, no PT_INTERP.
     target_link_options(${name} PRIVATE -static -no-pie)
+  else()
+    target_link_options(${name} PRIVATE -pie)
   endif()
 endfunction()
 

@@ -1,0 +1,48 @@
+#include "base/process_ref.h"
+
+#include "base/sys.h"
+
+namespace gantry {
+const std::string& boot_id() {
+  static const std::string id = [] {
+    auto text = sys::read_file("/proc/sys/kernel/random/boot_id");
+    GANTRY_CHECK(text && text->size() >= 36);
+    return text->substr(0, 36);
+  }();
+  return id;
+}
+
+Result<uint64_t> process_start_time(pid_t pid) {
+  std::string stat = GANTRY_TRY(sys::read_file(cat("/proc/", pid, "/stat"), 4096));
+  // Field 2 is the command name in parentheses and may hold anything: count from the last ')'.
+  size_t at = stat.rfind(')');
+  for (int field = 2; at != std::string::npos && field < 22; ++field) at = stat.find(' ', at + 1);
+  uint64_t value = 0;
+  if (at == std::string::npos ||
+      !parse_number(std::string_view(stat).substr(at + 1, stat.find(' ', at + 1) - at - 1),
+                    value)) {
+    return Error(Errc::corrupt, cat("/proc/", pid, "/stat has no start time"));
+  }
+  return value;
+}
+
+Result<ProcessRef> ProcessRef::open(const ProcessIdentity& identity) {
+  if (identity.boot_id != gantry::boot_id()) {
+    return Error(Errc::not_found, cat("process ", identity.pid, " was of another boot"));
+  }
+  auto pidfd = sys::pidfd_open(identity.pid);
+  if (!pidfd) return Error(Errc::not_found, cat("process ", identity.pid, " is gone"));
+  // ORDER: the pidfd first; then whoever /proc shows under that pid is the pidfd's process, unless
+  // it ended in between, which the second look at the pidfd would show to its waiter anyway.
+  auto start = process_start_time(identity.pid);
+  if (!start || *start != identity.start_time) {
+    return Error(Errc::not_found, cat("process ", identity.pid, " is another one now"));
+  }
+  return ProcessRef(std::move(*pidfd), identity);
+}
+
+Result<void> ProcessRef::signal(int number) const {
+  return sys::pidfd_send_signal(pidfd(), number).context("process ", pid());
+}
+bool ProcessRef::ended() const { return sys::pidfd_ended(pidfd()); }
+}  // namespace gantry
