@@ -1,0 +1,63 @@
+#include "api/types/container_id.h"
+
+#include <openssl/sha.h>
+
+#include <algorithm>
+#include <span>
+
+#include "base/sys.h"
+
+namespace gantry {
+namespace {
+constexpr size_t kMaxLength = 242;  // Mesos: names and paths are built of it
+constexpr size_t kPlainLength = 64;
+
+bool is_plain(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+         c == '-';
+}
+}  // namespace
+
+std::string sha256_hex(std::string_view text, size_t digits) {
+  std::byte digest[SHA256_DIGEST_LENGTH];
+  ::SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(),
+           reinterpret_cast<unsigned char*>(digest));
+  return sys::to_hex(digest).substr(0, digits);
+}
+
+Result<ContainerId> ContainerId::parse(std::string_view value) {
+  if (value.empty()) return Error(Errc::invalid, "container_id.value: must not be empty");
+  if (value.size() > kMaxLength) {
+    return Error(Errc::invalid, cat("container_id.value: has ", value.size(),
+                                    " characters, at most ", kMaxLength, " are legal"));
+  }
+  for (char c : value) {
+    if (c == '.' || c == '/' || c == '\\' || static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+      return Error(Errc::invalid,
+                   "container_id.value: must not contain '.', '/', '\\' or control characters");
+    }
+  }
+  return ContainerId(std::string(value));
+}
+
+Result<ContainerId> ContainerId::parse(std::string_view value, const ContainerId& parent) {
+  ContainerId id = GANTRY_TRY(parse(value));
+  id.parent_ = std::make_shared<const ContainerId>(parent);
+  return id;
+}
+
+ContainerId ContainerId::generate() { return ContainerId(sys::random_hex(16)); }
+
+std::string ContainerId::to_string() const {
+  return parent_ ? cat(parent_->to_string(), ".", value_) : value_;
+}
+
+std::string ContainerId::directory_name() const {
+  if (value_.size() <= kPlainLength && std::all_of(value_.begin(), value_.end(), is_plain)) {
+    return value_;
+  }
+  return cat("%", sha256_hex(value_, 24));
+}
+
+std::string ContainerId::hash() const { return sha256_hex(to_string(), 24); }
+}  // namespace gantry
