@@ -1,5 +1,6 @@
 // Times a command from its start to its end: `gantry run`, crun, runc.
-//   command [options] PROGRAM ARGUMENT…      an argument's %d becomes a number of its own per launch
+//   command [options] PROGRAM ARGUMENT…      an argument's %d becomes a number of its own per
+//   launch
 #include "bench/loop.h"
 
 #include <fcntl.h>
@@ -16,8 +17,8 @@ static void launch(void* context, int number) {
     argv[count] = words[count];
     char* mark = strstr(words[count], "%d");
     if (mark != NULL) {
-      snprintf(text[count], sizeof(text[count]), "%.*s%d-%d%s", (int)(mark - words[count]), words[count],
-               (int)getpid(), number, mark + 2);
+      snprintf(text[count], sizeof(text[count]), "%.*s%d-%d%s", (int)(mark - words[count]),
+               words[count], (int)getpid(), number, mark + 2);
       argv[count] = text[count];
     }
   }

@@ -1,5 +1,6 @@
-// The floor: the least that a container is on this kernel. clone3 with new pid, mount, uts, ipc, net and cgroup
-// namespaces; a bind mount of the root, proc, tmpfs, sysfs, pivot_root; exec of a static `true`; wait. No cgroup.
+// The floor: the least that a container is on this kernel. clone3 with new pid, mount, uts, ipc,
+// net and cgroup namespaces; a bind mount of the root, proc, tmpfs, sysfs, pivot_root; exec of a
+// static `true`; wait. No cgroup.
 //   floor [options] ROOT        ROOT holds a static /bin/true and the folders proc, dev, sys
 #include "bench/loop.h"
 
@@ -23,8 +24,8 @@ static void child(const char* root) {
 
 static void launch(void* context, int number) {
   (void)number;
-  struct clone_args args = {.flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET |
-                                     CLONE_NEWCGROUP,
+  struct clone_args args = {.flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC |
+                                     CLONE_NEWNET | CLONE_NEWCGROUP,
                             .exit_signal = SIGCHLD};
   const long pid = loop_clone3(&args);
   if (pid < 0) loop_die("clone3");

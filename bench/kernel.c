@@ -1,7 +1,8 @@
-// The kernel's share of a launch: what Gantry's default plan asks of the kernel, in sequence, and nothing more. Cgroups in
-// every hierarchy with device rules, pids and cpu values; pipes; clone3; moves; the signal byte; the mounts of an OCI
-// default container with /dev, masked and read-only paths; ids, capabilities, a filter like Docker's made by libseccomp
-// (CTL_OPTIMIZE 2, compiled once); exec of a static `true`; wait; rmdir.
+// The kernel's share of a launch: what Gantry's default plan asks of the kernel, in sequence, and
+// nothing more. Cgroups in every hierarchy with device rules, pids and cpu values; pipes; clone3;
+// moves; the signal byte; the mounts of an OCI default container with /dev, masked and read-only
+// paths; ids, capabilities, a filter like Docker's made by libseccomp (CTL_OPTIMIZE 2, compiled
+// once); exec of a static `true`; wait; rmdir.
 //   kernel [options] ROOT        ROOT holds a static /bin/true and the folders proc, dev, sys
 // KERNEL_WITHOUT=cgroups,filter,mounts leaves those out, to see what each costs.
 #include "bench/loop.h"
@@ -29,7 +30,8 @@
 
 static bool without_cgroups, without_filter, without_mounts;
 
-// A mounted hierarchy: v1 controllers, name=systemd, and v2 (unified, or the root itself on a pure v2 host).
+// A mounted hierarchy: v1 controllers, name=systemd, and v2 (unified, or the root itself on a pure
+// v2 host).
 struct hierarchy {
   char path[96];
   char name[32];
@@ -46,7 +48,8 @@ static void check(long result, const char* what) {
 static void find_hierarchies(void) {
   FILE* mounts = fopen("/proc/self/mounts", "re");
   char device[64], path[96], type[32], options[512];
-  while (mounts != NULL && fscanf(mounts, "%63s %95s %31s %511s %*d %*d\n", device, path, type, options) == 4) {
+  while (mounts != NULL &&
+         fscanf(mounts, "%63s %95s %31s %511s %*d %*d\n", device, path, type, options) == 4) {
     const bool is_v2 = strcmp(type, "cgroup2") == 0;
     if ((!is_v2 && strcmp(type, "cgroup") != 0) || hierarchy_count == 24) continue;
     struct hierarchy* h = &hierarchies[hierarchy_count++];
@@ -76,8 +79,9 @@ static void copy_file(int from, int to, const char* name) {
   write_file(to, name, text);
 }
 
-static const char* const kDeviceRules[] = {"c *:* m",   "b *:* m",   "c 1:3 rwm", "c 1:5 rwm",   "c 1:7 rwm",
-                                           "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 136:* rwm", "c 5:2 rwm"};
+static const char* const kDeviceRules[] = {"c *:* m",     "b *:* m",   "c 1:3 rwm", "c 1:5 rwm",
+                                           "c 1:7 rwm",   "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm",
+                                           "c 136:* rwm", "c 5:2 rwm"};
 
 static void limit(const struct hierarchy* h, int parent, int folder) {
   if (strcmp(h->name, "devices") == 0) {
@@ -96,7 +100,8 @@ static void limit(const struct hierarchy* h, int parent, int folder) {
   }
 }
 
-// Makes one container's cgroups; fills `tasks` with an fd per v1 hierarchy and returns the v2 folder's fd, or -1.
+// Makes one container's cgroups; fills `tasks` with an fd per v1 hierarchy and returns the v2
+// folder's fd, or -1.
 static int make_cgroups(const char* name, int* tasks, int* task_count) {
   int v2 = -1;
   for (int i = 0; i < hierarchy_count; ++i) {
@@ -151,14 +156,16 @@ static void set_up_folders(bool make) {
 
 // What Docker's default profile does not allow (without CAP_SYS_ADMIN and the like).
 static const char* const kForbidden[] = {
-    "acct", "add_key", "bpf", "clock_adjtime", "clock_settime", "create_module", "delete_module", "finit_module",
-    "fsconfig", "fsmount", "fsopen", "fspick", "get_kernel_syms", "get_mempolicy", "init_module", "ioperm", "iopl",
-    "kcmp", "kexec_file_load", "kexec_load", "keyctl", "lookup_dcookie", "mbind", "mount", "mount_setattr", "move_mount",
-    "move_pages", "name_to_handle_at", "nfsservctl", "open_by_handle_at", "open_tree", "perf_event_open", "pivot_root",
-    "process_vm_readv", "process_vm_writev", "ptrace", "query_module", "quotactl", "quotactl_fd", "reboot",
-    "request_key", "set_mempolicy", "setns", "settimeofday", "stime", "swapon", "swapoff", "sysfs", "_sysctl", "umount",
-    "umount2", "unshare", "uselib", "userfaultfd", "ustat", "vm86", "vm86old", "syslog", "vhangup", "chroot",
-    "sethostname", "setdomainname", "io_uring_setup", "io_uring_enter", "io_uring_register",
+    "acct", "add_key", "bpf", "clock_adjtime", "clock_settime", "create_module", "delete_module",
+    "finit_module", "fsconfig", "fsmount", "fsopen", "fspick", "get_kernel_syms", "get_mempolicy",
+    "init_module", "ioperm", "iopl", "kcmp", "kexec_file_load", "kexec_load", "keyctl",
+    "lookup_dcookie", "mbind", "mount", "mount_setattr", "move_mount", "move_pages",
+    "name_to_handle_at", "nfsservctl", "open_by_handle_at", "open_tree", "perf_event_open",
+    "pivot_root", "process_vm_readv", "process_vm_writev", "ptrace", "query_module", "quotactl",
+    "quotactl_fd", "reboot", "request_key", "set_mempolicy", "setns", "settimeofday", "stime",
+    "swapon", "swapoff", "sysfs", "_sysctl", "umount", "umount2", "unshare", "uselib",
+    "userfaultfd", "ustat", "vm86", "vm86old", "syslog", "vhangup", "chroot", "sethostname",
+    "setdomainname", "io_uring_setup", "io_uring_enter", "io_uring_register",
     // These have rules of their own below.
     "personality", "clone", "clone3", "socket"};
 
@@ -200,9 +207,11 @@ static void compile_filter(void) {
   }
   static const unsigned long kPersonalities[] = {0, 8, 0x20000, 0x20008, 0xffffffff};
   for (int i = 0; i < 5; ++i) {
-    rule(seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(personality), 1, SCMP_A0(SCMP_CMP_EQ, kPersonalities[i], 0)));
+    rule(seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(personality), 1,
+                          SCMP_A0(SCMP_CMP_EQ, kPersonalities[i], 0)));
   }
-  rule(seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, 0x7e020000, 0)));
+  rule(seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+                        SCMP_A0(SCMP_CMP_MASKED_EQ, 0x7e020000, 0)));
   rule(seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0));
   rule(seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_LT, 38, 0)));
   rule(seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, 39, 0)));
@@ -220,16 +229,19 @@ static void compile_filter(void) {
 static const struct {
   const char* path;
   unsigned major, minor;
-} kNodes[] = {{"dev/null", 1, 3}, {"dev/zero", 1, 5},    {"dev/full", 1, 7},
+} kNodes[] = {{"dev/null", 1, 3}, {"dev/zero", 1, 5},   {"dev/full", 1, 7},
               {"dev/tty", 5, 0},  {"dev/random", 1, 8}, {"dev/urandom", 1, 9}};
-static const char* const kLinks[][2] = {{"/proc/self/fd", "dev/fd"},       {"/proc/self/fd/0", "dev/stdin"},
-                                        {"/proc/self/fd/1", "dev/stdout"}, {"/proc/self/fd/2", "dev/stderr"},
-                                        {"pts/ptmx", "dev/ptmx"},          {"/proc/kcore", "dev/core"}};
-static const char* const kMasked[] = {"/proc/acpi",       "/proc/asound",      "/proc/interrupts", "/proc/kcore",
-                                      "/proc/keys",       "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
-                                      "/proc/sched_debug", "/proc/scsi",       "/sys/firmware",
-                                      "/sys/devices/virtual/powercap"};
-static const char* const kReadOnly[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
+static const char* const kLinks[][2] = {
+    {"/proc/self/fd", "dev/fd"},       {"/proc/self/fd/0", "dev/stdin"},
+    {"/proc/self/fd/1", "dev/stdout"}, {"/proc/self/fd/2", "dev/stderr"},
+    {"pts/ptmx", "dev/ptmx"},          {"/proc/kcore", "dev/core"}};
+static const char* const kMasked[] = {
+    "/proc/acpi",       "/proc/asound",      "/proc/interrupts",
+    "/proc/kcore",      "/proc/keys",        "/proc/latency_stats",
+    "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+    "/proc/scsi",       "/sys/firmware",     "/sys/devices/virtual/powercap"};
+static const char* const kReadOnly[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+                                        "/proc/sysrq-trigger"};
 
 static void mounts(const char* root) {
   check(mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL), "make / a slave");
@@ -237,15 +249,19 @@ static void mounts(const char* root) {
   check(chdir(root), "chdir");
   const unsigned long plain = MS_NOSUID | MS_NODEV | MS_NOEXEC;
   check(mount("proc", "proc", "proc", plain, NULL), "mount proc");
-  check(mount("tmpfs", "dev", "tmpfs", MS_NOSUID | MS_STRICTATIME, "mode=755,size=65536k"), "mount dev");
-  check(mkdir("dev/pts", 0755) | mkdir("dev/shm", 01777) | mkdir("dev/mqueue", 01777), "mkdir in dev");
-  check(mount("devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"),
+  check(mount("tmpfs", "dev", "tmpfs", MS_NOSUID | MS_STRICTATIME, "mode=755,size=65536k"),
+        "mount dev");
+  check(mkdir("dev/pts", 0755) | mkdir("dev/shm", 01777) | mkdir("dev/mqueue", 01777),
+        "mkdir in dev");
+  check(mount("devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
+              "newinstance,ptmxmode=0666,mode=0620,gid=5"),
         "mount devpts");
   check(mount("shm", "dev/shm", "tmpfs", plain, "mode=1777,size=65536k"), "mount shm");
   check(mount("mqueue", "dev/mqueue", "mqueue", plain, NULL), "mount mqueue");
   check(mount("sysfs", "sys", "sysfs", plain | MS_RDONLY, NULL), "mount sys");
   for (size_t i = 0; i < sizeof(kNodes) / sizeof(kNodes[0]); ++i) {
-    check(mknod(kNodes[i].path, S_IFCHR | 0666, makedev(kNodes[i].major, kNodes[i].minor)), kNodes[i].path);
+    check(mknod(kNodes[i].path, S_IFCHR | 0666, makedev(kNodes[i].major, kNodes[i].minor)),
+          kNodes[i].path);
   }
   for (size_t i = 0; i < sizeof(kLinks) / sizeof(kLinks[0]); ++i) {
     check(symlink(kLinks[i][0], kLinks[i][1]), kLinks[i][1]);
@@ -255,20 +271,23 @@ static void mounts(const char* root) {
   check(chdir("/"), "chdir /");
   for (size_t i = 0; i < sizeof(kReadOnly) / sizeof(kReadOnly[0]); ++i) {
     if (mount(kReadOnly[i], kReadOnly[i], NULL, MS_BIND | MS_REC, NULL) != 0) continue;
-    check(mount(NULL, kReadOnly[i], NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | plain, NULL), kReadOnly[i]);
+    check(mount(NULL, kReadOnly[i], NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | plain, NULL),
+          kReadOnly[i]);
   }
   for (size_t i = 0; i < sizeof(kMasked) / sizeof(kMasked[0]); ++i) {
     if (mount("/dev/null", kMasked[i], NULL, MS_BIND, NULL) == 0) continue;
-    if (errno == ENOTDIR) check(mount("tmpfs", kMasked[i], "tmpfs", MS_RDONLY, "size=0k"), kMasked[i]);
+    if (errno == ENOTDIR)
+      check(mount("tmpfs", kMasked[i], "tmpfs", MS_RDONLY, "size=0k"), kMasked[i]);
   }
 }
 
 static void capabilities(void) {
-  // Docker's fourteen: chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap, net_bind_service, net_raw,
-  // sys_chroot, mknod, audit_write, setfcap.
+  // Docker's fourteen: chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap,
+  // net_bind_service, net_raw, sys_chroot, mknod, audit_write, setfcap.
   const uint64_t keep = 0xa80425fb;
   for (int cap = 0; cap <= 40; ++cap) {
-    if ((keep >> cap & 1) == 0) check(prctl(PR_CAPBSET_DROP, cap, 0, 0, 0), "drop from the bounding set");
+    if ((keep >> cap & 1) == 0)
+      check(prctl(PR_CAPBSET_DROP, cap, 0, 0, 0), "drop from the bounding set");
   }
   check(syscall(SYS_setgroups, 0, NULL), "setgroups");
   check(syscall(SYS_setresgid, 0, 0, 0), "setresgid");
@@ -300,7 +319,8 @@ static void normalise(void) {
   syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
 }
 
-static void child(const char* root, const int* tasks, int task_count, int signal_fd, const int* output) {
+static void child(const char* root, const int* tasks, int task_count, int signal_fd,
+                  const int* output) {
   check(prctl(PR_SET_PDEATHSIG, SIGKILL), "PR_SET_PDEATHSIG");
   for (int i = 0; i < task_count; ++i) check(write(tasks[i], "0", 1), "move into a cgroup");
   char byte;
@@ -334,7 +354,8 @@ static void launch(void* root, int number) {
   if (!without_cgroups) v2 = make_cgroups(name, tasks, &task_count);
   check(pipe2(signal_pipe, O_CLOEXEC) | pipe2(report, O_CLOEXEC), "pipe2");
   check(pipe2(out, O_CLOEXEC) | pipe2(err, O_CLOEXEC), "pipe2");
-  struct clone_args args = {.flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_PIDFD,
+  struct clone_args args = {.flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC |
+                                     CLONE_NEWNET | CLONE_PIDFD,
                             .pidfd = (uint64_t)(uintptr_t)&pidfd,
                             .exit_signal = SIGCHLD};
   if (v2 >= 0) {
@@ -349,7 +370,8 @@ static void launch(void* root, int number) {
   char byte;
   check(read(report[0], &byte, 1), "report");  // end-of-file: exec succeeded
   loop_wait((pid_t)pid);
-  const int fds[] = {signal_pipe[0], signal_pipe[1], report[0], out[0], out[1], err[0], err[1], pidfd};
+  const int fds[] = {signal_pipe[0], signal_pipe[1], report[0], out[0],
+                     out[1],         err[0],         err[1],    pidfd};
   for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); ++i) close(fds[i]);
   for (int i = 0; i < task_count; ++i) close(tasks[i]);
   if (v2 >= 0) close(v2);

@@ -1,5 +1,5 @@
-// What bench/floor.c, kernel.c and command.c share: one launch is timed again and again, back to back or after idling,
-// alone or with several in flight.
+// What bench/floor.c, kernel.c and command.c share: one launch is timed again and again, back to
+// back or after idling, alone or with several in flight.
 #pragma once
 
 #include <errno.h>
@@ -36,8 +36,10 @@ static int loop_compare(const void* a, const void* b) {
   return (x > y) - (x < y);
 }
 
-// Reads the options in front of the program's own arguments; returns the index of the first of those.
-static inline int loop_parse(int argc, char** argv, struct loop_options* options, const char* usage) {
+// Reads the options in front of the program's own arguments; returns the index of the first of
+// those.
+static inline int loop_parse(int argc, char** argv, struct loop_options* options,
+                             const char* usage) {
   *options = (struct loop_options){.launches = 300, .in_flight = 1};
   int at = 1;
   for (; at < argc && argv[at][0] == '-'; ++at) {
@@ -54,15 +56,16 @@ static inline int loop_parse(int argc, char** argv, struct loop_options* options
     }
   }
   if (at >= argc || argv[at][0] == '-' || options->launches < 1 || options->in_flight < 1) {
-    fprintf(stderr, "usage: %s [--launches N] [--idle-ms MS] [--in-flight N] [--raw] %s\n", argv[0], usage);
+    fprintf(stderr, "usage: %s [--launches N] [--idle-ms MS] [--in-flight N] [--raw] %s\n", argv[0],
+            usage);
     exit(2);
   }
   return at;
 }
 
 // Alone: every launch is timed. Several in flight: only the whole is.
-static inline void loop_run(const struct loop_options* options, void (*launch)(void* context, int number),
-                            void* context) {
+static inline void loop_run(const struct loop_options* options,
+                            void (*launch)(void* context, int number), void* context) {
   if (options->in_flight > 1) {
     const double start = loop_now_us();
     for (int worker = 0; worker < options->in_flight; ++worker) {
@@ -100,7 +103,9 @@ static inline void loop_run(const struct loop_options* options, void (*launch)(v
   free(times);
 }
 
-static inline long loop_clone3(struct clone_args* args) { return syscall(SYS_clone3, args, sizeof(*args)); }
+static inline long loop_clone3(struct clone_args* args) {
+  return syscall(SYS_clone3, args, sizeof(*args));
+}
 
 // Waits for one child and insists on exit code 0.
 static inline void loop_wait(pid_t pid) {
