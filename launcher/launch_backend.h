@@ -1,0 +1,78 @@
+// LaunchBackend: whoever clones children from plans and sees them exit. Two implementations: the
+// long-lived gantry-launcher (RemoteLauncher, launcher/remote_launcher.h), and in-process cloning
+// for gantry-runtime.
+//
+// Threads: loop only. A failed launch leaves no process.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/co.h"
+#include "base/process_ref.h"
+#include "base/result.h"
+#include "launcher/plan.h"
+
+namespace gantry {
+// What the launcher keeps for a container beyond the executor's life: the ends of its stdio that
+// nobody may close early, and where the logger writes.
+struct LaunchIo {
+  UniqueFd stdout_read;  // pipe read ends, handed on to the logger; invalid: none
+  UniqueFd stderr_read;
+  UniqueFd stdin_write;       // kept until half-close; invalid: stdin is /dev/null
+  std::string log_directory;  // absolute; the logger makes `stdout` and `stderr` in it
+};
+
+// An exit as the launcher recorded it.
+struct ExitRecord {
+  int wait_status = 0;                                   // raw wait(2) status
+  int64_t exit_time_ns = 0;                              // CLOCK_REALTIME
+  uint64_t user_us = 0, system_us = 0, max_rss_kib = 0;  // rusage of the process and its children
+};
+
+struct LaunchedChild {
+  ProcessRef process;
+  UniqueFd report_pipe;  // read end; see wait_exec()
+};
+
+// An entry of the launcher's table, for recovery.
+struct KnownChild {
+  std::string key;
+  ProcessIdentity process;
+  std::optional<ExitRecord> exit;
+};
+
+class LaunchBackend {
+ public:
+  virtual ~LaunchBackend() = default;
+
+  // Clones the child of a sealed plan under `key` (ContainerId::hash(), or hash of a nested id;
+  // unique in the table, Errc::already_exists). On return the child exists and waits on its signal
+  // pipe or is on its way to exec.
+  virtual Co<Result<LaunchedChild>> launch(std::string key, LaunchPlan& plan, LaunchIo io) = 0;
+
+  // The exit of a child, as soon as it is recorded; at once when it already is. Errc::not_found for
+  // an unknown key. Any number of waiters. No deadline: ends when the child does (or cancelled).
+  // When the launcher died meanwhile and nobody can know: Errc::conflict "launcher died".
+  virtual Co<Result<ExitRecord>> wait_exit(std::string key) = 0;
+
+  // Forgets an exited child: its table slot and kept descriptors. Idempotent.
+  virtual Co<Result<void>> forget(std::string key) = 0;
+
+  // A duplicate of the kept write end of stdin; Errc::not_found when there is none any more.
+  virtual Co<Result<UniqueFd>> open_stdin(std::string key) = 0;
+  // Half-close: drops the kept write end.
+  virtual Co<Result<void>> close_stdin(std::string key) = 0;
+
+  // All entries of the table (after an executor's start).
+  virtual Co<Result<std::vector<KnownChild>>> recover() = 0;
+};
+
+// Waits until the child has exec'd (end-of-file) or failed. A failure names the plan's step.
+// `on_barrier` is called for kBarrier reports (may be empty when the plan has none).
+Co<Result<void>> wait_exec(const LaunchPlan& plan, int report_pipe, Duration limit,
+                           std::function<Co<Result<void>>(uint32_t)> on_barrier = {});
+}  // namespace gantry
