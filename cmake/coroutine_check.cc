@@ -70,7 +70,9 @@ Task return_in_statement_expression(bool fail) {
 
 bool check(const char* form, Task task, int want) {
   int got = *task.handle.promise().value;
-  { Task dropped = std::move(task); }
+  {
+    Task dropped = std::move(task);
+  }
   if (got == want && opened == closed) return true;
   std::printf("form '%s': value %d (want %d), %d opened, %d closed\n", form, got, want, opened,
               closed);

@@ -1,5 +1,5 @@
 # Shared by the scripts of tools/: sourced, never run. Needs bash.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 GANTRY_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
