@@ -22,10 +22,10 @@ RULES = [
     ("lambda coroutine", re.compile(r"\[[^\]\s][^\]]*\]\s*\([^)]*\)\s*(mutable\s*)?->\s*Co<"), r"^$",
      "a coroutine's captures die before it does: make it a named function"),
     ("tmpnam", re.compile(r"\b(tmpnam|mktemp|gets|strcpy|strcat|sprintf)\("), r"^$", "unsafe"),
-    ("sleep", re.compile(r"(?<![\w>])::(sleep|usleep)\(|sleep_for\("), r"^$", "wait for the event, with a deadline"),
+    ("sleep", re.compile(r"(?<![\w>])::(sleep|usleep)\(|this_thread::sleep_for"), r"^$", "wait for the event, with a deadline"),
     ("undone", re.compile(r"\b(TODO|FIXME|XXX|HACK)\b"), r"^$", "do it, or give it an ADR"),
 ]
-STRING = re.compile(r'"(?:[^"\\\\]|\\\\.)*"')
+STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 ASIO = re.compile(r"#include\s+<boost/(asio|beast)")
 
 
