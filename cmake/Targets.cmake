@@ -13,9 +13,13 @@ function(gantry_library name)
   endif()
 endfunction()
 
+# Every program that is no test: what a user needs built.
+add_custom_target(programs)
+
 function(gantry_program name)
   cmake_parse_arguments(arg "STATIC;NO_PCH" "" "SOURCES;LIBS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
+  add_dependencies(programs ${name})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${arg_LIBS})
   if(NOT arg_NO_PCH)
