@@ -5,8 +5,7 @@
 // `Op`s with raw system calls, no allocation, no policy. The order of ops is the builder's: by
 // Stage, then by order of add(). The format is versioned; both ends check it.
 //
-// Layout of the memfd: PlanHeader, Op[op_count], argv offsets, envp offsets, arena. Offsets are
-// from the beginning of the arena; 0 is "none" (the arena begins with a NUL byte).
+// The format itself is launcher/plan_format.h.
 #pragma once
 
 #include <cstdint>
@@ -17,123 +16,9 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "launcher/plan_format.h"
 
 namespace gantry {
-inline constexpr uint32_t kPlanMagic = 0x4e414c50;  // "PLAN"
-inline constexpr uint32_t kPlanVersion = 1;
-inline constexpr size_t kMaxPlanBytes = 4u << 20;
-inline constexpr size_t kMaxPlanFds = 200;
-
-// One system call or one small fixed sequence of them. Fields: fd = slot in the plan's fd table or
-// -1; s1, s2, s3 = arena offsets; a, b, c = numbers. Paths "in the root" are resolved with openat2
-// RESOLVE_IN_ROOT below the container's root, before and after pivot alike.
-enum class OpKind : uint16_t {
-  // Control
-  kNone = 0,
-  kWaitSignal,  // fd: read one byte; end-of-file: exit quietly. Nothing of the command has run.
-  kBarrier,     // a: number. Report {op, kind, 0, a} to the parent, then wait for one byte on `fd`
-  kExec,        // s1: program name (searched in PATH of the plan's envp when it has no '/')
-  // Process
-  kSetsid,
-  kControllingTty,     // fd 0 becomes the controlling terminal
-  kParentDeathSignal,  // a: signal (0 clears). fd (>= 0): pidfd of the parent, polled afterwards
-  kDuplicate,          // fd -> number a (0, 1, 2), without CLOEXEC
-  kCloseRange,         // everything from a on becomes close-on-exec
-  kUmask,              // a
-  kNice,               // a (int)
-  kScheduler,          // SCHED_OTHER, and ioprio none
-  kAffinity,           // s1: blob, cpu mask of b bytes
-  kOomScoreAdj,        // a (int)
-  kSessionKeyring,     // s1: name; a new, empty one
-  kPersonality,        // a
-  kRlimit,             // a: resource, b: soft, c: hard; read back
-  // Cgroups and namespaces
-  kJoinCgroup,  // fd: an open `tasks` (v1) or `cgroup.procs` (v2) file; writes "0"
-  kUnshare,     // a: CLONE_NEW… flags
-  kSetns,       // fd, a: CLONE_NEW… type
-  kLoopbackUp,  // `lo` of this network namespace
-  kHostname,    // s1
-  kDomainname,  // s1
-  kSysctl,      // s1: path below /proc/sys, s2: value; through a procfs that is verified
-  kMapIds,      // reserved for user namespaces
-  // Root and mounts
-  kPropagation,   // s1: path; a: MS_… flags for mount(2) (MS_REC | MS_PRIVATE …)
-  kRootBind,      // s1: host path (or fd): its tree becomes the root (recursive if a)
-  kRootOverlay,   // s1: lowerdirs separated by '\0' pairs, top first, ended by an empty one;
-                  // s2: upperdir; s3: workdir (both 0: read-only view); a: flags
-  kRootHost,      // the host's own root: no pivot follows
-  kMountFs,       // s1: type, s2: target in the root, s3: options as name\0value\0…, ended by an
-                  // empty name; a: MOUNT_ATTR_… set; b: mode of a target to be made (0: must exist)
-  kBind,          // s1: host path, or fd; s2: target in the root; a: MOUNT_ATTR_… set;
-                  // b: BindFlags; c: MS_ propagation (0: private)
-  kMkdir,         // s1: path in the root, parents too; a: mode; b: uid << 32 | gid
-  kMakeNode,      // s1: path in the root; a: mode with type; b: makedev; c: uid << 32 | gid
-  kSymlink,       // s1: target text, s2: link path in the root
-  kWriteFile,     // s1: path in the root (created 0644 or replaced), s2: blob of b bytes
-  kPivotRoot,     // make it "/", drop the host's
-  kMaskPath,      // s1: path in the root: a file gets /dev/null, a directory an empty read-only
-                  // tmpfs (one shared by all); missing is fine
-  kReadonlyPath,  // s1: path in the root: bind on itself, read-only, other flags kept; missing ok
-  kReadonlyRoot,
-  kChdir,  // s1; made if a; getcwd must be absolute afterwards (CVE-2024-21626)
-  // Identity
-  kGroups,        // s1: blob of b gid_t
-  kGid,           // a: setresgid
-  kUid,           // a: setresuid (capabilities kept: KEEPCAPS around it)
-  kBoundingSet,   // a: mask to keep
-  kCapabilities,  // a: effective, b: permitted, c: inheritable; read back
-  kAmbient,       // a: mask to raise after clearing all
-  kNoNewPrivileges,
-  kSeccomp,  // s1: blob of b sock_filter; a: SECCOMP_FILTER_FLAG_…
-  kCount,
-};
-enum BindFlags : uint64_t {
-  kBindRecursive = 1,      // the whole tree
-  kBindMakeFile = 2,       // a missing target is made as an empty file…
-  kBindMakeDirectory = 4,  // …or as a directory; both: like the source
-  kBindNoFollow = 8,
-};
-
-struct Op {
-  OpKind kind = OpKind::kNone;
-  uint16_t flags = 0;  // OpFlags
-  int32_t fd = -1;
-  uint32_t s1 = 0, s2 = 0, s3 = 0;
-  uint32_t reserved = 0;
-  uint64_t a = 0, b = 0, c = 0;
-};
-static_assert(sizeof(Op) == 48);
-enum OpFlags : uint16_t {
-  kOpOptional = 1,  // failure is ignored (and not reported): a documented nicety of the host
-};
-
-struct PlanHeader {
-  uint32_t magic = kPlanMagic;
-  uint32_t version = kPlanVersion;
-  uint32_t total_bytes = 0;
-  uint32_t op_count = 0;
-  uint32_t argc = 0;
-  uint32_t envc = 0;
-  uint32_t arena_offset = 0;
-  uint32_t arena_bytes = 0;
-  uint32_t fd_count = 0;
-  int32_t cgroup_fd = -1;    // slot of the v2 cgroup the child is born in; -1: none
-  uint64_t clone_flags = 0;  // CLONE_NEW… (never CLONE_NEWCGROUP)
-  int32_t report_fd = -1;    // slot: write end of the report pipe
-  uint32_t reserved = 0;
-};
-
-// What the child writes to its report pipe when an op fails or reaches a barrier. End-of-file
-// without a record: exec succeeded.
-struct ChildReport {
-  uint32_t op_index;
-  uint16_t kind;
-  uint16_t is_barrier;
-  int32_t error;
-  uint32_t aux;
-};
-static_assert(sizeof(ChildReport) == 16);
-
 // When in the child an op runs. Within a stage: the order of add().
 enum class Stage : uint8_t {
   begin,       // session, death signal, stdio
@@ -168,6 +53,7 @@ class LaunchPlan {
   UniqueFd take_report_pipe() { return std::move(report_read_); }
   // "mount proc on /proc": names the step and its object, for errors.
   std::string describe(uint32_t op_index) const;
+  std::vector<std::string> args() const;
 
  private:
   friend class Builder;
@@ -189,6 +75,8 @@ class LaunchPlan::Builder {
   void set_env(const std::vector<std::string>& env);
   void add_clone_flags(uint64_t flags);
   void set_cgroup_fd(int32_t slot);
+  // The child is born in this pid namespace (exec into a container): slot of its descriptor.
+  void set_pid_namespace_fd(int32_t slot);
 
   // The only way to a LaunchPlan. Makes the report pipe. Errc::invalid when it is too large.
   Result<LaunchPlan> seal() &&;
@@ -199,5 +87,6 @@ class LaunchPlan::Builder {
   std::vector<uint32_t> argv_, envp_;
   std::vector<UniqueFd> fds_;
   PlanHeader header_;
+  bool has_nul_ = false;  // a text held a NUL: seal() refuses
 };
 }  // namespace gantry
