@@ -1,0 +1,40 @@
+// ImageStore: images by digest and name. Content is immutable; an image appears whole or not at
+// all.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api/oci/image.h"
+#include "base/co.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "provisioner/image_ref.h"
+
+namespace gantry {
+struct ImageInfo {
+  std::vector<std::string> references;  // "busybox:latest"; may be empty
+  oci::Digest digest;                   // of the manifest
+  oci::Digest id;                       // of the configuration: docker's image id
+  uint64_t size = 0;                    // bytes of its layers in the store (compressed)
+  int64_t imported_ns = 0;              // CLOCK_REALTIME
+  std::shared_ptr<const oci::ImageConfig> config;
+};
+
+class ImageStore {
+ public:
+  virtual ~ImageStore() = default;
+  // Reads one tar from `stream` to its end: an OCI image layout, `docker save`, or the tar of a
+  // root file system (told apart by content; gzip and zstd are fine). `name`, when given, becomes
+  // the reference of the (single) image. Several images in the tar are imported together.
+  virtual Co<Result<std::vector<ImageInfo>>> ingest(UniqueFd stream, std::string name) = 0;
+  // Errc::not_found says what to do; Errc::conflict when a digest prefix is ambiguous.
+  virtual Result<ImageInfo> get(const ImageRef& reference) const = 0;
+  virtual std::vector<ImageInfo> list() const = 0;
+  // Takes the name away; the last name (or a digest) takes the image with it, with every blob and
+  // layer that no other image needs. Errc::not_found.
+  virtual Co<Result<void>> remove(ImageRef reference) = 0;
+};
+}  // namespace gantry
