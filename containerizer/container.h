@@ -1,0 +1,73 @@
+// Container: one container of the in-memory list: its state, what was asked, what runs it.
+//
+// Role: data and transitions; the life itself (launch, destroy, recovery) is Containerizer's.
+// Lifetime: from the first record write to REMOVE. Threads: loop only. After a crash it is rebuilt
+// from its record (container_record.h).
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "api/types/container_id.h"
+#include "api/types/container_spec.h"
+#include "api/types/container_state.h"
+#include "api/types/exit_outcome.h"
+#include "base/co.h"
+#include "base/process_ref.h"
+#include "base/scope.h"
+#include "launcher/isolator.h"
+
+namespace gantry {
+// The time one step of a launch took; shown by `gantry inspect --phases`.
+struct PhaseTime {
+  std::string name;
+  std::chrono::microseconds duration;
+};
+
+class Container {
+ public:
+  Container(ContainerId id, std::shared_ptr<const ContainerSpec> spec,
+            const asio::any_io_executor& executor)
+      : id(std::move(id)), spec(std::move(spec)), changed(executor), scope(executor) {}
+
+  const ContainerId id;
+  std::shared_ptr<const ContainerSpec> spec;  // final once provisioned: image config merged in
+  int64_t created_ns = 0;
+  int64_t started_ns = 0;
+  int64_t exited_ns = 0;
+
+  std::optional<ProcessRef> process;
+  std::optional<ExitOutcome> outcome;  // set once; waiters may be answered from then on
+  std::optional<Error> launch_error;   // why it never ran
+  Rootfs rootfs;
+  Credentials credentials;
+  std::string image_digest;
+  std::string hostname;
+  std::vector<PhaseTime> phases;
+
+  std::optional<Limitation> limitation;     // what ended it, when a limit did
+  std::vector<std::string> cleanup_errors;  // kernel objects that would not go; tried again later
+
+  // Asked to end while a launch is in flight; the launch gives up at its next step.
+  bool kill_requested = false;
+  bool removing = false;  // a REMOVE is at work; others join it
+  // The isolators whose prepare() was begun, so that cleanup knows it has work.
+  bool isolators_touched = false;
+
+  Event changed;  // state, outcome
+  Scope scope;    // the watches of this container
+
+  ContainerState state() const { return state_; }
+  // CHECKs that the edge is legal.
+  void transition(ContainerState to);
+  // For recovery only: the state a record said.
+  void restore_state(ContainerState state) { state_ = state; }
+
+  std::string directory_name() const { return id.directory_name(); }
+
+ private:
+  ContainerState state_ = ContainerState::creating;
+};
+}  // namespace gantry

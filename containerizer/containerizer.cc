@@ -1,0 +1,373 @@
+#include "containerizer/containerizer.h"
+
+#include <fcntl.h>
+#include <csignal>
+#include <unistd.h>
+
+#include "base/failpoint.h"
+#include "base/path_at.h"
+#include "base/record_file.h"
+#include "base/sys.h"
+#include "containerizer/container_record.h"
+#include "containerizer/launch.h"
+#include "containerizer/signals.h"
+
+namespace gantry {
+Containerizer::Containerizer(ContainerizerConfig config, ContainerizerParts parts,
+                             asio::any_io_executor executor)
+    : config_(std::move(config)),
+      parts_(std::move(parts)),
+      executor_(executor),
+      scope_(std::move(executor)) {}
+
+Containerizer::~Containerizer() = default;
+
+// ---- The list --------------------------------------------------------------------------------
+
+ContainerPtr Containerizer::find(const ContainerId& id) const {
+  auto it = containers_.find(id);
+  return it == containers_.end() ? nullptr : it->second;
+}
+
+Result<ContainerPtr> Containerizer::require(const ContainerId& id) const {
+  if (ContainerPtr container = find(id)) return container;
+  return Error(Errc::not_found, cat("no container '", id.to_string(), "'"));
+}
+
+Result<ContainerPtr> Containerizer::resolve(std::string_view text) const {
+  if (auto it = names_.find(text); it != names_.end()) return find(it->second);
+  ContainerPtr match;
+  for (auto& [id, container] : containers_) {
+    if (id.value() == text) return container;
+    if (text.empty() || !id.value().starts_with(text)) continue;
+    if (match) return Error(Errc::invalid, cat("'", text, "' begins more than one container id"));
+    match = container;
+  }
+  if (!match) return Error(Errc::not_found, cat("no container '", text, "'"));
+  return match;
+}
+
+std::vector<ContainerPtr> Containerizer::list() const {
+  std::vector<ContainerPtr> out;
+  out.reserve(containers_.size());
+  for (auto& [id, container] : containers_) out.push_back(container);
+  return out;
+}
+
+size_t Containerizer::live_count() const {
+  size_t count = 0;
+  for (auto& [id, container] : containers_) {
+    ContainerState state = container->state();
+    if (state != ContainerState::exited && state != ContainerState::created) ++count;
+  }
+  return count;
+}
+
+std::string Containerizer::sandbox_of(const Container& container) const {
+  return cat(config_.data_dir, "/sandboxes/", container.directory_name());
+}
+std::string Containerizer::runtime_dir_of(const Container& container) const {
+  return cat(config_.runtime_dir, "/containers/", container.directory_name());
+}
+
+Result<void> Containerizer::write_record(const Container& container) const {
+  std::map<std::string, std::string> isolators;
+  for (Isolator* isolator : parts_.isolators) {
+    std::string bytes = isolator->record(container.id);
+    if (!bytes.empty()) isolators.emplace(isolator->name(), std::move(bytes));
+  }
+  DirFd dir = GANTRY_TRY(DirFd::open(runtime_dir_of(container)));
+  return gantry::write_record(dir.get(), "record", serialize_record(container, isolators),
+                              Durability::memory);
+}
+
+// ---- Launch ----------------------------------------------------------------------------------
+
+Co<Result<Containerizer::LaunchAnswer>> Containerizer::launch(ContainerId id, ContainerSpec spec) {
+  if (find(id)) co_return LaunchAnswer::already_there;
+  if (!spec.name.empty()) {
+    if (auto it = names_.find(spec.name); it != names_.end()) {
+      co_return Error(Errc::conflict,
+                      cat("name: '", spec.name, "' is taken by container ", it->second.to_string(),
+                          "; remove it or choose another name"));
+    }
+    names_.emplace(spec.name, id);
+  }
+  auto container = std::make_shared<Container>(
+      id, std::make_shared<const ContainerSpec>(std::move(spec)), executor_);
+  containers_.emplace(id, container);
+  Result<void> launched = co_await uncancellable(run_launch(container));
+  if (!launched) co_return std::move(launched).error();
+  co_return LaunchAnswer::started;
+}
+
+Co<Result<void>> Containerizer::run_launch(ContainerPtr container) {
+  Launch launch(*this, container);
+  Result<void> result = co_await launch.run();
+  if (result) {
+    start_watching(container);
+    co_return result;
+  }
+  container->launch_error = result.error();
+  co_await finish(container, {ExitOutcome::Kind::failed, 0, false, result.error().to_string()});
+  // Whatever storage cannot be removed now is found again by recovery, under the id's name.
+  (co_await remove_storage(container)).ignore("the launch's own error is the one to report");
+  co_return result;
+}
+
+void Containerizer::start_watching(ContainerPtr container) {
+  scope_.spawn(watch_exit(container));
+  for (Isolator* isolator : parts_.isolators) {
+    if (isolator->watches(container->id)) container->scope.spawn(watch_limit(container, isolator));
+  }
+}
+
+Co<void> Containerizer::watch_exit(ContainerPtr container) {
+  Result<ExitRecord> exit = co_await parts_.backend.wait_exit(container->id.hash());
+  if (co_await is_cancelled()) co_return;
+  ExitOutcome outcome;
+  if (exit) {
+    container->exited_ns = exit->exit_time_ns;
+    outcome = co_await explain_exit(container, *exit);
+  } else {
+    outcome = {ExitOutcome::Kind::lost, 0, false, exit.error().to_string()};
+  }
+  co_await uncancellable([](Containerizer* self, ContainerPtr c, ExitOutcome o) -> Co<bool> {
+    co_await self->finish(std::move(c), std::move(o));
+    co_return true;
+  }(this, container, std::move(outcome)));
+  if (container->spec->remove_on_exit) {
+    (co_await remove(container->id, Force::no)).ignore("recovery removes what is left");
+  }
+}
+
+Co<void> Containerizer::watch_limit(ContainerPtr container, Isolator* isolator) {
+  Result<Limitation> limit = co_await isolator->watch(container->id);
+  if (!limit || co_await is_cancelled()) co_return;
+  if (container->outcome) co_return;
+  container->limitation = std::move(*limit);
+  (co_await parts_.cgroups.kill_all(container->id))
+      .ignore("the exit watch reports what comes of it");
+}
+
+Co<ExitOutcome> Containerizer::explain_exit(ContainerPtr container, ExitRecord exit) {
+  ExitOutcome outcome = ExitOutcome::from_wait_status(exit.wait_status);
+  if (outcome.kind != ExitOutcome::Kind::signalled || outcome.code != SIGKILL) {
+    co_return outcome;
+  }
+  std::optional<Limitation> limit = container->limitation;
+  for (Isolator* isolator : parts_.isolators) {
+    if (!limit) limit = co_await isolator->limitation_at_exit(container->id);
+  }
+  if (limit) {
+    outcome.kind = ExitOutcome::Kind::limited;
+    outcome.reason = limit->message;
+    container->limitation = std::move(limit);
+  }
+  co_return outcome;
+}
+
+// ---- The end ---------------------------------------------------------------------------------
+
+Co<void> Containerizer::finish(ContainerPtr container, ExitOutcome outcome) {
+  GANTRY_FAILPOINT("destroy.before_kill");
+  if (container->state() == ContainerState::exited) co_return;
+  container->transition(ContainerState::destroying);
+  if (container->exited_ns == 0) container->exited_ns = sys::realtime_ns();
+  if (outcome.kind == ExitOutcome::Kind::failed && container->process) {
+    // The child of a failed launch ends by itself; be sure, and let the launcher record it.
+    container->process->signal(SIGKILL).ignore("it may be gone");
+    (co_await parts_.backend.wait_exit(container->id.hash())).ignore("its status means nothing");
+  }
+  if (container->process) {
+    // ORDER: all output is in the files before a waiter hears of the end.
+    (co_await parts_.logs.flush(container->id.hash())).ignore("a dead logger is restarted");
+  }
+  GANTRY_FAILPOINT("destroy.after_flush");
+  container->outcome = std::move(outcome);
+  container->changed.notify();
+  co_await clean_kernel_objects(container);
+  GANTRY_FAILPOINT("destroy.before_record");
+  container->restore_state(ContainerState::exited);
+  write_record(*container).ignore("the launcher's table still tells the exit");
+  container->restore_state(ContainerState::destroying);
+  GANTRY_FAILPOINT("destroy.after_record");
+  (co_await parts_.backend.forget(container->id.hash())).ignore("forgotten at the next recovery");
+  GANTRY_FAILPOINT("destroy.after_forget");
+  container->transition(ContainerState::exited);
+}
+
+Co<void> Containerizer::clean_kernel_objects(ContainerPtr container) {
+  co_await container->scope.close();
+  (co_await parts_.cgroups.kill_all(container->id)).ignore("retried by cleanup");
+  GANTRY_FAILPOINT("destroy.after_kill");
+  for (size_t i = parts_.isolators.size(); i-- > 0;) {
+    Isolator* isolator = parts_.isolators[i];
+    Result<void> cleaned = co_await isolator->cleanup(container->id);
+    if (!cleaned) {
+      container->cleanup_errors.push_back(cat(isolator->name(), ": ", cleaned.error().to_string()));
+    }
+    GANTRY_FAILPOINT("destroy.after_isolator_cleanup");
+  }
+  container->process.reset();
+}
+
+Co<Result<void>> Containerizer::remove_storage(ContainerPtr container) {
+  GANTRY_FAILPOINT_CO_TRY("remove.before_storage");
+  if (!container->rootfs.snapshot_key.empty()) {
+    GANTRY_CO_TRY(co_await parts_.provisioner.remove(container->id));
+  }
+  GANTRY_FAILPOINT_CO_TRY("remove.after_snapshot");
+  GANTRY_CO_TRY(co_await parts_.provisioner.remove_sandbox(sandbox_of(*container)));
+  GANTRY_FAILPOINT_CO_TRY("remove.after_sandbox");
+  // ORDER: the record last: as long as it is there a new executor knows what may be left.
+  DirFd containers = GANTRY_CO_TRY(DirFd::open(cat(config_.runtime_dir, "/containers")));
+  GANTRY_CO_TRY(remove_tree_at(containers.get(), container->directory_name()));
+  if (!container->spec->name.empty()) names_.erase(container->spec->name);
+  containers_.erase(container->id);
+  if (container->state() != ContainerState::removed) {
+    container->transition(ContainerState::removed);
+  }
+  co_return Result<void>();
+}
+
+// ---- Operations ------------------------------------------------------------------------------
+
+Co<Result<ExitOutcome>> Containerizer::wait(ContainerId id) {
+  ContainerPtr container = GANTRY_CO_TRY(require(id));
+  while (!container->outcome) {
+    co_await container->changed.wait();
+    if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client went away");
+  }
+  co_return *container->outcome;
+}
+
+Co<Result<void>> Containerizer::kill(ContainerId id, int signal) {
+  ContainerPtr container = GANTRY_CO_TRY(require(id));
+  switch (container->state()) {
+    case ContainerState::running:
+    case ContainerState::checkpointing:
+      break;
+    case ContainerState::paused:
+      // KERNEL: a v1-frozen task dies of SIGKILL only when thawed.
+      if (signal == SIGKILL) co_return co_await parts_.cgroups.kill_all(id);
+      break;
+    case ContainerState::exited:
+    case ContainerState::destroying:
+      co_return Error(Errc::not_found, cat("container '", id.to_string(), "' is not running"));
+    default:
+      container->kill_requested = true;
+      co_return Result<void>();
+  }
+  if (!container->process) {
+    co_return Error(Errc::not_found, cat("container '", id.to_string(), "' is not running"));
+  }
+  co_return container->process->signal(signal);
+}
+
+Co<Result<void>> Containerizer::stop(ContainerId id, std::optional<std::chrono::seconds> grace) {
+  ContainerPtr container = GANTRY_CO_TRY(require(id));
+  if (container->outcome) co_return Result<void>();
+  const ContainerSpec& spec = *container->spec;
+  int signal = SIGTERM;
+  if (!spec.stop_signal.empty()) signal = GANTRY_CO_TRY(parse_signal(spec.stop_signal));
+  if (container->state() == ContainerState::paused) GANTRY_CO_TRY(co_await resume(id));
+  GANTRY_CO_TRY(co_await kill(id, signal));
+  auto deadline = std::chrono::steady_clock::now() + grace.value_or(spec.stop_timeout);
+  while (!container->outcome) {
+    auto left = deadline - std::chrono::steady_clock::now();
+    if (left <= Duration::zero()) break;
+    co_await container->changed.wait(left);
+    if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client went away");
+  }
+  if (container->outcome) co_return Result<void>();
+  co_return co_await destroy(id);
+}
+
+Co<Result<void>> Containerizer::pause(ContainerId id) {
+  ContainerPtr container = GANTRY_CO_TRY(require(id));
+  if (container->state() == ContainerState::paused) co_return Result<void>();
+  if (container->state() != ContainerState::running) {
+    co_return Error(Errc::busy, cat("container '", id.to_string(), "' is ",
+                                    to_string(container->state()), ", only a running one pauses"));
+  }
+  GANTRY_CO_TRY(co_await parts_.cgroups.freeze(id));
+  if (container->state() != ContainerState::running) {
+    co_return Error(Errc::not_found, "it ended while it was being paused");
+  }
+  container->transition(ContainerState::paused);
+  co_return write_record(*container);
+}
+
+Co<Result<void>> Containerizer::resume(ContainerId id) {
+  ContainerPtr container = GANTRY_CO_TRY(require(id));
+  if (container->state() == ContainerState::running) co_return Result<void>();
+  if (container->state() != ContainerState::paused) {
+    co_return Error(Errc::busy, cat("container '", id.to_string(), "' is ",
+                                    to_string(container->state()), ", only a paused one resumes"));
+  }
+  GANTRY_CO_TRY(co_await parts_.cgroups.thaw(id));
+  if (container->state() != ContainerState::paused) co_return Result<void>();
+  container->transition(ContainerState::running);
+  co_return write_record(*container);
+}
+
+Co<Result<Usage>> Containerizer::usage(ContainerId id) {
+  ContainerPtr container = GANTRY_CO_TRY(require(id));
+  Usage usage;
+  for (Isolator* isolator : parts_.isolators) {
+    GANTRY_CO_TRY((co_await isolator->usage(id, usage)).context(isolator->name()));
+  }
+  co_return usage;
+}
+
+Co<Result<void>> Containerizer::destroy(ContainerId id) {
+  ContainerPtr container = GANTRY_CO_TRY(require(id));
+  container->kill_requested = true;
+  if (container->state() == ContainerState::running ||
+      container->state() == ContainerState::paused ||
+      container->state() == ContainerState::checkpointing) {
+    GANTRY_CO_TRY(co_await parts_.cgroups.kill_all(id));
+  }
+  auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (container->state() != ContainerState::exited &&
+         container->state() != ContainerState::created &&
+         container->state() != ContainerState::removed) {
+    auto left = deadline - std::chrono::steady_clock::now();
+    if (left <= Duration::zero()) {
+      co_return Error(Errc::timed_out,
+                      cat("container '", id.to_string(),
+                          "' does not end; its processes may be stuck in the kernel"));
+    }
+    co_await container->changed.wait(left);
+    if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client went away");
+  }
+  co_return Result<void>();
+}
+
+Co<Result<void>> Containerizer::remove(ContainerId id, Force force) {
+  ContainerPtr container = GANTRY_CO_TRY(require(id));
+  ContainerState state = container->state();
+  bool ended = container->outcome.has_value() || state == ContainerState::created;
+  if (!ended && force == Force::no) {
+    co_return Error(Errc::busy, cat("container '", id.to_string(), "' is ", to_string(state),
+                                    "; stop it first, or force"));
+  }
+  GANTRY_CO_TRY(co_await destroy(id));
+  while (container->removing) {
+    co_await container->changed.wait();
+    if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client went away");
+  }
+  if (container->state() == ContainerState::removed) co_return Result<void>();
+  container->removing = true;
+  Result<void> removed = co_await uncancellable(remove_storage(container));
+  container->removing = false;
+  container->changed.notify();
+  co_return removed;
+}
+
+Co<void> Containerizer::close() {
+  co_await scope_.close();
+  for (auto& [id, container] : containers_) co_await container->scope.close();
+}
+}  // namespace gantry

@@ -1,0 +1,117 @@
+// Containerizer: the in-memory container list and each container's life: launch, wait, kill, stop,
+// pause, resume, usage, destroy, remove, recover.
+//
+// Threads: loop only. Ownership: it owns the containers; what makes them (back end, isolators,
+// provisioner …) is handed in by executor/wiring.cc and outlives it. Crash: every step leaves what
+// recover() needs in the container's record, in the launcher's table or under a name derived from
+// the id, so that a new process adopts the running ones and removes the half-made ones.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "containerizer/container.h"
+#include "fetcher/fetcher.h"
+#include "isolators/container_cgroups.h"
+#include "launcher/launch_backend.h"
+#include "launcher/log_client.h"
+#include "provisioner/provisioner.h"
+
+namespace gantry {
+struct ContainerizerConfig {
+  std::string runtime_dir;               // absolute; containers/NAME below it
+  std::string data_dir;                  // absolute; sandboxes/NAME below it
+  std::chrono::seconds setup_limit{30};  // from clone to exec
+};
+
+// What a containerizer is built from; all outlive it.
+struct ContainerizerParts {
+  LaunchBackend& backend;
+  LogClient& logs;
+  Provisioner& provisioner;
+  Fetcher& fetcher;
+  ContainerCgroups& cgroups;
+  std::vector<Isolator*> isolators;  // in prepare order
+  // Parses ContainerSpec::request_bytes of a record again.
+  std::function<Result<ContainerSpec>(const std::string& request_bytes)> parse_spec;
+};
+
+using ContainerPtr = std::shared_ptr<Container>;
+
+class Containerizer {
+ public:
+  Containerizer(ContainerizerConfig config, ContainerizerParts parts,
+                asio::any_io_executor executor);
+  ~Containerizer();
+
+  // Once, before anything else: adopts, finishes or removes what an earlier executor left.
+  Co<Result<void>> recover();
+
+  enum class LaunchAnswer { started, already_there };
+  // Answers when the command has been exec'd. A failed launch leaves nothing behind and is
+  // forgotten; waiters that came meanwhile get ExitOutcome::failed.
+  Co<Result<LaunchAnswer>> launch(ContainerId id, ContainerSpec spec);
+
+  // Answers with the outcome as soon as it is known (output is complete then), and keeps answering
+  // until REMOVE. No deadline. Errc::not_found for an unknown id.
+  Co<Result<ExitOutcome>> wait(ContainerId id);
+  // Sends a signal to the container's first process; before it runs: gives the launch up.
+  Co<Result<void>> kill(ContainerId id, int signal);
+  // The stop signal, `grace`, then SIGKILL to all. Answers when it has ended.
+  Co<Result<void>> stop(ContainerId id, std::optional<std::chrono::seconds> grace);
+  Co<Result<void>> pause(ContainerId id);
+  Co<Result<void>> resume(ContainerId id);
+  Co<Result<Usage>> usage(ContainerId id);
+  // Kills everything in it and waits for Exited. Idempotent, joined by later callers.
+  Co<Result<void>> destroy(ContainerId id);
+  // Record, logs and writable layer go. Errc::busy while it runs, unless Force.
+  enum class Force { no, yes };
+  Co<Result<void>> remove(ContainerId id, Force force);
+  Co<Result<void>> rename(ContainerId id, std::string name);
+
+  // By id; nullptr when unknown.
+  ContainerPtr find(const ContainerId& id) const;
+  // As people write it: id, name, or a prefix of an id that is unique (names first, then ids).
+  Result<ContainerPtr> resolve(std::string_view text) const;
+  std::vector<ContainerPtr> list() const;
+  size_t live_count() const;
+
+  std::string sandbox_of(const Container& container) const;
+  std::string runtime_dir_of(const Container& container) const;
+
+  // Used by checkpoint: state and record changes around a dump or restore.
+  Result<void> write_record(const Container& container) const;
+  LaunchBackend& backend() { return parts_.backend; }
+  ContainerCgroups& cgroups() { return parts_.cgroups; }
+
+  // Lets every watch go without touching a container (executor shutdown).
+  Co<void> close();
+
+ private:
+  friend class Launch;
+  friend class Recovery;
+
+  Co<Result<void>> run_launch(ContainerPtr container);
+  // After exec or adoption: the watch that ends in finish(), and the isolators' watches.
+  void start_watching(ContainerPtr container);
+  Co<void> watch_exit(ContainerPtr container);
+  Co<void> watch_limit(ContainerPtr container, Isolator* isolator);
+  // From the exit of the first process (or a failed launch) to Exited.
+  Co<void> finish(ContainerPtr container, ExitOutcome outcome);
+  Co<void> clean_kernel_objects(ContainerPtr container);
+  Co<Result<void>> remove_storage(ContainerPtr container);
+  Co<ExitOutcome> explain_exit(ContainerPtr container, ExitRecord exit);
+  Result<ContainerPtr> require(const ContainerId& id) const;
+
+  ContainerizerConfig config_;
+  ContainerizerParts parts_;
+  asio::any_io_executor executor_;
+  std::map<ContainerId, ContainerPtr> containers_;
+  std::map<std::string, ContainerId, std::less<>> names_;
+  Scope scope_;
+};
+}  // namespace gantry

@@ -1,0 +1,230 @@
+#include "containerizer/launch.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/failpoint.h"
+#include "base/sys.h"
+
+namespace gantry {
+namespace {
+constexpr const char* kDefaultPath =
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+void set_env(std::vector<std::string>& env, std::string_view assignment, bool replace) {
+  std::string_view name = assignment.substr(0, assignment.find('='));
+  for (std::string& have : env) {
+    if (have.size() > name.size() && have.starts_with(name) && have[name.size()] == '=') {
+      if (replace) have = assignment;
+      return;
+    }
+  }
+  env.emplace_back(assignment);
+}
+}  // namespace
+
+std::vector<std::string> make_environment(const ContainerSpec& spec, const std::string& hostname,
+                                          const Credentials& credentials) {
+  std::vector<std::string> env;
+  for (const std::string& assignment : spec.process.env) set_env(env, assignment, true);
+  set_env(env, kDefaultPath, false);
+  set_env(env, cat("HOSTNAME=", hostname), false);
+  set_env(env, cat("HOME=", credentials.home), false);
+  return env;
+}
+
+Launch::Launch(Containerizer& owner, ContainerPtr container)
+    : owner_(owner),
+      container_(std::move(container)),
+      c_(*container_),
+      phase_start_ns_(sys::monotonic_ns()) {}
+
+void Launch::phase(const char* name) {
+  int64_t now = sys::monotonic_ns();
+  c_.phases.push_back({name, std::chrono::microseconds((now - phase_start_ns_) / 1000)});
+  phase_start_ns_ = now;
+}
+
+Result<void> Launch::still_wanted() const {
+  if (c_.kill_requested) return Error(Errc::cancelled, "killed while it was being launched");
+  return {};
+}
+
+Co<Result<void>> Launch::run() {
+  GANTRY_CO_TRY(co_await record_intent());
+  phase("record");
+  GANTRY_CO_TRY(co_await provision());
+  phase("provision");
+  GANTRY_CO_TRY(still_wanted());
+  GANTRY_CO_TRY(co_await prepare());
+  phase("prepare");
+  GANTRY_CO_TRY(still_wanted());
+  GANTRY_CO_TRY(co_await clone());
+  phase("clone");
+  GANTRY_CO_TRY(co_await isolate());
+  phase("isolate");
+  GANTRY_CO_TRY(still_wanted());
+  GANTRY_CO_TRY(co_await signal_and_exec());
+  phase("exec");
+  co_return Result<void>();
+}
+
+Co<Result<void>> Launch::record_intent() {
+  GANTRY_FAILPOINT_CO_TRY("launch.before_record");
+  c_.created_ns = sys::realtime_ns();
+  // ORDER: the record before the first side effect, so that recovery knows every name we may use.
+  GANTRY_CO_TRY(sys::ensure_directory_at(AT_FDCWD, owner_.runtime_dir_of(c_).c_str(), 0700));
+  GANTRY_CO_TRY(owner_.write_record(c_));
+  GANTRY_FAILPOINT_CO_TRY("launch.after_record");
+  co_return Result<void>();
+}
+
+Co<Result<void>> Launch::provision() {
+  c_.transition(ContainerState::provisioning);
+  ContainerSpec spec = *c_.spec;
+  if (auto* image = std::get_if<ImageRoot>(&spec.root)) {
+    ProvisionedImage provisioned =
+        GANTRY_CO_TRY(co_await owner_.parts_.provisioner.provision(c_.id, image->reference));
+    c_.rootfs = std::move(provisioned.rootfs);
+    c_.image_digest = provisioned.digest;
+    merge_image_config(spec, provisioned.config);
+  } else if (auto* directory = std::get_if<DirectoryRoot>(&spec.root)) {
+    c_.rootfs.kind = Rootfs::Kind::directory;
+    c_.rootfs.directory = directory->path;
+  }
+  GANTRY_FAILPOINT_CO_TRY("launch.after_provision");
+  if (spec.process.args.empty()) {
+    co_return Error(Errc::invalid,
+                    "command: neither the request nor the image names a command to run");
+  }
+  c_.credentials =
+      GANTRY_CO_TRY(co_await owner_.parts_.provisioner.resolve_user(c_.rootfs, spec.process.user));
+  c_.hostname = spec.hostname.empty() ? c_.id.value().substr(0, 12) : spec.hostname;
+  std::string sandbox = owner_.sandbox_of(c_);
+  GANTRY_CO_TRY(sys::mkdir_at(AT_FDCWD, sandbox.c_str(), 0700));
+  if (!spec.sandbox_mount.empty() && c_.credentials.uid != 0 &&
+      ::chown(sandbox.c_str(), c_.credentials.uid, c_.credentials.gid) != 0) {
+    co_return Error::from_errno(errno, cat("give ", sandbox, " to the user of the command"));
+  }
+  if (!spec.uris.empty()) {
+    GANTRY_CO_TRY(co_await owner_.parts_.fetcher.fetch(spec.uris, sandbox, c_.credentials.uid,
+                                                       c_.credentials.gid));
+  }
+  GANTRY_FAILPOINT_CO_TRY("launch.after_sandbox");
+  c_.spec = std::make_shared<const ContainerSpec>(std::move(spec));
+  co_return Result<void>();
+}
+
+Co<Result<void>> Launch::prepare() {
+  c_.transition(ContainerState::preparing);
+  context_.emplace(LaunchContext{.id = c_.id,
+                                 .cgroup_name = c_.directory_name(),
+                                 .spec = *c_.spec,
+                                 .credentials = c_.credentials,
+                                 .rootfs = c_.rootfs,
+                                 .sandbox = owner_.sandbox_of(c_),
+                                 .runtime_dir = owner_.runtime_dir_of(c_),
+                                 .hostname = c_.hostname});
+  c_.isolators_touched = true;
+  for (Isolator* isolator : owner_.parts_.isolators) {
+    GANTRY_CO_TRY((co_await isolator->prepare(*context_, builder_)).context(isolator->name()));
+    GANTRY_FAILPOINT_CO_TRY("launch.after_isolator_prepare");
+  }
+  GANTRY_CO_TRY(make_stdio());
+  GANTRY_CO_TRY(add_command());
+  plan_.emplace(GANTRY_CO_TRY(std::move(builder_).seal()));
+  GANTRY_FAILPOINT_CO_TRY("launch.after_prepare");
+  co_return Result<void>();
+}
+
+Result<void> Launch::make_stdio() {
+  sys::Pipe out = GANTRY_TRY(sys::pipe());
+  sys::Pipe err = GANTRY_TRY(sys::pipe());
+  UniqueFd in;
+  if (c_.spec->process.open_stdin) {
+    sys::Pipe stdin_pipe = GANTRY_TRY(sys::pipe());
+    in = std::move(stdin_pipe.read);
+    io_.stdin_write = std::move(stdin_pipe.write);
+  } else {
+    in = GANTRY_TRY(sys::open("/dev/null", O_RDONLY));
+  }
+  // Pipes belong to the container's user, so that /dev/stdout and /dev/stderr can be reopened.
+  if (c_.credentials.uid != 0) {
+    for (int fd : {out.write.get(), err.write.get(), in.get()}) {
+      struct ::stat st;
+      if (::fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) &&
+          ::fchown(fd, c_.credentials.uid, c_.credentials.gid) != 0) {
+        return Error::from_errno(errno, "give the output pipes to the container's user");
+      }
+    }
+  }
+  io_.stdout_read = std::move(out.read);
+  io_.stderr_read = std::move(err.read);
+  io_.log_directory = context_->sandbox;
+  int number = 0;
+  for (UniqueFd* end : {&in, &out.write, &err.write}) {
+    int slot = builder_.fd(std::move(*end));
+    builder_.add(Stage::begin,
+                 {.kind = OpKind::kDuplicate, .fd = slot, .a = static_cast<uint64_t>(number++)});
+  }
+  return {};
+}
+
+Result<void> Launch::add_command() {
+  // ORDER: the read end goes to the child, the write end stays with us alone: our death is the
+  // end-of-file that ends a child which has not yet been signalled.
+  sys::Pipe signal = GANTRY_TRY(sys::pipe());
+  signal_write_ = std::move(signal.write);
+  int slot = builder_.fd(std::move(signal.read));
+  builder_.add(Stage::wait, {.kind = OpKind::kBarrier, .fd = slot, .a = 0});
+  const ProcessSpec& process = c_.spec->process;
+  std::string cwd = process.cwd.empty() ? "/" : process.cwd;
+  builder_.add(Stage::credentials,
+               {.kind = OpKind::kChdir, .s1 = builder_.str(cwd), .a = cwd == "/" ? 0u : 1u});
+  builder_.set_args(process.args);
+  builder_.set_env(make_environment(*c_.spec, c_.hostname, c_.credentials));
+  builder_.add(Stage::exec, {.kind = OpKind::kExec, .s1 = builder_.str(process.args[0])});
+  return {};
+}
+
+Co<Result<void>> Launch::clone() {
+  c_.transition(ContainerState::launching);
+  GANTRY_FAILPOINT_CO_TRY("launch.before_clone");
+  LaunchedChild child =
+      GANTRY_CO_TRY(co_await owner_.parts_.backend.launch(c_.id.hash(), *plan_, std::move(io_)));
+  GANTRY_FAILPOINT_CO_TRY("launch.after_clone");
+  c_.process.emplace(std::move(child.process));
+  report_read_ = std::move(child.report_pipe);
+  co_return Result<void>();
+}
+
+Co<Result<void>> Launch::isolate() {
+  for (Isolator* isolator : owner_.parts_.isolators) {
+    GANTRY_CO_TRY((co_await isolator->isolate(*context_, *c_.process)).context(isolator->name()));
+  }
+  GANTRY_FAILPOINT_CO_TRY("launch.after_isolate");
+  GANTRY_CO_TRY(owner_.write_record(c_));
+  GANTRY_FAILPOINT_CO_TRY("launch.after_pid_recorded");
+  co_return Result<void>();
+}
+
+Co<Result<void>> Launch::on_barrier() { co_return give_signal(); }
+
+Result<void> Launch::give_signal() {
+  GANTRY_TRY(owner_.parts_.cgroups.verify_membership(c_.id, c_.process->pid()));
+  GANTRY_FAILPOINT_TRY("launch.before_signal");
+  GANTRY_TRY(sys::write_all(signal_write_.get(), "s").context("signal the child"));
+  signal_write_.reset();
+  GANTRY_FAILPOINT_TRY("launch.after_signal");
+  return {};
+}
+
+Co<Result<void>> Launch::signal_and_exec() {
+  GANTRY_CO_TRY(co_await wait_exec(*plan_, report_read_.get(), owner_.config_.setup_limit,
+                                   [this](uint32_t) { return on_barrier(); }));
+  GANTRY_FAILPOINT_CO_TRY("launch.after_exec");
+  c_.started_ns = sys::realtime_ns();
+  c_.transition(ContainerState::running);
+  co_return Result<void>();
+}
+}  // namespace gantry

@@ -1,0 +1,48 @@
+// One launch, step by step (architecture §3). Internal to containerizer/.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "containerizer/containerizer.h"
+
+namespace gantry {
+class Launch {
+ public:
+  Launch(Containerizer& owner, ContainerPtr container);
+  // From Creating to Running. On error the caller cleans up; every object made so far is found by
+  // the container's id.
+  Co<Result<void>> run();
+
+ private:
+  Co<Result<void>> record_intent();
+  Co<Result<void>> provision();
+  Co<Result<void>> prepare();
+  Co<Result<void>> clone();
+  Co<Result<void>> isolate();
+  Co<Result<void>> signal_and_exec();
+
+  Result<void> make_stdio();
+  Result<void> add_command();
+  // The membership of every hierarchy, read back before the child may run anything.
+  Result<void> give_signal();
+  Co<Result<void>> on_barrier();
+  Result<void> still_wanted() const;
+  void phase(const char* name);
+
+  Containerizer& owner_;
+  ContainerPtr container_;
+  Container& c_;
+  std::optional<LaunchContext> context_;
+  LaunchPlan::Builder builder_;
+  std::optional<LaunchPlan> plan_;
+  LaunchIo io_;
+  UniqueFd signal_write_;
+  UniqueFd report_read_;
+  int64_t phase_start_ns_;
+};
+
+// The environment a command gets: PATH, HOSTNAME, HOME unless given, then image's and request's.
+std::vector<std::string> make_environment(const ContainerSpec& spec, const std::string& hostname,
+                                          const Credentials& credentials);
+}  // namespace gantry

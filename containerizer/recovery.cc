@@ -1,0 +1,224 @@
+#include "containerizer/recovery.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+
+#include <csignal>
+#include <memory>
+#include <set>
+
+#include "base/failpoint.h"
+#include "base/path_at.h"
+#include "base/record_file.h"
+#include "base/sys.h"
+
+namespace gantry {
+namespace {
+Result<std::vector<std::string>> entries_of(const std::string& path) {
+  std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(path.c_str()), &::closedir);
+  if (!dir) return Error::from_errno(errno, cat("read ", path));
+  std::vector<std::string> names;
+  while (dirent* entry = ::readdir(dir.get())) {
+    std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+  }
+  return names;
+}
+}  // namespace
+
+Co<Result<void>> Containerizer::recover() {
+  Recovery recovery(*this);
+  co_return co_await recovery.run();
+}
+
+Co<Result<void>> Recovery::run() {
+  GANTRY_CO_TRY(sys::ensure_directory_at(
+      AT_FDCWD, cat(owner_.config_.runtime_dir, "/containers").c_str(), 0700));
+  GANTRY_CO_TRY(
+      sys::ensure_directory_at(AT_FDCWD, cat(owner_.config_.data_dir, "/sandboxes").c_str(), 0700));
+  GANTRY_CO_TRY(read_records());
+  GANTRY_FAILPOINT_CO_TRY("recover.after_records");
+  GANTRY_CO_TRY(co_await classify());
+  GANTRY_FAILPOINT_CO_TRY("recover.after_classify");
+  GANTRY_CO_TRY(co_await recover_parts());
+  GANTRY_FAILPOINT_CO_TRY("recover.after_parts");
+  for (Found& found : found_) {
+    co_await settle(found);
+    GANTRY_FAILPOINT_CO_TRY("recover.after_one");
+  }
+  co_await end_strangers();
+  GANTRY_CO_TRY(remove_orphan_sandboxes());
+  for (const std::string& sandbox : unknown_sandboxes_) {
+    (co_await owner_.parts_.provisioner.remove_sandbox(sandbox)).ignore("tried again next time");
+  }
+  co_return Result<void>();
+}
+
+Result<void> Recovery::read_records() {
+  for (const std::string& name :
+       GANTRY_TRY(entries_of(cat(owner_.config_.runtime_dir, "/containers")))) {
+    if (name.find(".damaged-") != std::string::npos) continue;
+    Result<void> read = read_record(name);
+    if (!read) {
+      // A directory without a readable record: its launch died before the record was whole, or the
+      // record is damaged. The objects under its name are removed as orphans; the bytes are kept.
+      DirFd dir = GANTRY_TRY(DirFd::open(cat(owner_.config_.runtime_dir, "/containers")));
+      if (read.error().is_errno(ENOENT)) {
+        GANTRY_TRY(remove_tree_at(dir.get(), name));
+      } else {
+        GANTRY_TRY(quarantine_record(dir.get(), name));
+      }
+    }
+  }
+  return {};
+}
+
+Result<void> Recovery::read_record(const std::string& directory_name) {
+  DirFd dir =
+      GANTRY_TRY(DirFd::open(cat(owner_.config_.runtime_dir, "/containers/", directory_name)));
+  GANTRY_TRY(remove_temporaries(dir.get()));
+  std::string payload = GANTRY_TRY(gantry::read_record(dir.get(), "record"));
+  ContainerRecord record = GANTRY_TRY(parse_record(payload));
+  ContainerSpec spec = GANTRY_TRY(owner_.parts_.parse_spec(record.request_bytes));
+  auto container = std::make_shared<Container>(
+      record.id, std::make_shared<const ContainerSpec>(std::move(spec)), owner_.executor_);
+  container->restore_state(record.state);
+  container->created_ns = record.created_ns;
+  container->started_ns = record.started_ns;
+  container->exited_ns = record.exited_ns;
+  container->outcome = record.outcome;
+  container->rootfs = record.rootfs;
+  container->credentials = record.credentials;
+  container->image_digest = record.image_digest;
+  container->hostname = record.hostname;
+  container->phases = record.phases;
+  if (container->rootfs.snapshot_key.empty() &&
+      std::holds_alternative<ImageRoot>(container->spec->root)) {
+    // It died before it knew its snapshot: removal by the id finds one if there is one.
+    container->rootfs.snapshot_key = container->directory_name();
+  }
+  owner_.containers_.emplace(container->id, container);
+  if (!container->spec->name.empty()) {
+    owner_.names_.emplace(container->spec->name, container->id);
+  }
+  found_.push_back({std::move(container), std::move(record), false});
+  return {};
+}
+
+Co<Result<void>> Recovery::classify() {
+  for (KnownChild& child : GANTRY_CO_TRY(co_await owner_.parts_.backend.recover())) {
+    std::string key = child.key;
+    children_.emplace(std::move(key), std::move(child));
+  }
+  for (Found& found : found_) {
+    auto known = children_.find(found.container->id.hash());
+    bool was_started = found.record.process.has_value();
+    bool ended = found.record.state == ContainerState::exited ||
+                 (known != children_.end() && known->second.exit);
+    if (was_started && !ended) GANTRY_CO_TRY(adopt(found));
+  }
+  co_return Result<void>();
+}
+
+Result<void> Recovery::adopt(Found& found) {
+  Container& container = *found.container;
+  Result<ProcessRef> process = ProcessRef::open(*found.record.process);
+  if (!process) return {};  // gone: settle() asks the back end how it ended
+  container.process.emplace(std::move(*process));
+  if (container.started_ns == 0) container.started_ns = container.created_ns;
+  bool paused = found.record.state == ContainerState::paused;
+  container.restore_state(paused ? ContainerState::paused : ContainerState::running);
+  found.adopt = true;
+  return {};
+}
+
+Co<Result<void>> Recovery::recover_parts() {
+  std::vector<std::string> live_cgroups;
+  std::vector<std::string> snapshots;
+  for (const Found& found : found_) snapshots.push_back(found.container->directory_name());
+  for (Isolator* isolator : owner_.parts_.isolators) {
+    std::vector<RecoveredContainer> known;
+    for (const Found& found : found_) {
+      if (!found.adopt) continue;
+      auto bytes = found.record.isolators.find(std::string(isolator->name()));
+      known.push_back(
+          {.id = found.container->id,
+           .cgroup_name = found.container->directory_name(),
+           .process = *found.record.process,
+           .isolator_record = bytes == found.record.isolators.end() ? std::string() : bytes->second,
+           .spec = found.container->spec.get()});
+    }
+    GANTRY_CO_TRY((co_await isolator->recover(known)).context("recover ", isolator->name()));
+  }
+  co_return co_await owner_.parts_.provisioner.recover(snapshots);
+}
+
+Co<void> Recovery::settle(Found& found) {
+  ContainerPtr container = found.container;
+  if (found.adopt) {
+    owner_.start_watching(container);
+    co_return;
+  }
+  auto known = children_.find(container->id.hash());
+  if (found.record.state == ContainerState::exited) {
+    (co_await owner_.parts_.backend.forget(container->id.hash())).ignore("again next time");
+    if (container->spec->remove_on_exit) {
+      (co_await owner_.remove(container->id, Containerizer::Force::no)).ignore("again next time");
+    }
+    co_return;
+  }
+  if (found.record.state == ContainerState::created) co_return;
+  bool ran = found.record.process.has_value();
+  ExitOutcome outcome{ExitOutcome::Kind::failed, 0, false,
+                      "the executor was killed while it was launching this container"};
+  if (ran) {
+    outcome = {ExitOutcome::Kind::lost, 0, false, "nobody saw how it ended"};
+    // Exits without an executor are in the launcher's table; without a launcher the kernel may
+    // know.
+    if (known != children_.end()) {
+      Result<ExitRecord> exit = co_await owner_.parts_.backend.wait_exit(container->id.hash());
+      if (exit) {
+        container->exited_ns = exit->exit_time_ns;
+        outcome = co_await owner_.explain_exit(container, *exit);
+      } else {
+        outcome.reason = exit.error().to_string();
+      }
+    }
+  } else if (known != children_.end()) {
+    // Cloned, but we died before we knew: it met end-of-file on its pipe and is ending.
+    (co_await owner_.parts_.backend.wait_exit(container->id.hash())).ignore("it never ran");
+  }
+  container->restore_state(ContainerState::launching);
+  container->isolators_touched = true;
+  co_await owner_.finish(container, outcome);
+  if (!ran || container->spec->remove_on_exit) {
+    (co_await owner_.remove_storage(container)).ignore("again next time");
+  }
+}
+
+// Children of the launcher that no record names: their launch died between clone and record.
+Co<void> Recovery::end_strangers() {
+  std::set<std::string> ours;
+  for (const Found& found : found_) ours.insert(found.container->id.hash());
+  for (auto& [key, child] : children_) {
+    if (ours.contains(key)) continue;
+    if (!child.exit) {
+      if (auto process = ProcessRef::open(child.process)) {
+        process->signal(SIGKILL).ignore("it may be gone");
+      }
+      (co_await owner_.parts_.backend.wait_exit(key)).ignore("it belongs to nobody");
+    }
+    (co_await owner_.parts_.backend.forget(key)).ignore("again next time");
+  }
+}
+
+Result<void> Recovery::remove_orphan_sandboxes() {
+  std::set<std::string> ours;
+  for (auto& [id, container] : owner_.containers_) ours.insert(container->directory_name());
+  std::string base = cat(owner_.config_.data_dir, "/sandboxes");
+  for (const std::string& name : GANTRY_TRY(entries_of(base))) {
+    if (!ours.contains(name)) unknown_sandboxes_.push_back(cat(base, "/", name));
+  }
+  return {};
+}
+}  // namespace gantry

@@ -1,0 +1,38 @@
+// What a new executor does with what an earlier one left (architecture §5). Internal to
+// containerizer/.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "containerizer/container_record.h"
+#include "containerizer/containerizer.h"
+
+namespace gantry {
+class Recovery {
+ public:
+  explicit Recovery(Containerizer& owner) : owner_(owner) {}
+  Co<Result<void>> run();
+
+ private:
+  struct Found {
+    ContainerPtr container;
+    ContainerRecord record;
+    bool adopt = false;  // its process lives: to be watched again
+  };
+  Result<void> read_records();
+  Result<void> read_record(const std::string& directory_name);
+  Co<Result<void>> classify();
+  Result<void> adopt(Found& found);
+  Co<Result<void>> recover_parts();
+  Co<void> settle(Found& found);
+  Co<void> end_strangers();
+  Result<void> remove_orphan_sandboxes();
+
+  Containerizer& owner_;
+  std::vector<Found> found_;
+  std::map<std::string, KnownChild> children_;  // by key
+  std::vector<std::string> unknown_sandboxes_;
+};
+}  // namespace gantry
