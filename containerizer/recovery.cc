@@ -133,13 +133,17 @@ Result<void> Recovery::adopt(Found& found) {
 }
 
 Co<Result<void>> Recovery::recover_parts() {
-  std::vector<std::string> live_cgroups;
   std::vector<std::string> snapshots;
   for (const Found& found : found_) snapshots.push_back(found.container->directory_name());
   for (Isolator* isolator : owner_.parts_.isolators) {
     std::vector<RecoveredContainer> known;
     for (const Found& found : found_) {
-      if (!found.adopt) continue;
+      // Those that merely ended keep their kernel objects until settle(): what their counters
+      // say (an OOM kill) belongs into the outcome.
+      if (found.record.state == ContainerState::exited ||
+          found.record.state == ContainerState::created) {
+        continue;
+      }
       auto bytes = found.record.isolators.find(std::string(isolator->name()));
       known.push_back(
           {.id = found.container->id,

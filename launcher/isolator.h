@@ -67,7 +67,7 @@ struct Usage {
 struct RecoveredContainer {
   ContainerId id;
   std::string cgroup_name;
-  ProcessIdentity process;
+  ProcessIdentity process;      // pid 0: died before it was recorded; cleanup() follows
   std::string isolator_record;  // what this isolator's record() said
   // The spec as parsed again from the record's request bytes; never null.
   const ContainerSpec* spec;

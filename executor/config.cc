@@ -1,0 +1,148 @@
+#include "executor/config.h"
+
+#include <rapidjson/document.h>
+#include <rapidjson/error/en.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <iostream>
+#include <unistd.h>
+
+#include "base/failpoint.h"
+#include "base/sys.h"
+#include "executor/version.h"
+
+namespace gantry {
+namespace {
+constexpr const char* kDefaultFile = "/etc/gantry/config.json";
+
+struct Setting {
+  const char* name;  // as in the file; flags have '-' for '_', the environment is upper case
+  std::string Config::*text;
+  const char* help;
+};
+constexpr Setting kTexts[] = {
+    {"runtime_dir", &Config::runtime_dir, "sockets and records; dies with the kernel"},
+    {"data_dir", &Config::data_dir, "images, sandboxes, checkpoints; outlives the kernel"},
+    {"socket", &Config::socket, "where to listen (default: RUNTIME_DIR/gantry.sock)"},
+    {"cgroup_root", &Config::cgroup_root, "below this cgroup, in every hierarchy"},
+    {"listen_insecure", &Config::listen_insecure,
+     "127.0.0.1:PORT for local frameworks: scheduler API only, root for every local user"},
+    {"criu", &Config::criu, "the criu program for checkpoint and restore"},
+    {"network_pool", &Config::network_pool, "addresses of bridge networks, CIDR"},
+    {"log_file", &Config::log_file, "the executor's own log"},
+    {"failpoints", &Config::failpoints, "for tests: NAME=ACTION,… (see --list-failpoints)"},
+};
+
+Result<void> apply_file(const std::string& path, bool must_exist, Config& config) {
+  auto text = sys::read_file(path, 1u << 20);
+  if (!text) {
+    if (!must_exist && text.error().is_errno(ENOENT)) return {};
+    return std::move(text).error().context("configuration");
+  }
+  rapidjson::Document document;
+  document.Parse<rapidjson::kParseCommentsFlag | rapidjson::kParseIterativeFlag>(text->data(),
+                                                                                text->size());
+  if (document.HasParseError()) {
+    return Error(Errc::invalid, cat(path, ": at byte ", document.GetErrorOffset(), ": ",
+                                    rapidjson::GetParseError_En(document.GetParseError())));
+  }
+  if (!document.IsObject()) return Error(Errc::invalid, cat(path, ": must be a JSON object"));
+  for (auto& member : document.GetObject()) {
+    std::string_view name = member.name.GetString();
+    if (name == "idle_exit_seconds" && member.value.IsInt() && member.value.GetInt() >= 0) {
+      config.idle_exit_seconds = member.value.GetInt();
+      continue;
+    }
+    bool known = false;
+    for (const Setting& setting : kTexts) {
+      if (name != setting.name) continue;
+      if (!member.value.IsString()) {
+        return Error(Errc::invalid, cat(path, ": '", name, "' must be a string"));
+      }
+      config.*setting.text = member.value.GetString();
+      known = true;
+    }
+    if (!known) return Error(Errc::invalid, cat(path, ": '", name, "' is no setting of ours"));
+  }
+  return {};
+}
+
+void apply_environment(Config& config) {
+  for (const Setting& setting : kTexts) {
+    std::string variable = "GANTRY_";
+    for (const char* c = setting.name; *c != '\0'; ++c) {
+      variable += static_cast<char>(::toupper(static_cast<unsigned char>(*c)));
+    }
+    if (const char* value = ::getenv(variable.c_str())) config.*setting.text = value;
+  }
+}
+
+Result<void> validate(Config& config) {
+  if (config.socket.empty()) config.socket = config.runtime_dir + "/gantry.sock";
+  for (auto [name, value] : {std::pair("--runtime-dir", &config.runtime_dir),
+                             std::pair("--data-dir", &config.data_dir),
+                             std::pair("--socket", &config.socket),
+                             std::pair("--cgroup-root", &config.cgroup_root)}) {
+    while (value->size() > 1 && value->back() == '/') value->pop_back();
+    if (value->empty() || value->front() != '/' || value->find("/../") != std::string::npos ||
+        value->ends_with("/..")) {
+      return Error(Errc::invalid, cat(name, " '", *value, "': must be an absolute path without '..'"));
+    }
+  }
+  if (config.runtime_dir.size() > 80) {
+    return Error(Errc::invalid, "--runtime-dir: at most 80 bytes (sockets are made below it)");
+  }
+  if (!config.listen_insecure.empty() && !config.listen_insecure.starts_with("127.0.0.1:")) {
+    return Error(Errc::invalid, cat("--listen-insecure '", config.listen_insecure,
+                                    "': only 127.0.0.1:PORT; other addresses need TLS"));
+  }
+  return {};
+}
+}  // namespace
+
+Result<ConfigAnswer> read_config(int argc, char** argv, Config& config) {
+  CLI::App app{"gantry-executor: the long-lived daemon that runs containers on this host.\n"
+               "Usually started by `gantry executor` or on demand by `gantry run`."};
+  std::string file;
+  bool version = false, list = false;
+  Config flags;
+  std::vector<std::pair<CLI::Option*, const Setting*>> options;
+  app.add_option("--config", file, cat("configuration file (default ", kDefaultFile, ")"));
+  for (const Setting& setting : kTexts) {
+    std::string flag = cat("--", setting.name);
+    std::replace(flag.begin(), flag.end(), '_', '-');
+    options.emplace_back(app.add_option(flag, flags.*setting.text, setting.help), &setting);
+  }
+  auto* idle = app.add_option("--idle-exit-seconds", flags.idle_exit_seconds,
+                              "on demand: leave after this long without work (default 60)");
+  app.add_flag("--on-demand", config.on_demand, "started by a client; leave when idle");
+  app.add_flag("--here", config.here, "run even outside pid 1's mount, pid and network namespaces");
+  app.add_flag("--version", version, "print the version");
+  app.add_flag("--list-failpoints", list, "print every failpoint, one a line");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    std::cout << app.help();
+    return ConfigAnswer::printed;
+  } catch (const CLI::ParseError& e) {
+    return Error(Errc::invalid, cat(e.what(), " (see gantry-executor --help)"));
+  }
+  if (version) {
+    std::cout << "gantry-executor " << kVersion << "\n";
+    return ConfigAnswer::printed;
+  }
+  if (list) {
+    for (const std::string& name : failpoint::list_failpoints()) std::cout << name << "\n";
+    return ConfigAnswer::printed;
+  }
+  GANTRY_TRY(apply_file(file.empty() ? kDefaultFile : file, !file.empty(), config));
+  apply_environment(config);
+  for (auto& [option, setting] : options) {
+    if (option->count() > 0) config.*setting->text = flags.*setting->text;
+  }
+  if (idle->count() > 0) config.idle_exit_seconds = flags.idle_exit_seconds;
+  GANTRY_TRY(validate(config));
+  return ConfigAnswer::run;
+}
+}  // namespace gantry

@@ -1,0 +1,31 @@
+// The executor's settings: /etc/gantry/config.json < environment (GANTRY_…) < flags, the same names
+// in all three (`cgroup_root`, GANTRY_CGROUP_ROOT, --cgroup-root).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace gantry {
+struct Config {
+  std::string runtime_dir = "/run/gantry";
+  std::string data_dir = "/var/lib/gantry";
+  std::string socket;  // empty: RUNTIME/gantry.sock
+  std::string cgroup_root = "/gantry";
+  std::string listen_insecure;  // 127.0.0.1:PORT, scheduler API only; empty: none
+  std::string criu;             // path of the criu program; empty: found
+  std::string network_pool;     // CIDR of the bridge's addresses; empty: the default
+  std::string failpoints;
+  std::string log_file;  // empty: DATA/executor.log when on demand, else stderr
+  int idle_exit_seconds = 60;
+  bool on_demand = false;  // started by a client: leaves when idle
+  bool here = false;       // allow namespaces other than pid 1's
+};
+
+enum class ConfigAnswer { run, printed };
+// Reads all three sources. `printed`: --help, --version or --list-failpoints was answered on stdout.
+// Errors name the setting, its value and what is legal.
+Result<ConfigAnswer> read_config(int argc, char** argv, Config& config);
+}  // namespace gantry

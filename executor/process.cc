@@ -1,0 +1,128 @@
+#include "executor/process.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/keyctl.h>
+#include <linux/magic.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <thread>
+
+#include "base/path_at.h"
+#include "base/sys.h"
+
+namespace gantry {
+Result<void> normalise_process() {
+  for (int fd = 0; fd <= 2; ++fd) {
+    if (::fcntl(fd, F_GETFD) >= 0) continue;
+    if (::open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd) {
+      return Error::from_errno(errno, "open /dev/null");
+    }
+  }
+  ::setsid();  // fails only for a group leader, which a fresh session already is
+  if (::chdir("/") != 0) return Error::from_errno(errno, "go to /");
+  ::umask(0077);
+  ::clearenv();
+  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
+  ::signal(SIGPIPE, SIG_IGN);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, "gantry");
+  rlimit files;
+  if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    files.rlim_cur = files.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &files);
+  }
+  return {};
+}
+
+Result<void> require_host_namespaces() {
+  for (const char* name : {"mnt", "pid", "net"}) {
+    struct ::stat ours, first;
+    std::string mine = cat("/proc/self/ns/", name), theirs = cat("/proc/1/ns/", name);
+    if (::stat(mine.c_str(), &ours) != 0 || ::stat(theirs.c_str(), &first) != 0) {
+      return Error::from_errno(errno, cat("look at ", theirs));
+    }
+    if (ours.st_ino != first.st_ino) {
+      return Error(Errc::unsupported,
+                   cat("this is not pid 1's ", name,
+                       " namespace: containers would not be the host's; use --here if that is wanted"));
+    }
+  }
+  return {};
+}
+
+Result<void> make_runtime_dir(const std::string& path) {
+  GANTRY_TRY(sys::ensure_directories(path, 0750));
+  struct ::statfs fs;
+  if (::statfs(path.c_str(), &fs) != 0) return Error::from_errno(errno, cat("look at ", path));
+  if (fs.f_type == TMPFS_MAGIC) return {};
+  // Records die with the kernel; on a disk they would not, and would cost its latency.
+  if (::mount("gantry", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+              "size=256m,mode=0750") != 0) {
+    return Error::from_errno(errno, cat("mount a tmpfs on ", path));
+  }
+  return {};
+}
+
+Result<void> make_data_dir(const std::string& path) {
+  return sys::ensure_directories(path, 0700);
+}
+
+void remove_runtime_dir(const std::string& path) {
+  auto dir = DirFd::open(path);
+  if (!dir) return;
+  if (::unlinkat(dir->get(), "containers", AT_REMOVEDIR) != 0 && errno != ENOENT) return;
+  for (const char* file : {"gantry.sock", "launcher.sock", "logger.sock", "launcher.table", "lock",
+                           "start.lock"}) {
+    ::unlinkat(dir->get(), file, 0);
+  }
+  struct ::stat inside, parent;
+  std::string above = path + "/..";
+  bool is_mount = ::stat(path.c_str(), &inside) == 0 && ::stat(above.c_str(), &parent) == 0 &&
+                  inside.st_dev != parent.st_dev;
+  dir = Error(Errc::cancelled, "closed before the unmount");
+  if (is_mount) ::umount2(path.c_str(), UMOUNT_NOFOLLOW);
+  ::rmdir(path.c_str());
+}
+
+Result<UniqueFd> lock_runtime_dir(const std::string& path) {
+  UniqueFd fd = GANTRY_TRY(sys::open(path + "/lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
+  for (int attempt = 0;; ++attempt) {
+    struct flock lock{};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    if (::fcntl(fd.get(), F_SETLK, &lock) == 0) {
+      if (::ftruncate(fd.get(), 0) != 0) return Error::from_errno(errno, "write the lock file");
+      GANTRY_TRY(sys::write_all(fd.get(), cat(::getpid(), "\n")));
+      return fd;
+    }
+    if (errno != EAGAIN && errno != EACCES) return Error::from_errno(errno, cat("lock ", path));
+    // KERNEL: the lock goes when the holder's files are closed, which a killed process with much
+    // to tear down does a little after it stopped answering.
+    bool ending = false;
+    struct flock holder{};
+    holder.l_type = F_WRLCK;
+    holder.l_whence = SEEK_SET;
+    if (::fcntl(fd.get(), F_GETLK, &holder) == 0 && holder.l_type != F_UNLCK) {
+      auto status = sys::read_file(cat("/proc/", holder.l_pid, "/status"), 1u << 16);
+      ending = !status || status->find("State:\tZ") != std::string::npos ||
+               status->find("State:\tX") != std::string::npos;
+      if (!ending && attempt >= 10) {
+        return Error(Errc::conflict, cat("an executor with pid ", holder.l_pid, " already serves ",
+                                         path, "; stop it with `gantry executor stop`"));
+      }
+    }
+    if (attempt >= 100) return Error(Errc::conflict, cat("the lock of ", path, " stays held"));
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+}
+}  // namespace gantry

@@ -1,0 +1,30 @@
+// What the executor makes of itself before it serves: nothing may leak in from whoever started it
+// (architecture §4), and it must be where it can work.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "executor/config.h"
+
+namespace gantry {
+// setsid, cwd /, umask 0077, environment emptied, default signals (SIGPIPE ignored), a session
+// keyring of its own, RLIMIT_NOFILE's soft limit raised to the hard one, fds 0-2 open.
+Result<void> normalise_process();
+
+// Errc::unsupported naming the namespace when the process is not in pid 1's mount, pid and network
+// namespaces.
+Result<void> require_host_namespaces();
+
+// The runtime directory: made 0750, and a tmpfs of ours (256 MiB) mounted on it when it is on disk.
+Result<void> make_runtime_dir(const std::string& path);
+Result<void> make_data_dir(const std::string& path);
+// Unmounts and removes the runtime directory when nothing in it matters any more.
+void remove_runtime_dir(const std::string& path);
+
+// The one-executor lock: an fcntl record on RUNTIME/lock, gone with the process that holds it, dead
+// or killed. A holder that is ending is waited for, 5 s at most; Errc::conflict names a live one.
+Result<UniqueFd> lock_runtime_dir(const std::string& path);
+
+}  // namespace gantry
