@@ -28,7 +28,7 @@ function(gantry_program name)
   endif()
   if(arg_STATIC AND NOT GANTRY_SANITIZED)
     # A plain static program, not static-pie: no relocation at start, no PT_INTERP.
-    target_link_options(${name} PRIVATE -static -no-pie)
+    target_link_options(${name} PRIVATE -static)
   else()
     target_link_options(${name} PRIVATE -pie)
   endif()
