@@ -16,7 +16,7 @@ endfunction()
 # Every program that is no test: what a user needs built.
 add_custom_target(programs)
 # Every test program.
-add_custom_target(tests)
+add_custom_target(test_programs)
 
 function(gantry_program name)
   cmake_parse_arguments(arg "STATIC;NO_PCH" "" "SOURCES;LIBS" ${ARGN})
@@ -42,7 +42,7 @@ function(gantry_test name)
     set(arg_TIMEOUT 60)
   endif()
   add_executable(${name} ${arg_SOURCES})
-  add_dependencies(tests ${name})
+  add_dependencies(test_programs ${name})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${arg_LIBS} GTest::gtest GTest::gtest_main)
   if(NOT arg_NO_PCH)
