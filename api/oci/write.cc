@@ -1,0 +1,104 @@
+#include <rapidjson/stringbuffer.h>
+#include <rapidjson/writer.h>
+
+#include "api/oci/image.h"
+
+namespace gantry::oci {
+namespace {
+using Writer = rapidjson::Writer<rapidjson::StringBuffer>;
+
+void put(Writer& w, std::string_view text) {
+  w.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
+}
+void put(Writer& w, const char* key, std::string_view text) {
+  w.Key(key);
+  put(w, text);
+}
+
+void put(Writer& w, const Descriptor& descriptor) {
+  w.StartObject();
+  put(w, "mediaType", descriptor.media_type);
+  put(w, "digest", descriptor.digest.to_string());
+  w.Key("size");
+  w.Uint64(descriptor.size);
+  if (descriptor.platform) {
+    w.Key("platform");
+    w.StartObject();
+    put(w, "architecture", descriptor.platform->architecture);
+    put(w, "os", descriptor.platform->os);
+    if (!descriptor.platform->variant.empty()) put(w, "variant", descriptor.platform->variant);
+    w.EndObject();
+  }
+  if (!descriptor.annotations.empty()) {
+    w.Key("annotations");
+    w.StartObject();
+    for (const auto& [name, value] : descriptor.annotations) put(w, name.c_str(), value);
+    w.EndObject();
+  }
+  w.EndObject();
+}
+
+std::string take(const rapidjson::StringBuffer& buffer) {
+  return {buffer.GetString(), buffer.GetSize()};
+}
+}  // namespace
+
+std::string write_manifest(const Manifest& manifest) {
+  rapidjson::StringBuffer buffer;
+  Writer w(buffer);
+  w.StartObject();
+  w.Key("schemaVersion");
+  w.Int(2);
+  put(w, "mediaType", manifest.media_type.empty() ? media::kManifest : manifest.media_type);
+  w.Key("config");
+  put(w, manifest.config);
+  w.Key("layers");
+  w.StartArray();
+  for (const Descriptor& layer : manifest.layers) put(w, layer);
+  w.EndArray();
+  w.EndObject();
+  return take(buffer);
+}
+
+std::string write_index(const Index& index) {
+  rapidjson::StringBuffer buffer;
+  Writer w(buffer);
+  w.StartObject();
+  w.Key("schemaVersion");
+  w.Int(2);
+  put(w, "mediaType", media::kIndex);
+  w.Key("manifests");
+  w.StartArray();
+  for (const Descriptor& entry : index.manifests) put(w, entry);
+  w.EndArray();
+  w.EndObject();
+  return take(buffer);
+}
+
+std::string write_image_config(const ImageConfig& config) {
+  rapidjson::StringBuffer buffer;
+  Writer w(buffer);
+  w.StartObject();
+  put(w, "architecture", config.architecture.empty() ? host_architecture() : config.architecture);
+  put(w, "os", config.os.empty() ? "linux" : config.os);
+  w.Key("config");
+  w.StartObject();
+  if (!config.cmd.empty()) {
+    w.Key("Cmd");
+    w.StartArray();
+    for (const std::string& word : config.cmd) put(w, word);
+    w.EndArray();
+  }
+  w.EndObject();
+  w.Key("rootfs");
+  w.StartObject();
+  put(w, "type", "layers");
+  w.Key("diff_ids");
+  w.StartArray();
+  for (const Digest& id : config.diff_ids) put(w, id.to_string());
+  w.EndArray();
+  w.EndObject();
+  w.EndObject();
+  return take(buffer);
+}
+}  // namespace gantry::oci
