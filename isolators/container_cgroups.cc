@@ -1,0 +1,470 @@
+#include "isolators/container_cgroups.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/sys.h"
+
+namespace gantry {
+namespace {
+constexpr std::string_view kContainers = "containers";
+// Values of these a next user of the directory would not see: no counters but of the present.
+constexpr std::string_view kReusable[] = {"cpuset",  "devices",  "freezer", "pids",
+                                          "net_cls", "net_prio", "hugetlb", "name=systemd"};
+
+std::string join_names(const std::vector<std::string>& names) {
+  std::string out;
+  for (const std::string& name : names) out += (out.empty() ? "" : ",") + name;
+  return out;
+}
+
+std::string with_prefix(std::string_view prefix, std::string_view path) {
+  return prefix == "/" ? std::string(path) : cat(prefix, path);
+}
+
+// KERNEL: a new v1 cpuset has no cpus and no memory nodes, and no task can enter it, unless the
+// parent's clone_children says that new ones begin with its own values.
+Result<void> prepare_cpuset(int dir_fd, const std::string& path) {
+  for (std::string_view file : {"cpuset.cpus", "cpuset.mems"}) {
+    const std::string own = GANTRY_TRY(cgroup::read_at(dir_fd, path, file));
+    if (!trim(own).empty()) continue;
+    const size_t slash = path.rfind('/');
+    const std::string parent = slash == std::string::npos ? "" : path.substr(0, slash);
+    const std::string value = GANTRY_TRY(cgroup::read_at(dir_fd, parent, file));
+    GANTRY_TRY(cgroup::write_at(dir_fd, path, file, trim(value)));
+  }
+  return cgroup::write_at(dir_fd, path, "cgroup.clone_children", "1");
+}
+
+// Enables in `path` what its own cgroup.controllers offers, each by itself: one that cannot be had
+// (realtime tasks against cpu) is no reason to go without the others.
+Result<void> enable_controllers(int dir_fd, const std::string& path) {
+  const std::string offered = GANTRY_TRY(cgroup::read_at(dir_fd, path, "cgroup.controllers"));
+  const std::string enabled = GANTRY_TRY(cgroup::read_at(dir_fd, path, "cgroup.subtree_control"));
+  for (std::string_view name : split(trim(offered), ' ')) {
+    if (name.empty() || std::ranges::count(split(trim(enabled), ' '), name) != 0) continue;
+    auto done = cgroup::write_at(dir_fd, path, "cgroup.subtree_control", cat("+", name));
+    // KERNEL: EBUSY where processes live in an inner node; the caller has to move them first.
+    if (!done && done.error().is_errno(EBUSY)) return std::move(done).error();
+  }
+  return {};
+}
+
+// No inner node of v2 may hold processes (the root excepted): ours, if we were started in the
+// cgroup that becomes the parent of ROOT, go into a leaf beside it.
+Result<void> leave_inner_node(int dir_fd) {
+  GANTRY_TRY(cgroup::ensure_at(dir_fd, "supervisor"));
+  const std::string text = GANTRY_TRY(cgroup::read_at(dir_fd, "", "cgroup.procs"));
+  for (pid_t pid : parse_pids(text)) {
+    auto moved = cgroup::write_at(dir_fd, "supervisor", "cgroup.procs", cat(pid));
+    if (!moved && !moved.error().is_errno(ESRCH)) return moved;
+  }
+  return {};
+}
+}  // namespace
+
+ContainerCgroups::ContainerCgroups(asio::any_io_executor executor, CgroupLayout layout,
+                                   Options options)
+    : executor_(std::move(executor)), layout_(std::move(layout)), options_(std::move(options)) {}
+ContainerCgroups::~ContainerCgroups() = default;
+
+std::string ContainerCgroups::name_of(const ContainerId& id) {
+  if (id.parent() == nullptr) return id.directory_name();
+  return cat(name_of(*id.parent()), "/n/", id.directory_name());
+}
+
+Result<ContainerCgroups::Hierarchy> ContainerCgroups::open_hierarchy(const CgroupHierarchy& mounted,
+                                                                     const std::string& own) const {
+  const bool below_own = options_.base == Options::Base::own_cgroup && own != "/";
+  const std::string base = below_own ? mounted.path + own : mounted.path;
+  const UniqueFd base_fd = GANTRY_TRY(sys::open(base, O_PATH | O_DIRECTORY));
+  std::string path;
+  if (mounted.is_v2) {
+    auto enabled = enable_controllers(base_fd.get(), "");
+    if (!enabled && enabled.error().is_errno(EBUSY)) {
+      GANTRY_TRY(leave_inner_node(base_fd.get()));
+      enabled = enable_controllers(base_fd.get(), "");
+    }
+    GANTRY_TRY(std::move(enabled).context("cgroup ", base));
+  }
+  for (std::string_view part : split(cat(options_.root, "/", kContainers), '/')) {
+    if (part.empty()) continue;
+    path += (path.empty() ? "" : "/") + std::string(part);
+    GANTRY_TRY(cgroup::ensure_at(base_fd.get(), path).context("in ", base));
+    if (mounted.is_v2) GANTRY_TRY(enable_controllers(base_fd.get(), path));
+    if (mounted.has("cpuset") && !mounted.is_v2) {
+      GANTRY_TRY(prepare_cpuset(base_fd.get(), path).context("in ", base));
+    }
+  }
+  Hierarchy out{.is_v2 = mounted.is_v2, .controllers = mounted.controllers};
+  if (mounted.is_v2) {
+    const std::string text =
+        GANTRY_TRY(cgroup::read_at(base_fd.get(), path, "cgroup.subtree_control"));
+    out.controllers.clear();
+    for (std::string_view name : split(trim(text), ' ')) {
+      if (!name.empty()) out.controllers.emplace_back(name);
+    }
+  }
+  out.key = mounted.is_v2 ? "" : join_names(mounted.controllers);
+  out.root_path = cat(base, options_.root);
+  out.proc_prefix =
+      cat(with_prefix(mounted.mount_root, below_own ? own : ""), options_.root, "/", kContainers);
+  out.containers = GANTRY_TRY(sys::open_at(base_fd.get(), path.c_str(), O_PATH | O_DIRECTORY));
+  return out;
+}
+
+Result<std::unique_ptr<ContainerCgroups>> ContainerCgroups::open(asio::any_io_executor executor,
+                                                                 CgroupLayout layout,
+                                                                 Options options) {
+  if (options.root.empty() || options.root[0] != '/' || options.root.back() == '/' ||
+      options.root.find("..") != std::string::npos) {
+    return Error(Errc::invalid, cat("cgroup-root '", options.root,
+                                    "': an absolute path such as /gantry is needed"));
+  }
+  if (layout.hierarchies().empty()) {
+    return Error(Errc::unsupported,
+                 "no cgroup hierarchy is mounted: mount cgroup2 on "
+                 "/sys/fs/cgroup");
+  }
+  auto self = parse_proc_cgroup(GANTRY_TRY(sys::read_file("/proc/self/cgroup")));
+  std::unique_ptr<ContainerCgroups> out(
+      new ContainerCgroups(executor, std::move(layout), std::move(options)));
+  std::vector<CgroupPool::Parent> parents;
+  for (const CgroupHierarchy& mounted : out->layout_.hierarchies()) {
+    const std::string key = mounted.is_v2 ? "" : join_names(mounted.controllers);
+    const auto own = self.find(key);
+    Hierarchy hierarchy =
+        GANTRY_TRY(out->open_hierarchy(mounted, own == self.end() ? "/" : own->second));
+    if (!hierarchy.is_v2) {
+      GANTRY_TRY(CgroupPool::sweep(hierarchy.containers.get()));
+      CgroupPool::Parent parent{.containers_fd = hierarchy.containers.get()};
+      parent.is_reusable = std::ranges::all_of(mounted.controllers, [](const std::string& name) {
+        return std::ranges::find(kReusable, name) != std::end(kReusable);
+      });
+      for (const CgroupDefault& value : out->options_.v1_defaults) {
+        if (mounted.has(value.controller)) parent.defaults.push_back(value);
+      }
+      parents.push_back(std::move(parent));
+    } else {
+      parents.emplace_back();  // keeps indices level with hierarchies_; never asked
+    }
+    out->hierarchies_.push_back(std::move(hierarchy));
+  }
+  out->pool_ = std::make_unique<CgroupPool>(executor, std::move(parents), out->options_.pool_size);
+  return out;
+}
+
+const ContainerCgroups::Hierarchy* ContainerCgroups::find(std::string_view controller) const {
+  for (const Hierarchy& hierarchy : hierarchies_) {
+    if (std::ranges::find(hierarchy.controllers, controller) != hierarchy.controllers.end()) {
+      return &hierarchy;
+    }
+  }
+  return nullptr;
+}
+
+bool ContainerCgroups::is_v2(std::string_view controller) const {
+  const Hierarchy* hierarchy = find(controller);
+  return hierarchy != nullptr && hierarchy->is_v2;
+}
+
+Result<const ContainerCgroups::Hierarchy*> ContainerCgroups::need(
+    std::string_view controller) const {
+  const Hierarchy* hierarchy = find(controller);
+  if (hierarchy != nullptr) return hierarchy;
+  return Error(Errc::unsupported, cat("this host has no ", controller,
+                                      " cgroup controller (`gantry doctor` shows "
+                                      "which there are)"));
+}
+
+// ---- Launch ------------------------------------------------------------------------------------
+
+Result<void> ContainerCgroups::create_v1(size_t index, const std::string& name,
+                                         LaunchPlan::Builder& plan) {
+  const int fd = hierarchies_[index].containers.get();
+  std::optional<UniqueFd> tasks;
+  if (name.find('/') == std::string::npos) tasks = GANTRY_TRY(pool_->take(index, name));
+  if (!tasks) {
+    GANTRY_TRY(cgroup::create_at(fd, name));
+    for (const CgroupDefault& value : pool_->defaults(index)) {
+      GANTRY_TRY(cgroup::write_at(fd, name, value.file, value.value));
+    }
+    tasks = GANTRY_TRY(cgroup::open_join_at(fd, name, false));
+  }
+  plan.add(Stage::cgroups, {.kind = OpKind::kJoinCgroup, .fd = plan.fd(std::move(*tasks))});
+  return {};
+}
+
+Result<void> ContainerCgroups::create_v2(const Hierarchy& hierarchy, const std::string& name,
+                                         LaunchPlan::Builder& plan) {
+  const int fd = hierarchy.containers.get();
+  GANTRY_TRY(cgroup::create_at(fd, name));
+  GANTRY_TRY(cgroup::create_at(fd, name + "/0"));
+  plan.set_cgroup_fd(
+      plan.fd(GANTRY_TRY(sys::open_at(fd, (name + "/0").c_str(), O_PATH | O_DIRECTORY))));
+  return {};
+}
+
+Result<void> ContainerCgroups::create_all(const std::string& name, LaunchPlan::Builder& plan) {
+  for (size_t i = 0; i < hierarchies_.size(); ++i) {
+    const Hierarchy& hierarchy = hierarchies_[i];
+    if (const size_t slash = name.rfind('/'); slash != std::string::npos) {
+      const std::string parent = name.substr(0, slash);  // ID/n
+      const int fd = hierarchy.containers.get();
+      GANTRY_TRY(cgroup::ensure_at(fd, parent));
+      if (hierarchy.is_v2) {
+        GANTRY_TRY(enable_controllers(fd, parent.substr(0, parent.size() - 2)));
+        GANTRY_TRY(enable_controllers(fd, parent));
+      }
+    }
+    GANTRY_TRY(hierarchy.is_v2 ? create_v2(hierarchy, name, plan) : create_v1(i, name, plan));
+  }
+  return {};
+}
+
+Result<void> ContainerCgroups::create(const std::string& name, LaunchPlan::Builder& plan) {
+  if (groups_.contains(name)) return Error(Errc::already_exists, cat("cgroup ", name, " exists"));
+  groups_[name].freezer_v2 = layout_.unified() != nullptr;
+  auto done = create_all(name, plan);
+  // One that was there before us, under the same name, is not ours to remove.
+  if (!done && !done.error().is(Errc::already_exists)) {
+    try_remove_all(name).ignore("the creation failed already; recovery removes orphans");
+  }
+  if (!done) groups_.erase(name);
+  return done;
+}
+
+Result<void> ContainerCgroups::join(const std::string& name, LaunchPlan::Builder& plan) {
+  for (const Hierarchy& hierarchy : hierarchies_) {
+    const int fd = hierarchy.containers.get();
+    if (hierarchy.is_v2) {
+      plan.set_cgroup_fd(
+          plan.fd(GANTRY_TRY(sys::open_at(fd, (name + "/0").c_str(), O_PATH | O_DIRECTORY))));
+    } else {
+      plan.add(Stage::cgroups, {.kind = OpKind::kJoinCgroup,
+                                .fd = plan.fd(GANTRY_TRY(cgroup::open_join_at(fd, name, false)))});
+    }
+  }
+  return {};
+}
+
+Result<std::string> ContainerCgroups::missing_in(const std::string& name, pid_t pid) const {
+  const auto where =
+      parse_proc_cgroup(GANTRY_TRY(sys::read_file(cat("/proc/", pid, "/cgroup"), 64u << 10)));
+  for (const Hierarchy& hierarchy : hierarchies_) {
+    const auto line = where.find(hierarchy.key);
+    const std::string wanted = cat(hierarchy.proc_prefix, "/", name, hierarchy.is_v2 ? "/0" : "");
+    if (line == where.end() || line->second != wanted) {
+      return hierarchy.key.empty() ? std::string("cgroup2") : hierarchy.key;
+    }
+  }
+  return std::string();
+}
+
+Co<Result<void>> ContainerCgroups::verify(std::string name, pid_t pid, Duration limit) {
+  const auto end = std::chrono::steady_clock::now() + limit;
+  Duration pause = std::chrono::microseconds(20);
+  while (true) {
+    const std::string missing = GANTRY_CO_TRY(missing_in(name, pid));
+    if (missing.empty()) co_return Result<void>();
+    if (std::chrono::steady_clock::now() >= end) {
+      co_return Error(Errc::timed_out, cat("pid ", pid, " did not enter its ", missing, " cgroup"));
+    }
+    co_await sleep_for(pause);
+    pause = std::min<Duration>(pause * 2, std::chrono::milliseconds(20));
+  }
+}
+
+void ContainerCgroups::refill_pool() { pool_->refill(); }
+
+void ContainerCgroups::allow_recycling(const std::string& name) {
+  if (auto group = groups_.find(name); group != groups_.end()) group->second.may_recycle = true;
+}
+
+// ---- Files -------------------------------------------------------------------------------------
+
+Result<std::string> ContainerCgroups::read(const std::string& name, std::string_view controller,
+                                           std::string_view file) const {
+  return cgroup::read_at(GANTRY_TRY(need(controller))->containers.get(), name, file);
+}
+
+Result<uint64_t> ContainerCgroups::read_number(const std::string& name, std::string_view controller,
+                                               std::string_view file) const {
+  return cgroup::read_number_at(GANTRY_TRY(need(controller))->containers.get(), name, file);
+}
+
+Result<void> ContainerCgroups::write(const std::string& name, std::string_view controller,
+                                     std::string_view file, std::string_view value) {
+  const Hierarchy* hierarchy = GANTRY_TRY(need(controller));
+  if (auto group = groups_.find(name); group != groups_.end()) {
+    group->second.written.insert(static_cast<size_t>(hierarchy - hierarchies_.data()));
+  }
+  return cgroup::write_at(hierarchy->containers.get(), name, file, value);
+}
+
+Result<void> ContainerCgroups::write_checked(const std::string& name, std::string_view controller,
+                                             std::string_view file, std::string_view value) {
+  GANTRY_TRY(write(name, controller, file, value));
+  const std::string text = GANTRY_TRY(read(name, controller, file));
+  if (trim(text) == value) return {};
+  return Error(Errc::conflict,
+               cat(file, " was set to '", value, "' and reads '", trim(text).substr(0, 128), "'"));
+}
+
+Result<UniqueFd> ContainerCgroups::open_file(const std::string& name, std::string_view controller,
+                                             std::string_view file, int flags) const {
+  const int fd = GANTRY_TRY(need(controller))->containers.get();
+  return sys::open_at(fd, file.empty() ? name.c_str() : cat(name, "/", file).c_str(), flags);
+}
+
+Result<UniqueFd> ContainerCgroups::open_v2_directory(const std::string& name) const {
+  for (const Hierarchy& hierarchy : hierarchies_) {
+    if (hierarchy.is_v2) {
+      return sys::open_at(hierarchy.containers.get(), name.c_str(), O_RDONLY | O_DIRECTORY);
+    }
+  }
+  return Error(Errc::unsupported, "cgroup2 is not mounted on this host");
+}
+
+// ---- Life --------------------------------------------------------------------------------------
+
+bool ContainerCgroups::freezer_is_v2(const std::string& name) const {
+  const auto group = groups_.find(name);
+  return group != groups_.end() ? group->second.freezer_v2 : layout_.unified() != nullptr;
+}
+
+const ContainerCgroups::Hierarchy* ContainerCgroups::freezer(const std::string& name) const {
+  const bool is_v2 = freezer_is_v2(name);
+  for (const Hierarchy& hierarchy : hierarchies_) {
+    if (is_v2
+            ? hierarchy.is_v2
+            : std::ranges::find(hierarchy.controllers, "freezer") != hierarchy.controllers.end()) {
+      return &hierarchy;
+    }
+  }
+  return nullptr;
+}
+
+std::string ContainerCgroups::freezer_path(const std::string& name) const {
+  const Hierarchy* hierarchy = freezer(name);
+  return hierarchy == nullptr ? "" : cat(hierarchy->root_path, "/", kContainers, "/", name);
+}
+
+Co<Result<void>> ContainerCgroups::pause(std::string name, Duration limit) {
+  const Hierarchy* hierarchy = freezer(name);
+  if (hierarchy == nullptr) co_return Error(Errc::unsupported, "this host has no cgroup freezer");
+  co_return co_await cgroup::freeze_at(hierarchy->containers.get(), name, hierarchy->is_v2, limit);
+}
+
+Co<Result<void>> ContainerCgroups::resume(std::string name, Duration limit) {
+  const Hierarchy* hierarchy = freezer(name);
+  if (hierarchy == nullptr) co_return Error(Errc::unsupported, "this host has no cgroup freezer");
+  co_return co_await cgroup::thaw_at(hierarchy->containers.get(), name, hierarchy->is_v2, limit);
+}
+
+Co<Result<void>> ContainerCgroups::kill_all(std::string name, Duration limit) {
+  const Hierarchy* hierarchy = freezer(name);
+  if (hierarchy == nullptr) co_return Error(Errc::unsupported, "this host has no cgroup freezer");
+  if (hierarchy->is_v2 && find("freezer") != nullptr) {
+    // Nothing of ours writes the v1 freezer of a hybrid host, but a process frozen there by
+    // somebody else ignores cgroup.kill (measured): thaw it.
+    auto state = read(name, "freezer", "freezer.state");
+    if (state && trim(*state) != "THAWED") {
+      cgroup::write_at(find("freezer")->containers.get(), name, "freezer.state", "THAWED")
+          .ignore("then the kill times out and says who is left");
+    }
+  }
+  auto killed =
+      co_await cgroup::kill_at(hierarchy->containers.get(), name, hierarchy->is_v2, limit);
+  if (!killed && killed.error().is_errno(ENOENT)) co_return Result<void>();
+  co_return killed;
+}
+
+Result<std::vector<pid_t>> ContainerCgroups::processes(const std::string& name) const {
+  const Hierarchy* hierarchy = freezer(name);
+  if (hierarchy == nullptr) return Error(Errc::unsupported, "this host has no cgroup freezer");
+  return cgroup::processes_at(hierarchy->containers.get(), name);
+}
+
+Result<bool> ContainerCgroups::try_remove_all(const std::string& name) {
+  const auto group = groups_.find(name);
+  const bool may_recycle =
+      group != groups_.end() && group->second.may_recycle && name.find('/') == std::string::npos;
+  bool is_gone = true;
+  for (size_t i = 0; i < hierarchies_.size(); ++i) {
+    if (may_recycle && !hierarchies_[i].is_v2 && !group->second.written.contains(i) &&
+        pool_->give_back(i, name)) {
+      continue;
+    }
+    is_gone =
+        GANTRY_TRY(cgroup::try_remove_tree_at(hierarchies_[i].containers.get(), name)) && is_gone;
+  }
+  return is_gone;
+}
+
+Co<Result<void>> ContainerCgroups::destroy(std::string name, Duration limit) {
+  const auto end = std::chrono::steady_clock::now() + limit;
+  GANTRY_CO_TRY(co_await kill_all(name, limit));
+  auto is_gone = try_remove_all(name);
+  if (!is_gone) co_return std::move(is_gone).error();
+  if (!*is_gone) {
+    // v1 hierarchies are only as empty as their own members say: somebody may have moved a process.
+    for (const Hierarchy& hierarchy : hierarchies_) {
+      const Duration left =
+          std::max<Duration>(end - std::chrono::steady_clock::now(), std::chrono::milliseconds(1));
+      GANTRY_CO_TRY(co_await cgroup::remove_tree_at(hierarchy.containers.get(), name, left));
+    }
+  }
+  groups_.erase(name);
+  co_return Result<void>();
+}
+
+// ---- Recovery ----------------------------------------------------------------------------------
+
+std::string ContainerCgroups::record(const std::string& name) const {
+  return freezer_is_v2(name) ? "v2" : "v1";
+}
+
+void ContainerCgroups::adopt(const std::string& name, std::string_view record) {
+  groups_[name].freezer_v2 = record == "v2";
+}
+
+Result<std::vector<std::string>> ContainerCgroups::orphans(
+    const std::set<std::string>& known) const {
+  std::set<std::string> out;
+  for (const Hierarchy& hierarchy : hierarchies_) {
+    for (std::string& name : GANTRY_TRY(cgroup::children_at(hierarchy.containers.get(), ""))) {
+      if (!known.contains(name) && !CgroupPool::is_pool_name(name)) out.insert(std::move(name));
+    }
+  }
+  return std::vector<std::string>(out.begin(), out.end());
+}
+
+Result<void> ContainerCgroups::move_to_launcher_group(pid_t pid) {
+  for (const Hierarchy& hierarchy : hierarchies_) {
+    const UniqueFd root = GANTRY_TRY(sys::open(hierarchy.root_path, O_PATH | O_DIRECTORY));
+    GANTRY_TRY(cgroup::ensure_at(root.get(), "launcher"));
+    if (std::ranges::find(hierarchy.controllers, "cpuset") != hierarchy.controllers.end() &&
+        !hierarchy.is_v2) {
+      GANTRY_TRY(prepare_cpuset(root.get(), "launcher"));
+    }
+    GANTRY_TRY(cgroup::write_at(root.get(), "launcher", "cgroup.procs", cat(pid)));
+  }
+  return {};
+}
+
+Co<Result<void>> ContainerCgroups::close() {
+  co_await pool_->close();
+  for (Hierarchy& hierarchy : hierarchies_) {
+    for (const std::string& path : {cat(hierarchy.root_path, "/", kContainers),
+                                    cat(hierarchy.root_path, "/launcher"), hierarchy.root_path}) {
+      // Busy while containers or the launcher are in it: then it stays.
+      ::unlinkat(AT_FDCWD, path.c_str(), AT_REMOVEDIR);
+    }
+  }
+  co_return Result<void>();
+}
+}  // namespace gantry

@@ -1,0 +1,147 @@
+// ContainerCgroups: the cgroups of this executor's containers, in every mounted hierarchy
+// (architecture §4, docs/adr/0005).
+//
+//   ROOT/containers/ID        limits; v1 processes live here
+//   ROOT/containers/ID/0      v2 only: where processes are born (inner nodes may hold none)
+//   ROOT/containers/ID/n/ID2  a nested container
+//   ROOT/launcher             launcher and logger
+//   ROOT/containers/pool.HEX  v1 only: made ahead of need (isolators/cgroup_pool.h)
+//
+// A container is named here by its path below ROOT/containers, name_of(id). Threads: loop only.
+// Nothing is held open per container: ten hierarchies times a thousand containers is too many.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/types/container_id.h"
+#include "base/cgroup_fs.h"
+#include "base/co.h"
+#include "base/result.h"
+#include "isolators/cgroup_pool.h"
+#include "launcher/plan.h"
+
+namespace gantry {
+struct CgroupOptions {
+  std::string root = "/gantry";
+  // mount: ROOT is below each hierarchy's mount; own_cgroup: below the cgroup we are in ourselves
+  // (under a Mesos agent, or a delegated unit).
+  enum class Base { mount, own_cgroup } base = Base::mount;
+  // Directories kept ready in each v1 hierarchy; 0: none.
+  size_t pool_size = 0;
+  // Written into every new v1 cgroup: the devices isolator's default list.
+  std::vector<CgroupDefault> v1_defaults;
+};
+
+class ContainerCgroups {
+ public:
+  using Options = CgroupOptions;
+  // Makes ROOT and ROOT/containers where they are missing and removes pool directories that a dead
+  // executor left. Errc::unsupported where no hierarchy is mounted.
+  static Result<std::unique_ptr<ContainerCgroups>> open(asio::any_io_executor executor,
+                                                        CgroupLayout layout, Options options);
+  ~ContainerCgroups();
+
+  // "ID" or "ID/n/CHILD".
+  static std::string name_of(const ContainerId& id);
+  const CgroupLayout& layout() const { return layout_; }
+  bool has(std::string_view controller) const { return find(controller) != nullptr; }
+  // Whether the controller's files are v2's. False also where there is none.
+  bool is_v2(std::string_view controller) const;
+
+  // ---- Launch ---------------------------------------------------------------------------------
+  // Makes the container's cgroup in every hierarchy and adds the moves of the child to the plan:
+  // born in the v2 leaf, then one kJoinCgroup per v1 hierarchy. A failure leaves none of them.
+  Result<void> create(const std::string& name, LaunchPlan::Builder& plan);
+  // Moves a child into an existing container's cgroups (exec).
+  Result<void> join(const std::string& name, LaunchPlan::Builder& plan);
+  // Waits until the child has moved into every hierarchy (it does so at once, then waits for its
+  // signal byte); Errc::timed_out names the hierarchy it is missing in.
+  Co<Result<void>> verify(std::string name, pid_t pid, Duration limit);
+  // Refills the pool of v1 directories in the background. Cheap; called after launches.
+  void refill_pool();
+  // The directories of this container may go back to the pool: nothing inside could write to them.
+  void allow_recycling(const std::string& name);
+
+  // ---- Files ----------------------------------------------------------------------------------
+  // In the hierarchy of `controller`; Errc::unsupported names a controller this host has not.
+  Result<std::string> read(const std::string& name, std::string_view controller,
+                           std::string_view file) const;
+  Result<uint64_t> read_number(const std::string& name, std::string_view controller,
+                               std::string_view file) const;
+  Result<void> write(const std::string& name, std::string_view controller, std::string_view file,
+                     std::string_view value);
+  Result<void> write_checked(const std::string& name, std::string_view controller,
+                             std::string_view file, std::string_view value);
+  // An open file of the container's cgroup; `file` "" is the directory itself.
+  Result<UniqueFd> open_file(const std::string& name, std::string_view controller,
+                             std::string_view file, int flags) const;
+  // The v2 directory that holds the limits (device programs attach there).
+  Result<UniqueFd> open_v2_directory(const std::string& name) const;
+
+  // ---- Life -----------------------------------------------------------------------------------
+  Co<Result<void>> pause(std::string name, Duration limit);
+  Co<Result<void>> resume(std::string name, Duration limit);
+  Co<Result<void>> kill_all(std::string name, Duration limit);
+  Result<std::vector<pid_t>> processes(const std::string& name) const;
+  // Where a checkpoint finds the freezer: its absolute path.
+  std::string freezer_path(const std::string& name) const;
+  bool freezer_is_v2(const std::string& name) const;
+  // Kills what is left and removes the cgroups in every hierarchy, with those that tasks made in
+  // them. Idempotent; unknown names are fine.
+  Co<Result<void>> destroy(std::string name, Duration limit);
+
+  // ---- Recovery -------------------------------------------------------------------------------
+  // One freezer per container, recorded at launch: "v1" or "v2".
+  std::string record(const std::string& name) const;
+  void adopt(const std::string& name, std::string_view record);
+  // Top-level directories that belong to none of `known`, in any hierarchy.
+  Result<std::vector<std::string>> orphans(const std::set<std::string>& known) const;
+
+  // ---- The executor's own ---------------------------------------------------------------------
+  // Moves a process (launcher, logger) into ROOT/launcher in every hierarchy.
+  Result<void> move_to_launcher_group(pid_t pid);
+  // Removes the pool; ROOT too where nothing is in it. For an executor that leaves nothing behind.
+  Co<Result<void>> close();
+
+ private:
+  struct Hierarchy {
+    bool is_v2 = false;
+    std::vector<std::string> controllers;  // v2: those enabled for our containers
+    std::string key;                       // as /proc/PID/cgroup spells it
+    std::string root_path;                 // absolute path of ROOT
+    std::string proc_prefix;               // ROOT/containers as /proc/PID/cgroup shows it
+    UniqueFd containers;                   // ROOT/containers, O_PATH
+  };
+  struct Group {
+    bool freezer_v2 = false;
+    bool may_recycle = false;
+    std::set<size_t> written;  // hierarchies with values that are not the defaults
+  };
+
+  ContainerCgroups(asio::any_io_executor executor, CgroupLayout layout, Options options);
+  Result<Hierarchy> open_hierarchy(const CgroupHierarchy& mounted, const std::string& own) const;
+  Result<void> create_v1(size_t index, const std::string& name, LaunchPlan::Builder& plan);
+  Result<void> create_v2(const Hierarchy& hierarchy, const std::string& name,
+                         LaunchPlan::Builder& plan);
+  Result<void> create_all(const std::string& name, LaunchPlan::Builder& plan);
+  Result<const Hierarchy*> need(std::string_view controller) const;
+  const Hierarchy* find(std::string_view controller) const;
+  const Hierarchy* freezer(const std::string& name) const;
+  Result<bool> try_remove_all(const std::string& name);
+  // The first hierarchy the process is not in; empty: it is where it should be.
+  Result<std::string> missing_in(const std::string& name, pid_t pid) const;
+
+  asio::any_io_executor executor_;
+  CgroupLayout layout_;
+  Options options_;
+  std::vector<Hierarchy> hierarchies_;
+  std::unique_ptr<CgroupPool> pool_;  // null: none
+  std::map<std::string, Group> groups_;
+};
+}  // namespace gantry
