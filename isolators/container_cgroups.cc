@@ -99,7 +99,9 @@ Result<ContainerCgroups::Hierarchy> ContainerCgroups::open_hierarchy(const Cgrou
       GANTRY_TRY(prepare_cpuset(base_fd.get(), path).context("in ", base));
     }
   }
-  Hierarchy out{.is_v2 = mounted.is_v2, .controllers = mounted.controllers};
+  Hierarchy out;
+  out.is_v2 = mounted.is_v2;
+  out.controllers = mounted.controllers;
   if (mounted.is_v2) {
     const std::string text =
         GANTRY_TRY(cgroup::read_at(base_fd.get(), path, "cgroup.subtree_control"));
@@ -140,7 +142,8 @@ Result<std::unique_ptr<ContainerCgroups>> ContainerCgroups::open(asio::any_io_ex
         GANTRY_TRY(out->open_hierarchy(mounted, own == self.end() ? "/" : own->second));
     if (!hierarchy.is_v2) {
       GANTRY_TRY(CgroupPool::sweep(hierarchy.containers.get()));
-      CgroupPool::Parent parent{.containers_fd = hierarchy.containers.get()};
+      CgroupPool::Parent parent;
+      parent.containers_fd = hierarchy.containers.get();
       parent.is_reusable = std::ranges::all_of(mounted.controllers, [](const std::string& name) {
         return std::ranges::find(kReusable, name) != std::end(kReusable);
       });
