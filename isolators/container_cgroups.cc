@@ -90,7 +90,8 @@ Result<ContainerCgroups::Hierarchy> ContainerCgroups::open_hierarchy(const Cgrou
     }
     GANTRY_TRY(std::move(enabled).context("cgroup ", base));
   }
-  for (std::string_view part : split(cat(options_.root, "/", kContainers), '/')) {
+  const std::string below = cat(options_.root, "/", kContainers);
+  for (std::string_view part : split(below, '/')) {
     if (part.empty()) continue;
     path += (path.empty() ? "" : "/") + std::string(part);
     GANTRY_TRY(cgroup::ensure_at(base_fd.get(), path).context("in ", base));

@@ -35,7 +35,7 @@ struct CgroupOptions {
   // Directories kept ready in each v1 hierarchy; 0: none.
   size_t pool_size = 0;
   // Written into every new v1 cgroup: the devices isolator's default list.
-  std::vector<CgroupDefault> v1_defaults;
+  std::vector<CgroupDefault> v1_defaults = {};
 };
 
 class ContainerCgroups {
@@ -65,6 +65,8 @@ class ContainerCgroups {
   Co<Result<void>> verify(std::string name, pid_t pid, Duration limit);
   // Refills the pool of v1 directories in the background. Cheap; called after launches.
   void refill_pool();
+  // Waits until a refill under way has ended (tests, measurements).
+  Co<void> settle_pool() { return pool_->settle(); }
   // The directories of this container may go back to the pool: nothing inside could write to them.
   void allow_recycling(const std::string& name);
 
