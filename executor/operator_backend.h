@@ -1,0 +1,215 @@
+// OperatorBackend: what the operator API asks of the daemon, in value types. The daemon implements
+// it; tests use one in memory. All input is validated before it gets here.
+//
+// How Errors become answers: invalid 400, not_found 404, already_exists, busy and conflict 409,
+// exhausted 503, unsupported 501, anything else 500; the body is Error::to_string().
+//
+// A ContainerId of a call other than launch may also be a container's name or the unique beginning
+// of an id: names are resolved first (architecture §4 Ids). Calls of a client that goes away are
+// carried through, except wait, attach_output and attach_input, whose chain is cancelled.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "api/types/container_id.h"
+#include "api/types/container_spec.h"
+#include "api/types/container_state.h"
+#include "api/types/exit_outcome.h"
+#include "base/co.h"
+#include "executor/http/exchange.h"
+#include "launcher/isolator.h"
+
+namespace gantry {
+
+// ---- Answers ---------------------------------------------------------------------------------
+
+struct ContainerSummary {
+  ContainerId id;
+  std::string name;
+  ContainerState state = ContainerState::creating;
+  std::string image, image_digest;  // as asked for; as found
+  std::vector<std::string> command;
+  pid_t pid = 0;                                            // 0: none
+  int64_t created_ns = 0, started_ns = 0, finished_ns = 0;  // since the epoch; 0: not yet
+  std::optional<ExitOutcome> outcome;
+  std::vector<std::string> ip_addresses;
+  std::vector<PortMapping> ports;
+  std::map<std::string, std::string> labels;
+  std::string hostname;
+  std::string framework_id, executor_id, task_id;  // of a framework's task
+};
+struct ContainerDetails {
+  ContainerSummary summary;
+  std::string request_bytes;  // ContainerSpec::request_bytes
+  std::vector<std::pair<std::string, std::chrono::microseconds>> phases;  // of the last launch
+  std::chrono::microseconds total{0};                                     // from request to exec
+  std::string sandbox, rootfs, record_directory, log_directory;           // host paths
+  std::vector<std::string> cgroups;                                       // host paths
+  std::vector<std::string> isolators;
+};
+struct ContainerUsage {
+  ContainerId id;
+  std::string name;
+  Usage usage;
+};
+struct ImageSummary {
+  std::vector<std::string> references;
+  std::string digest;
+  Bytes size = 0;
+  int64_t created_ns = 0;
+  std::string platform;
+  uint32_t layers = 0;
+};
+struct RemovedImages {
+  std::vector<std::string> untagged, deleted;
+  Bytes freed = 0;
+};
+struct CheckpointAnswer {
+  std::string name, path;
+  Bytes size = 0;
+  std::chrono::microseconds frozen{0}, total{0};
+};
+struct RestoreAnswer {
+  ContainerId id;
+  std::chrono::microseconds total{0};
+};
+struct Finding {
+  enum class Verdict { ok, degraded, missing } verdict = Verdict::ok;
+  std::string feature, detail, remedy;
+};
+struct FilePiece {
+  uint64_t size = 0;  // of the whole file
+  std::string data;
+};
+struct FileEntry {
+  std::string path;
+  uint64_t size = 0;
+  int64_t mtime_ns = 0;
+  uint32_t mode = 0, nlink = 1;
+  std::string user, group;
+};
+struct VersionFacts {
+  std::string version, build_date, git_sha;
+  double build_time = 0;
+};
+
+// ---- Requests --------------------------------------------------------------------------------
+
+struct OutputOptions {
+  bool from_start = false;             // false: only what comes from now on
+  bool follow = true;                  // false: end at what is there now
+  std::optional<uint64_t> tail_lines;  // with from_start: only the last ones
+  std::optional<int64_t> since_ns;
+  bool stdout_wanted = true, stderr_wanted = true;
+  bool timestamps = false;
+};
+struct OutputChunk {
+  enum class Source { out, err } source = Source::out;
+  std::string data;
+  std::optional<int64_t> time_ns;
+};
+// The output of a container, as it comes.
+class OutputStream {
+ public:
+  virtual ~OutputStream() = default;
+  // The next piece, nullopt at the end (the container has ended and all was sent; or not follow).
+  // A cancelled chain ends it too.
+  virtual Co<Result<std::optional<OutputChunk>>> next() = 0;
+};
+// The input of a container; one at a time (Errc::conflict).
+class InputSink {
+ public:
+  virtual ~InputSink() = default;
+  virtual Co<Result<void>> write(std::string bytes) = 0;
+  virtual Co<Result<void>> close() = 0;  // end-of-file for the container
+  virtual Co<Result<void>> resize(uint16_t rows, uint16_t columns) = 0;
+};
+
+struct ImportOptions {
+  std::string reference;  // empty: the archive's own names
+  enum class Format { automatic, oci_layout, docker_archive, rootfs } format = Format::automatic;
+  // Format::rootfs: the image's configuration.
+  std::vector<std::string> entrypoint, cmd, env;
+  std::string cwd, user;
+};
+struct CheckpointOptions {
+  std::string name;  // empty: made up
+  bool leave_running = false, tcp_established = false, file_locks = false;
+};
+struct RestoreOptions {
+  std::string checkpoint;
+  std::optional<ContainerId> id;  // absent: under its own
+  std::string name;
+  bool tcp_established = false;
+};
+
+enum class LaunchAnswer { started, already_there };
+enum class Force { no, yes };
+
+class OperatorBackend {
+ public:
+  virtual ~OperatorBackend() = default;
+
+  // Answers when the command has been exec'd.
+  virtual Co<Result<LaunchAnswer>> launch(ContainerId id, ContainerSpec spec) = 0;
+  // Keeps answering until REMOVE. No deadline.
+  virtual Co<Result<ExitOutcome>> wait(ContainerId id) = 0;
+  virtual Co<Result<void>> kill(ContainerId id, int signal) = 0;
+  virtual Co<Result<ExitOutcome>> stop(ContainerId id, std::optional<std::chrono::seconds> grace,
+                                       std::optional<int> signal) = 0;
+  virtual Co<Result<void>> pause(ContainerId id) = 0;
+  virtual Co<Result<void>> resume(ContainerId id) = 0;
+  virtual Co<Result<void>> remove(ContainerId id, Force force) = 0;
+
+  virtual Co<Result<std::vector<ContainerSummary>>> list() = 0;
+  virtual Co<Result<ContainerDetails>> inspect(ContainerId id) = 0;
+  // No ids: every live container. One that ended meanwhile is left out.
+  virtual Co<Result<std::vector<ContainerUsage>>> usage(std::vector<ContainerId> ids) = 0;
+
+  // Virtual paths: /containers/ID/… in a container's sandbox. At most `length` bytes from `offset`;
+  // an offset past the end is no error.
+  virtual Co<Result<FilePiece>> read_file(std::string path, uint64_t offset, uint64_t length) = 0;
+  virtual Co<Result<std::vector<FileEntry>>> list_files(std::string path) = 0;
+
+  virtual Co<Result<std::unique_ptr<OutputStream>>> attach_output(ContainerId id,
+                                                                  OutputOptions options) = 0;
+  virtual Co<Result<std::unique_ptr<InputSink>>> attach_input(ContainerId id) = 0;
+
+  virtual Co<Result<std::vector<ImageSummary>>> images() = 0;
+  // Reads `body` to its end, or fails before.
+  virtual Co<Result<std::vector<ImageSummary>>> import(ImportOptions options,
+                                                       http::BodyStream& body) = 0;
+  virtual Co<Result<RemovedImages>> remove_image(std::string reference, Force force) = 0;
+  // Images no container uses and `excluded` does not name.
+  virtual Co<Result<RemovedImages>> prune_images(std::vector<std::string> excluded) = 0;
+
+  virtual Co<Result<CheckpointAnswer>> checkpoint(ContainerId id, CheckpointOptions options) = 0;
+  virtual Co<Result<RestoreAnswer>> restore(RestoreOptions options) = 0;
+
+  virtual Co<Result<std::vector<Finding>>> doctor() = 0;
+  // Ends the executor, the launcher and the logger once the answer is sent. Errc::busy while
+  // containers run.
+  virtual Co<Result<void>> shutdown() = 0;
+
+  virtual bool is_healthy() = 0;
+  virtual VersionFacts version() = 0;
+  // Name and value, Mesos' names where it has them ("containerizer/mesos/…").
+  virtual std::vector<std::pair<std::string, double>> metrics() = 0;
+
+  // One line for the audit log, once per call that changes something.
+  struct AuditLine {
+    std::string call;   // "LAUNCH_CONTAINER"
+    std::string id;     // of a container or image; empty: none
+    unsigned status;    // the HTTP status answered
+    std::string error;  // empty: none
+  };
+  virtual void audit(const http::Peer& peer, const AuditLine& line) = 0;
+};
+}  // namespace gantry
