@@ -67,6 +67,14 @@ class LaunchBackend {
   // Half-close: drops the kept write end.
   virtual Co<Result<void>> close_stdin(std::string key) = 0;
 
+  // Takes a process into the table under `key` that is already the launcher's child without having
+  // been launched: one that CRIU, itself launched, restored as its sibling. It has not run yet.
+  // Errc::not_found when it is no child of the launcher.
+  virtual Co<Result<ProcessRef>> adopt(std::string key, pid_t pid, LaunchIo io) {
+    (void)key, (void)pid, (void)io;
+    co_return Error(Errc::unsupported, "this back end launches only; it cannot adopt");
+  }
+
   // All entries of the table (after an executor's start).
   virtual Co<Result<std::vector<KnownChild>>> recover() = 0;
 };

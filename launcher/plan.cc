@@ -1,5 +1,6 @@
 #include "launcher/plan.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/sys.h"
@@ -79,6 +80,15 @@ void LaunchPlan::Builder::set_env(const std::vector<std::string>& env) {
 void LaunchPlan::Builder::add_clone_flags(uint64_t flags) { header_.clone_flags |= flags; }
 void LaunchPlan::Builder::set_cgroup_fd(int32_t slot) { header_.cgroup_fd = slot; }
 void LaunchPlan::Builder::set_pid_namespace_fd(int32_t slot) { header_.pid_namespace_fd = slot; }
+
+void LaunchPlan::Builder::reduce_to(std::initializer_list<Stage> stages, uint64_t clone_flags) {
+  for (size_t i = 0; i < std::size(stages_); ++i) {
+    if (std::find(stages.begin(), stages.end(), static_cast<Stage>(i)) == stages.end()) {
+      stages_[i].clear();
+    }
+  }
+  header_.clone_flags = clone_flags;
+}
 
 Result<LaunchPlan> LaunchPlan::Builder::seal() && {
   if (has_nul_) return Error(Errc::invalid, "an argument, variable or path holds a NUL byte");

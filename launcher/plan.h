@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <string>
 #include <string_view>
@@ -77,6 +78,10 @@ class LaunchPlan::Builder {
   void set_cgroup_fd(int32_t slot);
   // The child is born in this pid namespace (exec into a container): slot of its descriptor.
   void set_pid_namespace_fd(int32_t slot);
+
+  // Drops every op outside `stages`, and all clone flags but these: a helper that needs a part of
+  // what a launch would do (CRIU restores into the container's cgroups and root).
+  void reduce_to(std::initializer_list<Stage> stages, uint64_t clone_flags);
 
   // The only way to a LaunchPlan. Makes the report pipe. Errc::invalid when it is too large.
   Result<LaunchPlan> seal() &&;

@@ -1,0 +1,99 @@
+// Checkpointer: writes the processes of a container to a directory and makes them again from it.
+//
+// One implementation: CriuCheckpointer (checkpoint/criu_checkpointer.h). It knows processes, mounts
+// and descriptors, not containers' records: checkpoint/container_checkpoint.h joins it to those.
+//
+// Threads: loop only. A failed dump leaves the tasks running and no directory; a failed restore
+// leaves no process and the directory untouched. Every error is one sentence with CRIU's own
+// reason.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "api/types/container_id.h"
+#include "api/types/container_spec.h"
+#include "base/co.h"
+#include "base/process_ref.h"
+#include "base/result.h"
+#include "launcher/launch_backend.h"
+#include "launcher/plan.h"
+
+namespace gantry {
+// A mount of the container whose contents belong to the host: a volume, a bind.
+struct HostMount {
+  std::string mountpoint;  // in the container
+  std::string source;      // absolute host path
+};
+
+struct CheckpointRequest {
+  ContainerId id;
+  ProcessIdentity process;  // the container's first process
+  std::string directory;    // absolute; made by the dump, must not exist
+  std::string freezer;      // absolute path of the container's freezer cgroup
+  bool freezer_is_v2 = true;
+  // Everything mounted from the host. A mount from the host that is not named is refused.
+  std::vector<HostMount> mounts;
+  // Kept in the record as it is, handed back by read(): who the container is (opaque here).
+  std::string identity;
+  bool leave_running = false;
+  bool tcp_established = false;
+  bool file_locks = false;
+  std::chrono::seconds limit{60};
+};
+
+struct CheckpointStats {
+  std::chrono::microseconds frozen{0}, total{0};
+  Bytes size = 0;
+};
+
+// A checkpoint as its record describes it.
+struct CheckpointSummary {
+  std::string container_id;
+  std::string identity;
+  int64_t created_ns = 0;
+  std::string criu_version;
+  Bytes size = 0;
+};
+
+struct RestoreRequest {
+  ContainerId id;
+  std::string key;        // of the launcher's table (ContainerId::hash())
+  std::string directory;  // what a dump made
+  // The ops of Stage::cgroups (and of Stage::namespaces: cgroup namespace only) and Stage::root as
+  // the isolators contributed them for a launch; every other stage is dropped.
+  LaunchPlan::Builder plan;
+  std::string root;  // where the plan's root is mounted on the host: lowest-numbered layer, or bind
+  std::vector<HostMount> mounts;  // from the request; every one that the dump named must be here
+  // The container's new stdio; invalid ones are /dev/null. `io` is what the launcher keeps of it.
+  UniqueFd stdin_read, stdout_write, stderr_write;
+  LaunchIo io;
+  // What the request allows; a restored task with more is killed before it runs.
+  SecuritySpec security;
+  bool tcp_established = false;
+  bool file_locks = false;
+  // Everything is made, nothing has run: isolators' isolate(), the record. An error undoes all.
+  std::function<Co<Result<void>>(const ProcessRef&)> before_resume;
+  std::chrono::seconds limit{60};
+};
+
+struct RestoredProcess {
+  ProcessRef process;  // a child of the launcher, in its table under `key`
+  std::chrono::microseconds total{0};
+};
+
+class Checkpointer {
+ public:
+  virtual ~Checkpointer() = default;
+  virtual Co<Result<CheckpointStats>> dump(CheckpointRequest request) = 0;
+  virtual Co<Result<RestoredProcess>> restore(RestoreRequest request) = 0;
+  // Errc::corrupt names what is wrong with it; Errc::not_found.
+  virtual Co<Result<CheckpointSummary>> read(std::string directory) = 0;
+  virtual Co<Result<void>> remove(std::string directory) = 0;
+  // Whether this host can do it, and with which CRIU ("4.1.1"). Errc::unsupported says what to do.
+  virtual Co<Result<std::string>> check() = 0;
+};
+}  // namespace gantry
