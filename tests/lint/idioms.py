@@ -18,7 +18,7 @@ RULES = [
     ("close", re.compile(r"(?<![\w.>:])::close\("), r"^base/|^launcher/child/", "descriptors have an owner: UniqueFd"),
     ("detached", re.compile(r"\bdetached\b"), r"^base/", "no coroutine without a Scope that waits for it"),
     ("system", re.compile(r"(?<![\w:.>])(::|std::)?(system|popen)\("), r"^$", "no shell in between"),
-    ("throw", re.compile(r"(^|[;{}]\s*)\s*throw\b(?! *\()|\bcatch \("), r"^base/", "Result<T>, no exceptions"),
+    ("throw", re.compile(r"(^|[;{}]\s*)\s*throw\b(?! *\()|\bcatch \((?!const CLI::)"), r"^base/", "Result<T>, no exceptions"),
     ("lambda coroutine", re.compile(r"\[[^\]\s][^\]]*\]\s*\([^)]*\)\s*(mutable\s*)?->\s*Co<"), r"^$",
      "a coroutine's captures die before it does: make it a named function"),
     ("tmpnam", re.compile(r"\b(tmpnam|mktemp|gets|strcpy|strcat|sprintf)\("), r"^$", "unsafe"),
