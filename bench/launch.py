@@ -22,6 +22,7 @@ class Bench:
         self.path = path
         self.root = support.make_rootfs(path / "root")
         self.environment = dict(os.environ)
+        self.api = None
         self.peers = {}
 
     def run(self, command, launches, idle_ms=0, in_flight=1, hide_unified=False):
@@ -125,15 +126,15 @@ def print_phases(bench):
     """Where the time of one launch goes, as the executor recorded it: medians over a block."""
     phases = {}
     for number in range(BLOCK):
-        name = f"phases-{number}"
-        gantry = bench.bin / "gantry"
-        subprocess.run([gantry, "run", "--name", name, "--rootfs", bench.root, "/bin/true"], env=bench.environment,
-                       check=True)
-        text = subprocess.run([gantry, "inspect", "--phases", "--json", name], env=bench.environment, check=True,
-                              capture_output=True, text=True).stdout
-        for phase, micros in json.loads(text).items():
-            phases.setdefault(phase, []).append(micros)
-        subprocess.run([gantry, "rm", name], env=bench.environment, check=True, stdout=subprocess.DEVNULL)
+        container = {"container_id": {"value": f"phases-{number}"}}
+        spec = {"rootfs": str(bench.root), "args": ["/bin/true"]}
+        bench.api.call("LAUNCH_CONTAINER", launch_container=dict(container, gantry_spec=spec))
+        bench.api.call("WAIT_CONTAINER", wait_container=container)
+        answer = bench.api.call("GANTRY_INSPECT", gantry_inspect=container)["gantry_inspect"]
+        for phase in answer["phases"]:
+            phases.setdefault(phase["name"], []).append(phase["microseconds"])
+        phases.setdefault("request to exec", []).append(answer["total_microseconds"])
+        bench.api.call("REMOVE_CONTAINER", remove_container=container)
     print("\nWhere a launch's time goes, by phase (medians)")
     for phase, values in phases.items():
         print(f"  {phase:24}{median(values):9.0f} µs")
@@ -151,6 +152,7 @@ def main():
         bench.find_peers()
         with support.executor(bench.bin, path) as environment:
             bench.environment = environment
+            bench.api = support.Api(environment["GANTRY_SOCKET"])
             contenders = bench.contenders(environment["GANTRY_SOCKET"])
             for command, hide in contenders.values():  # warm: page cache, filters compiled, sockets open
                 bench.run(command, 3, hide_unified=hide)

@@ -1,9 +1,12 @@
 """What the benchmarks share: a root filesystem, an executor of their own, statistics."""
 import contextlib
+import http.client
+import json
 import os
 import pathlib
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -38,6 +41,25 @@ def median(values):
     return statistics.median(values)
 
 
+class Api:
+    """Calls of an executor's operator API, in JSON."""
+
+    def __init__(self, path):
+        self.connection = http.client.HTTPConnection("gantry", timeout=60)
+        self.connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.connection.sock.connect(path)
+
+    def call(self, kind, **fields):
+        body = json.dumps(dict({"type": kind}, **fields))
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        self.connection.request("POST", "/api/v1", body, headers)
+        answer = self.connection.getresponse()
+        text = answer.read()
+        if answer.status != 200:
+            sys.exit(f"{kind} was answered {answer.status}: {text.decode(errors='replace')}")
+        return json.loads(text) if text else {}
+
+
 @contextlib.contextmanager
 def workspace():
     """A directory on disk, gone afterwards."""
@@ -51,16 +73,16 @@ def workspace():
 @contextlib.contextmanager
 def executor(bin_dir, path):
     """An executor with directories, socket and cgroups of its own; stopped afterwards. Yields its environment."""
-    socket = path / "gantry.sock"
+    address = path / "gantry.sock"
     log = open(path / "executor.log", "w", encoding="utf-8")
-    environment = dict(os.environ, GANTRY_SOCKET=str(socket))
+    environment = dict(os.environ, GANTRY_SOCKET=str(address))
     process = subprocess.Popen(
         [bin_dir / "gantry", "executor", "--runtime-dir", path / "run", "--data-dir", path / "data",
-         "--socket", socket, "--cgroup-root", CGROUP_ROOT],
+         "--socket", address, "--cgroup-root", CGROUP_ROOT],
         stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True)
     try:
         for _ in range(1000):
-            if socket.exists():
+            if address.exists():
                 break
             if process.poll() is not None:
                 sys.exit(f"the executor ended at once:\n{(path / 'executor.log').read_text()}")
