@@ -85,6 +85,8 @@ enum BindFlags : uint64_t {
   kBindMakeFile = 2,       // a missing target is made as an empty file…
   kBindMakeDirectory = 4,  // …or as a directory; both: like the source
   kBindNoFollow = 8,
+  kBindCoverLink = 16,  // a symbolic link as the target's last component (dangling or not) is
+                        // covered by the mount, not followed
 };
 
 enum OverlayFlags : uint64_t {
