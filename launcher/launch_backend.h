@@ -80,7 +80,9 @@ class LaunchBackend {
 };
 
 // Waits until the child has exec'd (end-of-file) or failed. A failure names the plan's step.
-// `on_barrier` is called for kBarrier reports (may be empty when the plan has none).
+// `on_barrier` is called for kBarrier reports (may be empty when the plan has none). `failed` (may
+// be null; outlives the call) receives the report of a failure: its kind says which step it was.
 Co<Result<void>> wait_exec(const LaunchPlan& plan, int report_pipe, Duration limit,
-                           std::function<Co<Result<void>>(uint32_t)> on_barrier = {});
+                           std::function<Co<Result<void>>(uint32_t)> on_barrier = {},
+                           ChildReport* failed = nullptr);
 }  // namespace gantry

@@ -52,6 +52,8 @@ class LaunchPlan {
   std::span<const UniqueFd> fds() const { return fds_; }
   // Where the child's report pipe is read; taken once by the back end.
   UniqueFd take_report_pipe() { return std::move(report_read_); }
+  // The back end has sent them: closes the executor's copies.
+  void close_fds() { fds_.clear(), memfd_.reset(); }
   // "mount proc on /proc": names the step and its object, for errors.
   std::string describe(uint32_t op_index) const;
   std::vector<std::string> args() const;

@@ -1,0 +1,103 @@
+// What runs between clone and exec: one loop over the ops of a plan.
+//
+// Role: the clone's side of a launch, in gantry-launcher's children and in gantry-runtime's.
+// Lifetime: from clone to exec or _exit; it never returns. Single-threaded, in a copy of its
+// parent's memory: no allocation, no locks, no stdio, no errno, raw system calls only (style 3.11).
+// Failure: {op, kind, errno, substep} on the report pipe, then exit 127. Paths of the container are
+// resolved once, with openat2 below a descriptor of its root, and used by descriptor.
+#pragma once
+
+#include "launcher/child/plan_view.h"
+
+namespace gantry::child {
+struct Start {
+  PlanView plan;               // checked; in memory the child may write to
+  const int* fds = nullptr;    // the plan's slots as descriptor numbers
+  int parent_pidfd = -1;       // the cloner's own pidfd; -1: unknown
+  int close_from = -1;         // everything from here on is the parent's own and closed at once
+  int cgroup_directory = -1;   // v2 cgroup still to be joined: the clone could not do it
+  bool reset_signals = false;  // the parent may have handlers or ignored signals
+  // Tests only: this op fails with this errno before it does anything.
+  int32_t inject_op = -1;
+  int32_t inject_errno = 0;
+};
+
+// Exit codes of a child that did not exec. Nobody's truth: the report says what happened.
+inline constexpr int kExitFailed = 127;
+inline constexpr int kExitNoSignal = 126;  // end-of-file where a byte was awaited; parent died
+
+[[noreturn]] void run(Start& start);
+
+// ---- Between the files of this library ---------------------------------------------------------
+
+// The result of an op: error 0 is success, else an errno and where in the op it happened.
+struct Outcome {
+  int32_t error = 0;
+  uint32_t substep = 0;
+};
+inline Outcome ok() { return {}; }
+inline Outcome fail(int64_t error, Substep at = Substep::kWhole, uint32_t index = 0) {
+  return {static_cast<int32_t>(error < 0 ? -error : error), static_cast<uint32_t>(at) | index << 8};
+}
+inline Outcome check(int64_t result, Substep at = Substep::kWhole) {
+  return result < 0 ? fail(result, at) : ok();
+}
+
+// What ops leave for later ops.
+struct State {
+  const PlanView& plan;
+  const int* fds;
+  int parent_pidfd;
+  int report_fd;
+  uint32_t op_index = 0;
+  int root = -1;          // O_PATH or tree descriptor of the container's root
+  int empty_tree = -1;    // the one read-only empty tmpfs of masked directories
+  int null_device = -1;   // the verified /dev/null of masked files
+  int private_proc = -1;  // a procfs of our own, not attached anywhere
+};
+
+[[noreturn]] void exit_now(int code);
+
+// ops_process.cc
+Outcome wait_signal(State& s, const Op& op);
+Outcome barrier(State& s, const Op& op);
+Outcome parent_death_signal(State& s, const Op& op);
+Outcome duplicate(State& s, const Op& op);
+Outcome nice_value(const Op& op);
+Outcome scheduler();
+Outcome oom_score_adj(const Op& op);
+Outcome personality(const Op& op);
+Outcome rlimit(const Op& op);
+Outcome exec(State& s, const Op& op);
+// ops_namespace.cc
+Outcome join_cgroup(State& s, const Op& op);
+Outcome loopback_up();
+Outcome sysctl(State& s, const Op& op);
+// ops_root.cc
+Outcome propagation(State& s, const Op& op);
+Outcome root_bind(State& s, const Op& op);
+Outcome root_overlay(State& s, const Op& op);
+Outcome root_host(State& s);
+Outcome pivot_root(State& s);
+Outcome readonly_root(State& s);
+Outcome change_directory(State& s, const Op& op);
+// ops_mount.cc
+Outcome mount_fs(State& s, const Op& op);
+Outcome bind(State& s, const Op& op);
+Outcome mask_path(State& s, const Op& op);
+Outcome readonly_path(State& s, const Op& op);
+// ops_files.cc
+Outcome make_directory(State& s, const Op& op);
+Outcome make_node(State& s, const Op& op);
+Outcome symbolic_link(State& s, const Op& op);
+Outcome write_file(State& s, const Op& op);
+// ops_identity.cc
+Outcome groups(State& s, const Op& op);
+Outcome gid(const Op& op);
+Outcome uid(const Op& op);
+Outcome bounding_set(const Op& op);
+Outcome capabilities(const Op& op);
+Outcome ambient(const Op& op);
+Outcome no_new_privileges();
+Outcome seccomp(State& s, const Op& op);
+}  // namespace gantry::child

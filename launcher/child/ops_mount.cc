@@ -1,0 +1,201 @@
+// Mounts below the root: made detached, configured, then attached by descriptor.
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+
+#include "launcher/child/child.h"
+#include "launcher/child/path.h"
+#include "launcher/child/raw.h"
+
+#define GANTRY_CHILD_AT_RECURSIVE 0x8000
+
+namespace gantry::child {
+namespace {
+Outcome attach(int tree, int target) {
+  return check(
+      raw(SYS_move_mount, tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
+      Substep::kAttach);
+}
+
+// fsopen … fsmount of a file system with a list of options; a tree descriptor or -errno in
+// `outcome`.
+int64_t detached_fs(const char* type, const char* options, uint64_t attributes, Outcome* outcome) {
+  RawFd context(raw(SYS_fsopen, type, FSOPEN_CLOEXEC));
+  if (!context.ok()) {
+    *outcome = fail(context.error(), Substep::kCreate);
+    return -1;
+  }
+  int64_t rc = raw(SYS_fsconfig, context.get(), FSCONFIG_SET_STRING, "source", type, 0);
+  for (uint32_t index = 0; rc >= 0 && *options != '\0'; ++index) {
+    const char* name = options;
+    const char* value = name + length(name) + 1;
+    options = value + length(value) + 1;
+    rc = *value == '\0' ? raw(SYS_fsconfig, context.get(), FSCONFIG_SET_FLAG, name, nullptr, 0)
+                        : raw(SYS_fsconfig, context.get(), FSCONFIG_SET_STRING, name, value, 0);
+    if (rc < 0) {
+      *outcome = fail(rc, Substep::kOption, index);
+      return -1;
+    }
+  }
+  rc = raw(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0);
+  if (rc < 0) {
+    *outcome = fail(rc, Substep::kCreate);
+    return -1;
+  }
+  rc = raw(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC, attributes);
+  if (rc < 0) *outcome = fail(rc, Substep::kMount);
+  return rc;
+}
+
+// KERNEL: ST_RDONLY, ST_NOSUID, ST_NODEV and ST_NOEXEC of statfs have the values of the first four
+// MOUNT_ATTR_ flags.
+bool has_attributes(int tree, uint64_t wanted) {
+  static constexpr uint64_t kComparable =
+      MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+  struct statfs fs;
+  if (raw(SYS_fstatfs, tree, &fs) < 0) return false;
+  return (static_cast<uint64_t>(fs.f_flags) & wanted & kComparable) == (wanted & kComparable);
+}
+
+uint64_t resolve_of(const Op& op, const char* type) {
+  return (op.flags & kOpNoSymlinks) != 0 || same(type, "proc") || same(type, "sysfs")
+             ? kInRootNoLinks
+             : kInRoot;
+}
+}  // namespace
+
+Outcome mount_fs(State& s, const Op& op) {
+  const char* type = s.plan.text(op.s1);
+  const char* path = s.plan.text(op.s2);
+  int64_t found = open_in_root(s.root, path, O_PATH | O_DIRECTORY, resolve_of(op, type));
+  if (found == -ENOENT && op.b != 0) {
+    bool made = false;
+    found = make_in_root(s.root, path, Make::kDirectory, static_cast<uint32_t>(op.b), &made);
+    if (found < 0) return fail(found, Substep::kMake);
+  }
+  RawFd target(found);
+  if (!target.ok()) return fail(target.error(), Substep::kTarget);
+  Outcome outcome;
+  RawFd tree(detached_fs(type, s.plan.text(op.s3), op.a, &outcome));
+  if (!tree.ok()) return outcome;
+  return attach(tree.get(), target.get());
+}
+
+namespace {
+// The source of a bind as a detached tree. A descriptor is one already (open_tree in the parent).
+int64_t bind_source(State& s, const Op& op, int recursive) {
+  if (op.fd >= 0) return raw(SYS_fcntl, s.fds[op.fd], F_DUPFD_CLOEXEC, 3);
+  const int no_follow = (op.b & kBindNoFollow) != 0 ? AT_SYMLINK_NOFOLLOW : 0;
+  return raw(SYS_open_tree, AT_FDCWD, s.plan.text(op.s1),
+             OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive | no_follow);
+}
+
+int64_t bind_target(State& s, const Op& op, int tree) {
+  const char* path = s.plan.text(op.s2);
+  const uint64_t resolve = (op.flags & kOpNoSymlinks) != 0 ? kInRootNoLinks : kInRoot;
+  int64_t found = open_in_root(s.root, path, O_PATH, resolve);
+  const uint64_t make = op.b & (kBindMakeFile | kBindMakeDirectory);
+  if (found != -ENOENT || make == 0) return found;
+  bool directory = make == kBindMakeDirectory;
+  if (make == (kBindMakeFile | kBindMakeDirectory)) {
+    struct stat st;
+    int64_t rc = raw(SYS_newfstatat, tree, "", &st, AT_EMPTY_PATH);
+    if (rc < 0) return rc;
+    directory = (st.st_mode & S_IFMT) == S_IFDIR;
+  }
+  bool made = false;
+  return make_in_root(s.root, path, directory ? Make::kDirectory : Make::kFile,
+                      directory ? 0755 : 0644, &made);
+}
+}  // namespace
+
+Outcome bind(State& s, const Op& op) {
+  const int recursive = (op.b & kBindRecursive) != 0 ? GANTRY_CHILD_AT_RECURSIVE : 0;
+  RawFd tree(bind_source(s, op, recursive));
+  if (!tree.ok()) return fail(tree.error(), Substep::kSource);
+  mount_attr attr{};
+  attr.attr_set = op.a;
+  if ((op.a & MOUNT_ATTR__ATIME) != 0) attr.attr_clr = MOUNT_ATTR__ATIME;
+  attr.propagation =
+      op.c != 0 ? op.c & ~static_cast<uint64_t>(MS_REC) : static_cast<uint64_t>(MS_PRIVATE);
+  int64_t rc =
+      raw(SYS_mount_setattr, tree.get(), "", AT_EMPTY_PATH | recursive, &attr, sizeof attr);
+  if (rc < 0) return fail(rc, Substep::kAttribute);
+  if (!has_attributes(tree.get(), op.a)) return fail(EINVAL, Substep::kVerify);
+  RawFd target(bind_target(s, op, tree.get()));
+  if (!target.ok()) return fail(target.error(), Substep::kTarget);
+  return attach(tree.get(), target.get());
+}
+
+namespace {
+Outcome bind_clone(int source, int target) {
+  RawFd tree(raw(SYS_open_tree, source, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH));
+  if (!tree.ok()) return fail(tree.error(), Substep::kMount);
+  return attach(tree.get(), target);
+}
+
+// KERNEL: what makes it the null device is the number behind the descriptor, whatever a tenant did
+// to the name (CVE-2025-31133).
+Outcome open_null(State& s) {
+  if (s.null_device >= 0) return ok();
+  RawFd fd(open_in_root(s.root, "dev/null", O_PATH | O_NOFOLLOW, kInRootNoLinks));
+  if (!fd.ok()) return fail(fd.error(), Substep::kSource);
+  struct stat st;
+  int64_t rc = raw(SYS_newfstatat, fd.get(), "", &st, AT_EMPTY_PATH);
+  if (rc < 0) return fail(rc, Substep::kSource);
+  if ((st.st_mode & S_IFMT) != S_IFCHR || st.st_rdev != makedev(1, 3)) {
+    return fail(ENODEV, Substep::kSource);
+  }
+  s.null_device = fd.release();
+  return ok();
+}
+
+Outcome mask_directory(State& s, int target) {
+  if (s.empty_tree >= 0) return bind_clone(s.empty_tree, target);
+  Outcome outcome;
+  static constexpr char kOptions[] =
+      "nr_inodes\0"
+      "1\0mode\0"
+      "0555\0";
+  RawFd tree(detached_fs(
+      "tmpfs", kOptions,
+      MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, &outcome));
+  if (!tree.ok()) return outcome;
+  outcome = attach(tree.get(), target);
+  // One superblock for all masked directories: the others are clones of this one.
+  if (outcome.error == 0) s.empty_tree = tree.release();
+  return outcome;
+}
+}  // namespace
+
+Outcome mask_path(State& s, const Op& op) {
+  RawFd target(open_in_root(s.root, s.plan.text(op.s1), O_PATH));
+  if (target.error() == ENOENT || target.error() == ENOTDIR) return ok();
+  if (!target.ok()) return fail(target.error(), Substep::kTarget);
+  struct stat st;
+  int64_t rc = raw(SYS_newfstatat, target.get(), "", &st, AT_EMPTY_PATH);
+  if (rc < 0) return fail(rc, Substep::kTarget);
+  if ((st.st_mode & S_IFMT) == S_IFDIR) return mask_directory(s, target.get());
+  Outcome null = open_null(s);
+  return null.error != 0 ? null : bind_clone(s.null_device, target.get());
+}
+
+Outcome readonly_path(State& s, const Op& op) {
+  RawFd target(open_in_root(s.root, s.plan.text(op.s1), O_PATH));
+  if (target.error() == ENOENT || target.error() == ENOTDIR) return ok();
+  if (!target.ok()) return fail(target.error(), Substep::kTarget);
+  RawFd tree(raw(SYS_open_tree, target.get(), "",
+                 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | GANTRY_CHILD_AT_RECURSIVE));
+  if (!tree.ok()) return fail(tree.error(), Substep::kMount);
+  mount_attr attr{};
+  attr.attr_set = MOUNT_ATTR_RDONLY;
+  int64_t rc = raw(SYS_mount_setattr, tree.get(), "", AT_EMPTY_PATH | GANTRY_CHILD_AT_RECURSIVE,
+                   &attr, sizeof attr);
+  if (rc < 0) return fail(rc, Substep::kAttribute);
+  if (!has_attributes(tree.get(), MOUNT_ATTR_RDONLY)) return fail(EROFS, Substep::kVerify);
+  return attach(tree.get(), target.get());
+}
+}  // namespace gantry::child

@@ -1,0 +1,194 @@
+// One launch: check the plan, clone, record, answer.
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "launcher/child/child.h"
+#include "launcher/child/raw.h"
+#include "launcher/process/launcher.h"
+
+namespace gantry::launcher {
+namespace {
+using child::raw;
+
+// A plan in memory of ours that its sender can no longer change.
+struct MappedPlan {
+  void* bytes = MAP_FAILED;
+  size_t size = 0;
+  child::PlanView view;
+  ~MappedPlan() {
+    if (bytes != MAP_FAILED) munmap(bytes, size);
+  }
+};
+
+const char* map_plan(int memfd, MappedPlan* plan) {
+  constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+  struct stat st;
+  if ((fcntl(memfd, F_GET_SEALS) & kSeals) != kSeals || fstat(memfd, &st) != 0) {
+    return "the plan is not sealed";
+  }
+  plan->size = static_cast<size_t>(st.st_size);
+  if (plan->size == 0 || plan->size > kMaxPlanBytes) return "the plan has a wrong size";
+  // Populated: the copies are made here once instead of by faults in the child.
+  plan->bytes =
+      mmap(nullptr, plan->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_POPULATE, memfd, 0);
+  if (plan->bytes == MAP_FAILED) return "the plan cannot be mapped";
+  return child::check_plan(plan->bytes, plan->size, &plan->view);
+}
+
+// KERNEL: a process's start time is the boot clock when it was cloned, in ticks of 10 ms; when both
+// looks around the clone fall into one tick there is nothing to read from /proc.
+uint64_t boot_ticks() {
+  timespec now;
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 100 + static_cast<uint64_t>(now.tv_nsec) / 10'000'000;
+}
+
+uint64_t start_time_from_proc(int pid) {
+  char path[32] = "/proc/";
+  char digits[12];
+  int n = 0;
+  for (unsigned left = static_cast<unsigned>(pid); left != 0; left /= 10) {
+    digits[n++] = static_cast<char>('0' + left % 10);
+  }
+  char* at = path + 6;
+  while (n > 0) *at++ = digits[--n];
+  strcpy(at, "/stat");
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  char text[1024];
+  ssize_t bytes = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (bytes <= 0) return 0;
+  text[bytes] = '\0';
+  const char* field = strrchr(text, ')');
+  for (int i = 2; field != nullptr && i < 22; ++i) field = strchr(field + 1, ' ');
+  uint64_t value = 0;
+  for (; field != nullptr && field[1] >= '0' && field[1] <= '9'; ++field) {
+    value = value * 10 + static_cast<uint64_t>(field[1] - '0');
+  }
+  return value;
+}
+}  // namespace
+
+uint64_t read_start_time(int pid) { return start_time_from_proc(pid); }
+
+int Launcher::move_up(int fd) {
+  int up = fcntl(fd, F_DUPFD_CLOEXEC, kKeptBase);
+  if (up >= 0) close(fd);
+  return up;
+}
+
+const char* Launcher::check_launch(const Request& request, const node::Received& received,
+                                   int* error) {
+  *error = EINVAL;
+  if (request.key[0] == '\0') return "a launch needs a key";
+  if (received.fd_count < 1 + __builtin_popcount(request.flags & 7)) return "descriptors missing";
+  if (table_.find(request.key) != kNoSlot) {
+    *error = EEXIST;
+    return "the key is in use";
+  }
+  return nullptr;
+}
+
+void Launcher::launch(uint32_t index, Request& request, node::Received& received) {
+  int error = 0;
+  if (const char* wrong = check_launch(request, received, &error)) {
+    return answer(index, request, error, wrong);
+  }
+  MappedPlan plan;
+  if (const char* wrong = map_plan(received.fds[0], &plan)) {
+    return answer(index, request, EINVAL, wrong);
+  }
+  const int io_count = __builtin_popcount(request.flags & 7);
+  if (plan.view.header->fd_count != static_cast<uint32_t>(received.fd_count - 1 - io_count)) {
+    return answer(index, request, EINVAL, "the plan names other descriptors");
+  }
+  // The exit record's space comes first: an exit can never be without a place.
+  const uint32_t slot = table_.reserve(request.key);
+  if (slot == kNoSlot) return answer(index, request, ENOSPC, "65,536 containers are known");
+  Kept& kept = table_.kept(slot);
+  int* const places[] = {&kept.out, &kept.err, &kept.in};
+  for (int i = 0, next = received.fd_count - io_count; i < 3; ++i) {
+    if ((request.flags & (1u << i)) == 0) continue;
+    *places[i] = move_up(received.fds[next]);
+    if (*places[i] < 0) {
+      error = errno;
+      close_kept(slot);
+      table_.release(slot);
+      return answer(index, request, error, "no descriptor is left for the output's pipes");
+    }
+    received.fds[next++] = -1;
+  }
+
+  int pidfd = -1;
+  uint64_t start_time = 0;
+  const int pid = clone_child(plan.view, received.fds + 1, &pidfd, &start_time);
+  if (pid < 0) {
+    close_kept(slot);
+    table_.release(slot);
+    return answer(index, request, -pid, "clone");
+  }
+  Slot& entry = table_.slot(slot);
+  entry.io = request.flags & 7;
+  memcpy(entry.log_directory, request.log_directory, sizeof entry.log_directory);
+  table_.set_running(slot, pid, start_time, SlotState::kRunning);
+
+  Answer reply;
+  reply.head.type = MessageType::kDone;
+  reply.head.request = request.head.request;
+  reply.slot = slot;
+  reply.pid = pid;
+  reply.start_time = start_time;
+  send_answer(index, reply, &pidfd, 1);
+  close(pidfd);
+  if ((entry.io & (kIoStdout | kIoStderr)) != 0) tell_logger(slot, kPendingAdd);
+}
+
+int Launcher::clone_child(const child::PlanView& plan, const int* fds, int* pidfd,
+                          uint64_t* start_time) {
+  const PlanHeader& header = *plan.header;
+  if (header.pid_namespace_fd >= 0 && setns(fds[header.pid_namespace_fd], CLONE_NEWPID) != 0) {
+    return -errno;
+  }
+  clone_args args{};
+  args.flags = header.clone_flags | CLONE_PIDFD;
+  args.pidfd = reinterpret_cast<uint64_t>(pidfd);
+  args.exit_signal = SIGCHLD;
+  if (header.cgroup_fd >= 0 && can_clone_into_cgroup_) {
+    args.flags |= CLONE_INTO_CGROUP;
+    args.cgroup = static_cast<uint64_t>(fds[header.cgroup_fd]);
+  }
+  const uint64_t before = boot_ticks();
+  int64_t pid = raw(SYS_clone3, &args, sizeof args);
+  if (pid == -ENOSYS && (args.flags & CLONE_INTO_CGROUP) != 0) {
+    // Decided once: a kernel before 5.7, or a filter above us. The child joins by itself then.
+    can_clone_into_cgroup_ = false;
+    args.flags &= ~CLONE_INTO_CGROUP;
+    pid = raw(SYS_clone3, &args, sizeof args);
+  }
+  if (pid == 0) {
+    child::Start start;
+    start.plan = plan;
+    start.fds = fds;
+    start.parent_pidfd = own_pidfd_;
+    start.close_from = kKeptBase;
+    if (header.cgroup_fd >= 0 && (args.flags & CLONE_INTO_CGROUP) == 0) {
+      start.cgroup_directory = fds[header.cgroup_fd];
+    }
+    child::run(start);
+  }
+  const uint64_t after = boot_ticks();
+  // KERNEL: only the next children are concerned; ours shall be born in our own pid namespace.
+  if (header.pid_namespace_fd >= 0) setns(own_pid_namespace_, CLONE_NEWPID);
+  if (pid > 0) {
+    *start_time = before == after ? after : start_time_from_proc(static_cast<int>(pid));
+  }
+  return static_cast<int>(pid);
+}
+}  // namespace gantry::launcher

@@ -1,0 +1,79 @@
+// RemoteLauncher: the LaunchBackend that talks to the long-lived gantry-launcher of a node.
+//
+// Role: the executor's end of RUNTIME/launcher.sock and its view of the launcher's table. Lifetime:
+// the executor's. Threads: loop only. Failure: a launcher that dies is noticed by end-of-file; a
+// new one is started at once and takes the table over. Exits in between are read from pidfds kept
+// here (PIDFD_GET_INFO, Linux >= 6.15), else they are lost. Recovery: start_or_connect() finds a
+// living launcher, recover() reads its table.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "base/scope.h"
+#include "launcher/launch_backend.h"
+#include "launcher/protocol.h"
+
+namespace gantry {
+class RemoteLauncher final : public LaunchBackend {
+ public:
+  struct Config {
+    std::string runtime_dir;      // absolute; exists
+    std::string launcher_binary;  // paths of the static programs, copied to sealed memfds
+    std::string logger_binary;
+    std::string cgroup_root = "/gantry";
+  };
+  explicit RemoteLauncher(asio::any_io_executor executor);
+  ~RemoteLauncher() override;
+
+  // Connects to the runtime directory's launcher, starting it where none lives.
+  Co<Result<void>> start_or_connect(Config config);
+  // Ends launcher and logger and removes their cgroups. Errc::busy while containers run.
+  Co<Result<void>> shutdown();
+  // Leaves the launcher running and ends this end of the connection. Last call before destruction.
+  Co<void> close();
+
+  Co<Result<LaunchedChild>> launch(std::string key, LaunchPlan& plan, LaunchIo io) override;
+  Co<Result<ExitRecord>> wait_exit(std::string key) override;
+  Co<Result<void>> forget(std::string key) override;
+  Co<Result<UniqueFd>> open_stdin(std::string key) override;
+  Co<Result<void>> close_stdin(std::string key) override;
+  Co<Result<std::vector<KnownChild>>> recover() override;
+
+  pid_t launcher_pid() const { return launcher_pid_; }
+
+ private:
+  struct Pending;     // a request that waits for its answer
+  struct Child;       // what is known of a key here
+  struct Connection;  // one launcher's socket and table
+  struct Answered {
+    Answer answer;
+    UniqueFd fd;
+  };
+
+  Co<Result<void>> connect();
+  Co<Result<void>> start();
+  Co<void> read_loop(std::shared_ptr<Connection> connection);
+  Co<void> reconnect();
+  Co<Result<Answered>> ask(Request request, std::vector<int> fds, Duration limit);
+  Co<Result<Answered>> ask_connected(Request request, std::vector<int> fds, Duration limit);
+  Co<Result<void>> wait_connected(Duration limit);
+  Co<Result<ExitRecord>> exit_of_lost(std::string key);
+  void dispatch(Answered answered);
+  void note_exits();
+  const Slot* find_slot(const std::string& key);
+
+  asio::any_io_executor executor_;
+  Config config_;
+  Scope scope_;
+  Event connected_;
+  std::shared_ptr<Connection> connection_;
+  std::unordered_map<uint64_t, Pending*> pending_;
+  std::unordered_map<std::string, Child> children_;
+  uint64_t next_request_ = 1;
+  pid_t launcher_pid_ = 0;
+  bool closing_ = false;
+};
+}  // namespace gantry
