@@ -282,6 +282,12 @@ Co<Result<void>> ContainerCgroups::verify(std::string name, pid_t pid, Duration 
   }
 }
 
+Result<void> ContainerCgroups::verify_membership(const ContainerId& id, pid_t pid) const {
+  const std::string missing = GANTRY_TRY(missing_in(name_of(id), pid));
+  if (missing.empty()) return {};
+  return Error(Errc::conflict, cat("pid ", pid, " is not in its ", missing, " cgroup"));
+}
+
 void ContainerCgroups::refill_pool() { pool_->refill(); }
 
 void ContainerCgroups::allow_recycling(const std::string& name) {
@@ -322,6 +328,10 @@ Result<UniqueFd> ContainerCgroups::open_file(const std::string& name, std::strin
                                              std::string_view file, int flags) const {
   const int fd = GANTRY_TRY(need(controller))->containers.get();
   return sys::open_at(fd, file.empty() ? name.c_str() : cat(name, "/", file).c_str(), flags);
+}
+
+Result<int> ContainerCgroups::containers_fd(std::string_view controller) const {
+  return GANTRY_TRY(need(controller))->containers.get();
 }
 
 Result<UniqueFd> ContainerCgroups::open_v2_directory(const std::string& name) const {

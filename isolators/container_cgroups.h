@@ -63,6 +63,8 @@ class ContainerCgroups {
   // Waits until the child has moved into every hierarchy (it does so at once, then waits for its
   // signal byte); Errc::timed_out names the hierarchy it is missing in.
   Co<Result<void>> verify(std::string name, pid_t pid, Duration limit);
+  // The same looked at once: for a child that has said (kBarrier) that it is there.
+  Result<void> verify_membership(const ContainerId& id, pid_t pid) const;
   // Refills the pool of v1 directories in the background. Cheap; called after launches.
   void refill_pool();
   // Waits until a refill under way has ended (tests, measurements).
@@ -83,6 +85,8 @@ class ContainerCgroups {
   // An open file of the container's cgroup; `file` "" is the directory itself.
   Result<UniqueFd> open_file(const std::string& name, std::string_view controller,
                              std::string_view file, int flags) const;
+  // ROOT/containers of the controller's hierarchy, for work on the thread pool; ours stays open.
+  Result<int> containers_fd(std::string_view controller) const;
   // The v2 directory that holds the limits (device programs attach there).
   Result<UniqueFd> open_v2_directory(const std::string& name) const;
 
@@ -90,6 +94,11 @@ class ContainerCgroups {
   Co<Result<void>> pause(std::string name, Duration limit);
   Co<Result<void>> resume(std::string name, Duration limit);
   Co<Result<void>> kill_all(std::string name, Duration limit);
+  Co<Result<void>> freeze(ContainerId id) { return pause(name_of(id), std::chrono::seconds(10)); }
+  Co<Result<void>> thaw(ContainerId id) { return resume(name_of(id), std::chrono::seconds(10)); }
+  Co<Result<void>> kill_all(ContainerId id) {
+    return kill_all(name_of(id), std::chrono::seconds(10));
+  }
   Result<std::vector<pid_t>> processes(const std::string& name) const;
   // Where a checkpoint finds the freezer: its absolute path.
   std::string freezer_path(const std::string& name) const;

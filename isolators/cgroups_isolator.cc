@@ -1,0 +1,61 @@
+#include <algorithm>
+
+#include "isolators/cgroup_controllers.h"
+
+namespace gantry {
+namespace {
+constexpr auto kDestroyLimit = std::chrono::seconds(10);
+
+// Whether something inside could write to the container's own cgroups: then they are not given to
+// the next container.
+bool can_reach_cgroups(const ContainerSpec& spec) {
+  constexpr uint64_t kSysAdmin = uint64_t{1} << 21;
+  const bool is_powerful =
+      ((spec.security.capabilities.bounding | spec.security.capabilities.permitted) & kSysAdmin) !=
+      0;
+  const bool has_host_files = std::ranges::any_of(
+      spec.mounts, [](const MountSpec& m) { return m.type != MountSpec::Type::tmpfs; });
+  return is_powerful || has_host_files || !spec.security.masked_paths ||
+         std::holds_alternative<HostRoot>(spec.root) ||
+         spec.namespaces.mount.kind != NamespaceChoice::Kind::private_ ||
+         spec.namespaces.pid.kind != NamespaceChoice::Kind::private_;
+}
+}  // namespace
+
+Co<Result<void>> CgroupsIsolator::recover(const std::vector<RecoveredContainer>& known) {
+  std::set<std::string> names;
+  for (const RecoveredContainer& container : known) {
+    const std::string name = name_of(container.id);
+    names.insert(name.substr(0, name.find('/')));
+    cgroups_.adopt(name, container.isolator_record);
+  }
+  for (const std::string& name : GANTRY_CO_TRY(cgroups_.orphans(names))) {
+    GANTRY_CO_TRY(co_await cgroups_.destroy(name, kDestroyLimit));
+  }
+  cgroups_.refill_pool();
+  co_return Result<void>();
+}
+
+Co<Result<void>> CgroupsIsolator::prepare(const LaunchContext& context, LaunchPlan::Builder& plan) {
+  const std::string name = name_of(context.id);
+  GANTRY_CO_TRY(cgroups_.create(name, plan));
+  if (!can_reach_cgroups(context.spec)) cgroups_.allow_recycling(name);
+  co_return Result<void>();
+}
+
+Co<Result<void>> CgroupsIsolator::isolate(const LaunchContext& context, const ProcessRef& child) {
+  (void)context, (void)child;
+  cgroups_.refill_pool();
+  co_return Result<void>();
+}
+
+std::string CgroupsIsolator::record(const ContainerId& id) const {
+  return cgroups_.record(name_of(id));
+}
+
+Co<Result<void>> CgroupsIsolator::cleanup(ContainerId id) {
+  GANTRY_CO_TRY(co_await cgroups_.destroy(name_of(id), kDestroyLimit));
+  cgroups_.refill_pool();
+  co_return Result<void>();
+}
+}  // namespace gantry
