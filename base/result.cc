@@ -27,6 +27,8 @@ class Category final : public std::error_category {
         return "exhausted";
       case Errc::conflict:
         return "conflict";
+      case Errc::refused:
+        return "refused";
     }
     return "unknown";
   }

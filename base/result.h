@@ -34,6 +34,7 @@ enum class Errc {
   cancelled,       // the owner gave up
   exhausted,       // a limit of ours was reached
   conflict,        // somebody else changed or holds it
+  refused,         // the other side said no; the message is its answer
 };
 const std::error_category& gantry_category() noexcept;
 inline std::error_code make_error_code(Errc e) noexcept {

@@ -1,0 +1,72 @@
+// gantry checkpoint, restore
+#include "executor/cli/command_list.h"
+#include "executor/cli/print.h"
+#include "executor/cli/session.h"
+
+namespace gantry::cli {
+namespace {
+class Checkpoint final : public Command {
+ public:
+  void declare(Flags& flags) override {
+    flags.add(0, "name", "NAME", &name_, "of the checkpoint (default: made up)");
+    flags.toggle(0, "leave-running", &leave_running_, "the container goes on afterwards");
+    flags.toggle(0, "tcp-established", &tcp_, "with its open TCP connections");
+    flags.toggle(0, "file-locks", &locks_, "with its file locks");
+  }
+
+  Result<int> run(Session& session, std::vector<std::string> words) override {
+    GANTRY_TRY(want_arguments(words, 1, 1, "one container"));
+    JsonWriter json;
+    json.open().text("type", "GANTRY_CHECKPOINT").open("gantry_checkpoint");
+    json.open("container_id").text("value", words[0]).close();
+    if (!name_.empty()) json.text("name", name_);
+    if (leave_running_) json.boolean("leave_running", true);
+    if (tcp_) json.boolean("tcp_established", true);
+    if (locks_) json.boolean("file_locks", true);
+    const JsonDocument answer = GANTRY_TRY(session.call(json.close().close().take()));
+    if (session.json()) {
+      write_json_member(answer, "gantry_checkpoint");
+      return 0;
+    }
+    write_out(text_of(answer, "gantry_checkpoint.checkpoint") + "\n");
+    return 0;
+  }
+
+ private:
+  std::string name_;
+  bool leave_running_ = false, tcp_ = false, locks_ = false;
+};
+
+class Restore final : public Command {
+ public:
+  void declare(Flags& flags) override {
+    flags.add(0, "from", "CHECKPOINT", &checkpoint_,
+              "a checkpoint by name (default: the container's newest)");
+    flags.toggle(0, "tcp-established", &tcp_, "with its open TCP connections");
+  }
+
+  Result<int> run(Session& session, std::vector<std::string> words) override {
+    GANTRY_TRY(want_arguments(words, 1, 1, "one container"));
+    JsonWriter json;
+    json.open().text("type", "GANTRY_RESTORE").open("gantry_restore");
+    json.text("checkpoint", checkpoint_.empty() ? words[0] : checkpoint_);
+    json.open("container_id").text("value", words[0]).close();
+    if (tcp_) json.boolean("tcp_established", true);
+    const JsonDocument answer = GANTRY_TRY(session.call(json.close().close().take()));
+    if (session.json()) {
+      write_json_member(answer, "gantry_restore");
+    } else {
+      write_out(words[0] + "\n");
+    }
+    return 0;
+  }
+
+ private:
+  std::string checkpoint_;
+  bool tcp_ = false;
+};
+}  // namespace
+
+std::unique_ptr<Command> make_checkpoint() { return make_command<Checkpoint>(); }
+std::unique_ptr<Command> make_restore() { return make_command<Restore>(); }
+}  // namespace gantry::cli

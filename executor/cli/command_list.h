@@ -1,0 +1,30 @@
+// The makers of the commands, one file per group; the table in commands.cc names each.
+#pragma once
+
+#include <memory>
+
+#include "executor/cli/command.h"
+
+namespace gantry::cli {
+std::unique_ptr<Command> make_run();         // run.cc
+std::unique_ptr<Command> make_ps();          // list.cc
+std::unique_ptr<Command> make_inspect();     // inspect.cc
+std::unique_ptr<Command> make_stats();       // stats.cc
+std::unique_ptr<Command> make_logs();        // logs.cc
+std::unique_ptr<Command> make_wait();        // lifecycle.cc
+std::unique_ptr<Command> make_kill();        // lifecycle.cc
+std::unique_ptr<Command> make_stop();        // lifecycle.cc
+std::unique_ptr<Command> make_pause();       // lifecycle.cc
+std::unique_ptr<Command> make_resume();      // lifecycle.cc
+std::unique_ptr<Command> make_rm();          // lifecycle.cc
+std::unique_ptr<Command> make_images();      // images.cc
+std::unique_ptr<Command> make_import();      // import.cc
+std::unique_ptr<Command> make_rmi();         // images.cc
+std::unique_ptr<Command> make_checkpoint();  // checkpoint.cc
+std::unique_ptr<Command> make_restore();     // checkpoint.cc
+std::unique_ptr<Command> make_submit();      // submit.cc
+std::unique_ptr<Command> make_executor();    // executor.cc
+std::unique_ptr<Command> make_doctor();      // doctor.cc
+std::unique_ptr<Command> make_version();     // version.cc
+std::unique_ptr<Command> make_help();        // version.cc
+}  // namespace gantry::cli

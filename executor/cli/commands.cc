@@ -1,0 +1,148 @@
+// The table of commands: what each is called and what is said about it. Change texts here.
+#include <algorithm>
+#include <array>
+
+#include "executor/cli/command_list.h"
+
+namespace gantry::cli {
+namespace {
+constexpr std::string_view kContainers = "Containers";
+constexpr std::string_view kImages = "Images";
+constexpr std::string_view kTasks = "Tasks of schedulers";
+constexpr std::string_view kHost = "This host";
+
+constexpr auto kCommands = std::to_array<CommandInfo>({
+    {"run", kContainers, "[flags] IMAGE [COMMAND [ARG...]]", "Run a command in a new container",
+     "IMAGE is a name or digest from `gantry images`; with --rootfs DIR a directory is the root "
+     "file system and\nthere is no IMAGE. Without COMMAND the image's own runs. In the foreground "
+     "stdout and stderr come apart,\nsignals go to the container, and the exit status is the "
+     "container's (125 Gantry's own failure, 126 not\nexecutable, 127 not found, 128+N ended by "
+     "signal N). Stdin is /dev/null unless -i is given.\nAll namespaces, the default seccomp "
+     "profile and Docker's capabilities without NET_RAW are on; the network\nis none (loopback "
+     "only) unless asked for.",
+     "gantry run --rm tools echo hello  # run, print, remove\n"
+     "gantry run -d --name web -p 8080:80 --network bridge nginx  # a server, published on 8080\n"
+     "gantry run --rm --memory 64m --cpus 0.5 --pids 100 tools ./job  # with limits\n"
+     "echo data | gantry run -i --rm tools wc -c  # with stdin\n"
+     "gantry run --rm --rootfs ./rootfs /bin/sh -c 'id'  # from a directory\n"
+     "gantry run --rm -v ./src:/src:ro -w /src tools ls  # a directory of the host, read-only\n",
+     make_run, kUsageStatus},
+    {"ps", kContainers, "[flags]", "List containers",
+     "Running ones; with -a also those that have ended and are not removed.",
+     "gantry ps -a  # all\n"
+     "gantry ps -q --filter label=job=nightly  # ids only\n"
+     "gantry ps --json | jq '.[].id'  # for programs\n",
+     make_ps},
+    {"inspect", kContainers, "[flags] CONTAINER...", "Show everything known about containers",
+     "JSON: state, limits, mounts, network, exit. With --phases a table of where the time of the "
+     "launch went.",
+     "gantry inspect web\n"
+     "gantry inspect --phases web  # microseconds per step of the launch\n",
+     make_inspect},
+    {"logs", kContainers, "[flags] CONTAINER", "Print a container's output",
+     "Its stdout to stdout, its stderr to stderr. Works until the container is removed.",
+     "gantry logs -f web  # follow until it ends\n"
+     "gantry logs --tail 20 web  # the last lines\n",
+     make_logs},
+    {"stats", kContainers, "[flags] [CONTAINER...]", "Show CPU, memory and processes in use",
+     "Once; with --watch again every second until interrupted. CPU is measured over half a second.",
+     "gantry stats\n"
+     "gantry stats --watch web\n",
+     make_stats},
+    {"wait", kContainers, "CONTAINER...", "Wait until containers end and print their exit statuses",
+     "One line per container, in the order given: 0 to 255, or 128+N when signal N ended it. "
+     "Answers until the\ncontainer is removed.",
+     "status=$(gantry wait job)\n", make_wait},
+    {"kill", kContainers, "[flags] CONTAINER...", "Send a signal to containers",
+     "SIGKILL unless --signal says otherwise. The first process of a container ignores signals "
+     "it has no handler\nfor, except SIGKILL and SIGSTOP.",
+     "gantry kill web\n"
+     "gantry kill --signal HUP web  # reload\n",
+     make_kill},
+    {"stop", kContainers, "[flags] CONTAINER...", "Ask containers to end, then end them",
+     "Sends the container's stop signal (the image's, else SIGTERM), waits --time, then SIGKILL.",
+     "gantry stop web\n"
+     "gantry stop --time 1 web db\n",
+     make_stop},
+    {"pause", kContainers, "CONTAINER...", "Freeze all processes of containers", "",
+     "gantry pause web\n", make_pause},
+    {"resume", kContainers, "CONTAINER...", "Let paused containers go on", "",
+     "gantry resume web\n", make_resume},
+    {"rm", kContainers, "[flags] CONTAINER...", "Remove containers that have ended",
+     "Record, logs and writable layer. A running one only with -f, which ends it first.",
+     "gantry rm job\n"
+     "gantry rm -f web\n"
+     "gantry rm $(gantry ps -aq)  # all\n",
+     make_rm},
+    {"checkpoint", kContainers, "[flags] CONTAINER",
+     "Write a running container's processes to disk and end it",
+     "Memory, open files, and where each process was. `gantry restore` brings it back with the "
+     "same id, limits and\nlogs. Needs CRIU: `gantry doctor` says whether it works here.",
+     "gantry checkpoint db  # freeze, write, end\n"
+     "gantry checkpoint --leave-running db  # only write\n",
+     make_checkpoint},
+    {"restore", kContainers, "[flags] CONTAINER", "Bring a checkpointed container back", "",
+     "gantry restore db\n", make_restore},
+    {"images", kImages, "[flags]", "List images", "",
+     "gantry images\n"
+     "gantry images -q  # digests only\n",
+     make_images},
+    {"import", kImages, "[flags] PATH", "Make an image from files",
+     "PATH is an OCI image layout (a directory or a tar), a `docker save` tar, or a root file "
+     "system (a directory\nor a tar; `-` reads a tar from stdin). It is read by this program, so "
+     "the executor needs no access to it.",
+     "gantry import ./rootfs --name tools  # a directory\n"
+     "docker save nginx | gantry import - --name nginx  # from Docker\n"
+     "gantry import alpine.tar --name alpine:3.20\n",
+     make_import},
+    {"rmi", kImages, "IMAGE...", "Remove images",
+     "Content that no other image uses goes with it. An image that a container uses stays.",
+     "gantry rmi alpine:3.20\n", make_rmi},
+    {"submit", kTasks, "[flags] TASK.json",
+     "Run a Mesos task through the scheduler API and wait for its end",
+     "TASK.json is a Mesos TaskInfo (`-`: stdin). agent_id is filled in, and so are name, task_id "
+     "and resources\nwhere they are missing. States go to stderr, the task's output to stdout and "
+     "stderr. Exits 0 only on\nTASK_FINISHED.",
+     "gantry submit task.json\n"
+     "echo '{\"command\":{\"value\":\"echo hello\"}}' | gantry submit -\n",
+     make_submit},
+    {"executor", kHost, "[flags] | stop", "Start the executor, or end it",
+     "The long-lived daemon that keeps the containers; runs in the foreground and takes "
+     "gantry-executor's flags\n(`gantry-executor --help`). Needed only to have it before the first "
+     "command: every other command starts one\non demand. `gantry executor stop` ends executor, "
+     "launcher and logger, or refuses while containers run.",
+     "gantry executor  # in the foreground\n"
+     "gantry executor --data-dir /srv/gantry &  # images and logs elsewhere\n"
+     "gantry executor stop\n",
+     make_executor},
+    {"doctor", kHost, "[flags]", "Say what this host can do and what is missing",
+     "One line per feature: ok, limited or missing, and what to do about it. Exits 1 when "
+     "something is missing\nthat a default container needs.",
+     "gantry doctor\n"
+     "gantry doctor --json\n",
+     make_doctor},
+    {"version", kHost, "[flags]", "Print the version",
+     "Of this program; with --executor also the executor's.", "gantry version\n", make_version},
+    {"help", kHost, "[COMMAND]", "Explain a command", "", "", make_help, kUsageStatus, true},
+});
+}  // namespace
+
+std::span<const CommandInfo> commands() { return kCommands; }
+
+const CommandInfo* find_command(std::string_view name) {
+  const auto it = std::ranges::find(kCommands, name, &CommandInfo::name);
+  return it == kCommands.end() ? nullptr : &*it;
+}
+
+Error usage_error(std::string message) { return {Errc::invalid, std::move(message)}; }
+bool is_usage_error(const Error& error) { return error.is(Errc::invalid); }
+
+Result<void> want_arguments(const std::vector<std::string>& arguments, size_t least, size_t most,
+                            std::string_view what) {
+  if (arguments.size() < least) return usage_error(cat("needs ", what));
+  if (arguments.size() > most) {
+    return usage_error(cat("takes only ", what, "; \"", arguments[most], "\" is too much"));
+  }
+  return {};
+}
+}  // namespace gantry::cli

@@ -1,0 +1,105 @@
+// gantry doctor: the executor examines the host; where none can run, this says why.
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "base/sys.h"
+#include "executor/cli/command_list.h"
+#include "executor/cli/print.h"
+#include "executor/cli/session.h"
+
+namespace gantry::cli {
+namespace {
+struct Finding {
+  std::string feature, verdict, detail, remedy;
+};
+
+std::string word_for(const std::string& verdict) {
+  if (verdict == "OK") return "ok";
+  return verdict == "DEGRADED" ? "limited" : "missing";
+}
+
+// What keeps an executor from running at all, as far as it can be seen from here.
+void examine_basics(std::vector<Finding>& findings) {
+  const bool is_root = ::geteuid() == 0;
+  findings.push_back({"root", is_root ? "OK" : "MISSING",
+                      is_root ? "yes" : cat("user ", ::geteuid()),
+                      is_root ? "" : "start the executor as root"});
+  utsname name = {};
+  ::uname(&name);
+  int major = 0, minor = 0;
+  ::sscanf(name.release, "%d.%d", &major, &minor);
+  const bool is_new = major > 5 || (major == 5 && minor >= 10);
+  findings.push_back({"kernel", is_new ? "OK" : "MISSING", cat("Linux ", name.release),
+                      is_new ? "" : "Linux 5.10 or newer is needed"});
+  const std::string mounts = sys::read_file("/proc/self/mounts").value_or(std::string());
+  const bool has_cgroups = mounts.find(" cgroup") != std::string::npos;
+  findings.push_back({"cgroups", has_cgroups ? "OK" : "MISSING",
+                      has_cgroups ? "mounted" : "no hierarchy is mounted",
+                      has_cgroups ? "" : "mount -t cgroup2 cgroup2 /sys/fs/cgroup"});
+}
+
+class Doctor final : public Command {
+ public:
+  void declare(Flags&) override {}
+
+  Result<int> run(Session& session, std::vector<std::string> words) override {
+    GANTRY_TRY(want_arguments(words, 0, 0, "flags"));
+    std::vector<Finding> findings;
+    Result<JsonDocument> answer = session.call(R"({"type":"GANTRY_DOCTOR"})");
+    if (answer) {
+      findings.push_back({"executor", "OK", cat("answers on ", session.location().socket), ""});
+      for (const Json* found : list_of(*answer, "gantry_doctor.findings")) {
+        findings.push_back({text_of(*found, "feature"), text_of(*found, "verdict"),
+                            text_of(*found, "detail"), text_of(*found, "remedy")});
+      }
+    } else {
+      findings.push_back({"executor", "MISSING", answer.error().to_string(),
+                          "mend what is missing below, then: gantry doctor"});
+      examine_basics(findings);
+    }
+    if (session.json()) {
+      print_json(findings);
+    } else {
+      print_lines(findings);
+    }
+    for (const Finding& finding : findings) {
+      if (finding.verdict == "MISSING") return 1;
+    }
+    return 0;
+  }
+
+ private:
+  static void print_lines(const std::vector<Finding>& findings) {
+    size_t width = 0;
+    for (const Finding& finding : findings) width = std::max(width, finding.feature.size());
+    std::string out;
+    for (const Finding& finding : findings) {
+      std::string verdict = word_for(finding.verdict);
+      verdict.resize(9, ' ');
+      std::string feature = finding.feature;
+      feature.resize(width + 2, ' ');
+      out += cat(verdict, feature, finding.detail, "\n");
+      if (!finding.remedy.empty())
+        out += cat(std::string(width + 11, ' '), "→ ", finding.remedy, "\n");
+    }
+    write_out(out);
+  }
+
+  static void print_json(const std::vector<Finding>& findings) {
+    JsonWriter json;
+    json.open().open_list("findings");
+    for (const Finding& finding : findings) {
+      json.open().text("feature", finding.feature).text("verdict", word_for(finding.verdict));
+      json.text("detail", finding.detail);
+      if (!finding.remedy.empty()) json.text("remedy", finding.remedy);
+      json.close();
+    }
+    write_out(json.close_list().close().take() + "\n");
+  }
+};
+}  // namespace
+
+std::unique_ptr<Command> make_doctor() { return make_command<Doctor>(); }
+}  // namespace gantry::cli

@@ -1,0 +1,265 @@
+#include "executor/cli/foreground.h"
+
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+
+#include "base/sys.h"
+#include "executor/cli/command.h"
+#include "executor/cli/print.h"
+#include "executor/cli/stdin_pump.h"
+
+namespace gantry::cli {
+namespace {
+constexpr int kBrokenPipeStatus = 128 + SIGPIPE;
+// So many SIGINT or SIGTERM and the container is killed: pid 1 of a container ignores those it has
+// no handler for.
+constexpr int kImpatience = 3;
+
+HttpRequest stream_request(std::string body) {
+  return {"/api/v1",
+          {{"Content-Type", "application/json"},
+           {"Accept", "application/recordio"},
+           {"Message-Accept", "application/json"}},
+          std::move(body)};
+}
+
+// Where one of the container's streams goes.
+struct Sink {
+  int fd;
+  uint64_t received = 0;  // bytes of the stream seen so far, written or not
+  uint64_t skip = 0;      // after attaching again: bytes that were written before
+  bool broken = false;    // the reader went away
+  // A write to a pipe or terminal must not block longer than we want: one page fits when poll says.
+  size_t piece = 4096;
+};
+
+class Foreground {
+ public:
+  Foreground(Session& session, std::string id, const ForegroundOptions& options)
+      : session_(session), id_(std::move(id)), options_(options) {}
+  Result<int> run(const std::string& request);
+
+ private:
+  Result<void> prepare();
+  // One stream of ProcessIO, to its end. Errc::cancelled: it broke, attach again.
+  Result<void> follow(const std::string& request);
+  Result<void> wait_for_something();
+  Result<void> drain_records();
+  Result<void> handle_record(const std::string& text);
+  Result<void> deliver(Sink& sink, std::string_view bytes);
+  Result<void> handle_signals();
+  void send_signal(int number);
+  std::string attach_request() const;
+  int finish();
+
+  Session& session_;
+  const std::string id_;
+  const ForegroundOptions options_;
+  UniqueFd signals_;
+  std::optional<Connection> connection_;
+  std::optional<StdinPump> stdin_;
+  RecordReader records_;
+  std::array<Sink, 2> sinks_ = {Sink{STDOUT_FILENO}, Sink{STDERR_FILENO}};
+  bool started_ = false;
+  std::optional<JsonDocument> exit_;
+  std::optional<int> launch_failure_;
+  int interruptions_ = 0;
+};
+
+Result<void> Foreground::prepare() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) ::sigaddset(&set, number);
+  ::sigprocmask(SIG_BLOCK, &set, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  signals_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!signals_) return Error::from_errno(errno, "signalfd");
+  for (Sink& sink : sinks_) {
+    struct ::stat status = {};
+    if (::fstat(sink.fd, &status) == 0 && S_ISREG(status.st_mode)) sink.piece = 1u << 20;
+  }
+  return {};
+}
+
+std::string Foreground::attach_request() const {
+  JsonWriter json;
+  json.open().text("type", "ATTACH_CONTAINER_OUTPUT").open("attach_container_output");
+  json.open("container_id").text("value", id_).close();
+  json.open("gantry_output").boolean("from_start", true).boolean("report_exit", true).close();
+  return json.close().close().take();
+}
+
+void Foreground::send_signal(int number) {
+  JsonWriter json;
+  json.open().text("type", "KILL_CONTAINER").open("kill_container");
+  json.open("container_id").text("value", id_).close().integer("signal", number).close();
+  // Its own connection: ours is busy with the stream.
+  Result<Connection> connection = session_.connect_to_running();
+  if (!connection) return;
+  const Result<void> sent = connection->send(Connection::format(api_request(json.close().take())));
+  if (sent) connection->receive().ignore("the container's end tells");
+}
+
+Result<void> Foreground::handle_signals() {
+  signalfd_siginfo info;
+  while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
+    int number = static_cast<int>(info.ssi_signo);
+    if ((number == SIGINT || number == SIGTERM) && ++interruptions_ == kImpatience) {
+      write_error("asked three times: killing the container");
+      number = SIGKILL;
+    }
+    // Before it runs there is nobody to handle a signal: the launch is given up.
+    send_signal(started_ ? number : SIGKILL);
+  }
+  return {};
+}
+
+// Writes without becoming deaf: a full pipe keeps us here, a signal is forwarded all the same.
+Result<void> Foreground::deliver(Sink& sink, std::string_view bytes) {
+  sink.received += bytes.size();
+  const size_t known = static_cast<size_t>(std::min<uint64_t>(sink.skip, bytes.size()));
+  sink.skip -= known;
+  bytes.remove_prefix(known);
+  while (!bytes.empty() && !sink.broken) {
+    std::array<pollfd, 2> fds = {{{sink.fd, POLLOUT, 0}, {signals_.get(), POLLIN, 0}}};
+    if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) {
+      return Error::from_errno(errno, "poll");
+    }
+    if (fds[1].revents != 0) GANTRY_TRY(handle_signals());
+    if (fds[0].revents == 0) continue;
+    const ssize_t n = ::write(sink.fd, bytes.data(), std::min(bytes.size(), sink.piece));
+    if (n >= 0) {
+      bytes.remove_prefix(static_cast<size_t>(n));
+    } else if (errno != EINTR && errno != EAGAIN) {
+      sink.broken = true;
+      // `gantry run … | head`: nobody reads on, so the pipeline ends, as SIGPIPE ends any command.
+      if (errno == EPIPE && sink.fd == STDOUT_FILENO) send_signal(SIGKILL);
+      if (errno != EPIPE) return Error::from_errno(errno, "write the container's output");
+    }
+  }
+  return {};
+}
+
+Result<void> Foreground::handle_record(const std::string& text) {
+  JsonDocument record = GANTRY_TRY(parse_json(text, "a record of the container's output"));
+  const std::string type = text_of(record, "type");
+  if (type == "DATA") {
+    Sink& sink = sinks_[text_of(record, "data.type") == "STDERR" ? 1 : 0];
+    return deliver(sink, GANTRY_TRY(decode_base64(text_of(record, "data.data"))));
+  }
+  const std::string control = text_of(record, "control.type");
+  if (control == "GANTRY_STARTED") {
+    started_ = true;
+    if (options_.stdin_attached && !stdin_) {
+      Connection connection = GANTRY_TRY(session_.connect_to_running());
+      stdin_.emplace(GANTRY_TRY(StdinPump::open(std::move(connection), id_)));
+    }
+  } else if (control == "GANTRY_EXIT") {
+    exit_.emplace(std::move(record));
+  }
+  return {};
+}
+
+Result<void> Foreground::drain_records() {
+  records_.add(connection_->take_body());
+  while (!exit_) {
+    const std::optional<std::string> record = GANTRY_TRY(records_.next());
+    if (!record) break;
+    GANTRY_TRY(handle_record(*record));
+  }
+  return {};
+}
+
+Result<void> Foreground::wait_for_something() {
+  std::array<pollfd, 4> fds = {{{connection_->fd(), POLLIN, 0}, {signals_.get(), POLLIN, 0}}};
+  nfds_t count = 2;
+  if (stdin_) {
+    for (const pollfd& wanted : stdin_->wanted()) fds[count++] = wanted;
+  }
+  if (::poll(fds.data(), count, -1) < 0) {
+    if (errno == EINTR) return {};
+    return Error::from_errno(errno, "poll");
+  }
+  if (fds[1].revents != 0) GANTRY_TRY(handle_signals());
+  if (stdin_ && !stdin_->step()) stdin_.reset();
+  if (fds[0].revents == 0) return {};
+  if (!GANTRY_TRY(connection_->feed())) {
+    return Error(Errc::cancelled, "the executor closed the connection");
+  }
+  return {};
+}
+
+Result<void> Foreground::follow(const std::string& request) {
+  connection_.emplace(GANTRY_TRY(session_.connect()));
+  records_ = RecordReader();
+  GANTRY_TRY(connection_->send(Connection::format(stream_request(request))));
+  while (!exit_) {
+    const HttpHead* head = connection_->head();
+    if (head != nullptr && head->status != 200) {
+      HttpResponse response = GANTRY_TRY(connection_->receive());
+      launch_failure_ = report_launch_failure(response);
+      return {};
+    }
+    if (head != nullptr) GANTRY_TRY(drain_records());
+    if (exit_) break;
+    if (connection_->is_complete()) return Error(Errc::cancelled, "the executor ended the stream");
+    GANTRY_TRY(wait_for_something());
+  }
+  return {};
+}
+
+int Foreground::finish() {
+  if (launch_failure_) return *launch_failure_;
+  const Json& exit = *find(*exit_, "control");
+  const std::string kind = text_of(exit, "gantry_exit.kind");
+  const std::string reason = text_of(exit, "gantry_exit.reason");
+  const int status = static_cast<int>(integer_of(exit, "gantry_exit.shell_status", 125));
+  if (options_.json) {
+    JsonWriter json;
+    json.open().text("id", id_).integer("status", status);
+    if (const Json* details = find(exit, "gantry_exit")) json.value("exit", *details);
+    sys::write_all(STDERR_FILENO, json.close().take() + "\n").ignore("nobody else to tell");
+  } else if (kind == "LIMITED") {
+    write_error(cat("the container was ended because it reached its ", reason, " limit",
+                    reason == "memory" ? "; give it more with --memory" : ""));
+  } else if (kind == "LOST" || kind == "FAILED") {
+    write_error(kind == "LOST" ? cat("how the container ended is not known: ", reason) : reason);
+  }
+  return sinks_[0].broken ? kBrokenPipeStatus : status;
+}
+
+Result<int> Foreground::run(const std::string& request) {
+  GANTRY_TRY(prepare());
+  Result<void> result = follow(request);
+  for (int attempt = 0; !result && attempt < 5; ++attempt) {
+    if (!result.error().is(Errc::cancelled)) break;
+    // The executor went away. Containers do not: its successor knows this one, or never got it.
+    if (attempt > 0) ::poll(nullptr, 0, 200);
+    for (Sink& sink : sinks_) sink.skip = std::exchange(sink.received, 0);
+    result = follow(started_ ? attach_request() : request);
+  }
+  if (!result) return std::move(result).error();
+  return finish();
+}
+}  // namespace
+
+int report_launch_failure(const HttpResponse& response) {
+  const std::string text = refusal(response).to_string();
+  write_error(text);
+  int status = 0;
+  if (parse_number(response.head.header("Gantry-Exit-Status"), status)) return status;
+  return kLaunchFailureStatus;
+}
+
+Result<int> run_in_foreground(Session& session, const std::string& id, const std::string& request,
+                              const ForegroundOptions& options) {
+  return Foreground(session, id, options).run(request);
+}
+}  // namespace gantry::cli

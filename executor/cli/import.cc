@@ -1,0 +1,154 @@
+// gantry import
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/sys.h"
+#include "executor/cli/command_list.h"
+#include "executor/cli/print.h"
+#include "executor/cli/session.h"
+#include "executor/cli/tar_writer.h"
+
+namespace gantry::cli {
+namespace {
+// Sends the body of an import; notices when the executor answers before its end.
+class Upload {
+ public:
+  explicit Upload(Connection& connection) : connection_(connection) {}
+  Result<void> send(std::string_view bytes) {
+    if (bytes.empty()) return {};
+    pollfd answer = {connection_.fd(), POLLIN, 0};
+    if (::poll(&answer, 1, 0) > 0) return Error(Errc::cancelled, "answered early");
+    GANTRY_TRY(connection_.send_chunk(bytes));
+    sent_ += bytes.size();
+    show_progress();
+    return {};
+  }
+  void clear_progress() {
+    if (shown_at_ != 0) sys::write_all(STDERR_FILENO, "\r\033[K").ignore("only decoration");
+  }
+
+ private:
+  void show_progress() {
+    const int64_t now = sys::monotonic_ns();
+    if (!is_terminal_ || now - shown_at_ < 100'000'000) return;
+    shown_at_ = now;
+    sys::write_all(STDERR_FILENO,
+                   cat("\rimporting: ", format_bytes(static_cast<double>(sent_)), " sent\033[K"))
+        .ignore("only decoration");
+  }
+  Connection& connection_;
+  uint64_t sent_ = 0;
+  int64_t shown_at_ = 0;
+  const bool is_terminal_ = ::isatty(STDERR_FILENO) != 0;
+};
+
+Result<void> send_file(Upload& upload, int fd) {
+  std::string bytes(256u << 10, '\0');
+  for (;;) {
+    const ssize_t n = ::read(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Error::from_errno(errno, "read the archive");
+    if (n == 0) return {};
+    GANTRY_TRY(upload.send({bytes.data(), static_cast<size_t>(n)}));
+  }
+}
+
+class Import final : public Command {
+ public:
+  void declare(Flags& flags) override {
+    flags.add(0, "name", "NAME[:TAG]", &name_,
+              "what to call the image (needed for a root file system; default: the archive's own)");
+    flags.section("Configuration of a root file system");
+    flags.add(0, "entrypoint", "WORD", &entrypoint_, "the program; repeat for its arguments");
+    flags.add(0, "cmd", "WORD", &cmd_, "the default command");
+    flags.add('e', "env", "NAME=VALUE", &env_, "a variable");
+    flags.add('w', "workdir", "DIR", &cwd_, "the working directory");
+    flags.add('u', "user", "USER[:GROUP]", &user_, "whom it runs as");
+  }
+
+  Result<int> run(Session& session, std::vector<std::string> words) override {
+    GANTRY_TRY(want_arguments(words, 1, 1, "one PATH, or - for stdin"));
+    const std::string& path = words[0];
+    struct ::stat status = {};
+    if (path != "-" && ::stat(path.c_str(), &status) != 0) {
+      return Error::from_errno(errno, path);
+    }
+    const bool is_directory = path != "-" && S_ISDIR(status.st_mode);
+    const bool is_layout = is_directory && ::access(cat(path, "/oci-layout").c_str(), F_OK) == 0;
+    if (is_directory && !is_layout && name_.empty()) {
+      return usage_error("a root file system has no name of its own: give it one with --name");
+    }
+    // Opened before the executor hears of it: what cannot be read is no import.
+    UniqueFd file;
+    if (!is_directory) {
+      file = path == "-" ? GANTRY_TRY(sys::duplicate(STDIN_FILENO))
+                         : GANTRY_TRY(sys::open(path, O_RDONLY));
+    }
+    Connection connection = GANTRY_TRY(session.connect());
+    GANTRY_TRY(connection.send_streaming({"/api/v1",
+                                          {{"Content-Type", "application/x-tar"},
+                                           {"Accept", "application/json"},
+                                           {"Gantry-Call", call(is_layout      ? "OCI_LAYOUT"
+                                                                : is_directory ? "ROOTFS"
+                                                                               : "AUTO")}},
+                                          {}}));
+    Upload upload(connection);
+    Result<void> sent =
+        is_directory ? write_tar(path, [&](std::string_view bytes) { return upload.send(bytes); })
+                     : send_file(upload, file.get());
+    if (sent) sent = connection.send_chunk({});
+    upload.clear_progress();
+    // Broken off by the executor: its answer says why. By us: our error does.
+    if (!sent && !sent.error().is(Errc::cancelled)) return std::move(sent).error();
+    const HttpResponse response = GANTRY_TRY(connection.receive());
+    if (response.head.status / 100 != 2) return refusal(response);
+    return report(session, GANTRY_TRY(parse_json(response.body, "the executor's answer")));
+  }
+
+ private:
+  std::string call(std::string_view format) const {
+    JsonWriter json;
+    json.open().text("type", "GANTRY_IMPORT").open("gantry_import");
+    if (!name_.empty()) json.text("reference", name_);
+    json.text("format", format);
+    const auto list = [&](std::string_view key, const std::vector<std::string>& items) {
+      if (items.empty()) return;
+      json.open_list(key);
+      for (const std::string& item : items) json.item(item);
+      json.close_list();
+    };
+    list("entrypoint", entrypoint_);
+    list("cmd", cmd_);
+    list("env", env_);
+    if (!cwd_.empty()) json.text("cwd", cwd_);
+    if (!user_.empty()) json.text("user", user_);
+    return json.close().close().take();
+  }
+
+  static Result<int> report(const Session& session, const JsonDocument& answer) {
+    if (session.json()) {
+      write_json_member(answer, "gantry_import");
+      return 0;
+    }
+    for (const Json* image : list_of(answer, "gantry_import.images")) {
+      std::string names;
+      for (const Json* name : list_of(*image, "references")) {
+        names += cat(names.empty() ? "" : ", ", name->GetString());
+      }
+      write_out(cat("imported ", names.empty() ? "" : names + " ", text_of(*image, "digest"), " (",
+                    format_bytes(number_of(*image, "size_bytes")), ")\n"));
+    }
+    return 0;
+  }
+
+  std::string name_, cwd_, user_;
+  std::vector<std::string> entrypoint_, cmd_, env_;
+};
+}  // namespace
+
+std::unique_ptr<Command> make_import() { return make_command<Import>(); }
+}  // namespace gantry::cli

@@ -1,0 +1,61 @@
+// gantry inspect
+#include "executor/cli/command_list.h"
+#include "executor/cli/print.h"
+#include "executor/cli/session.h"
+
+namespace gantry::cli {
+namespace {
+class Inspect final : public Command {
+ public:
+  void declare(Flags& flags) override {
+    flags.toggle(0, "phases", &phases_, "where the time of the launch went, in microseconds");
+  }
+
+  Result<int> run(Session& session, std::vector<std::string> words) override {
+    GANTRY_TRY(want_arguments(words, 1, ~0u, "a container"));
+    JsonDocument list(rapidjson::kArrayType);
+    int status = 0;
+    for (const std::string& word : words) {
+      Result<JsonDocument> answer =
+          session.call(container_call("GANTRY_INSPECT", "gantry_inspect", word));
+      if (!answer) {
+        write_error(explain_missing(answer.error(), word));
+        status = 1;
+        continue;
+      }
+      const Json* details = find(*answer, "gantry_inspect");
+      if (details == nullptr) continue;
+      if (phases_ && !session.json()) {
+        print_phases(*details);
+      } else {
+        list.PushBack(Json(*details, list.GetAllocator()), list.GetAllocator());
+      }
+    }
+    if (phases_ && !session.json()) return status;
+    if (session.json()) {
+      write_json(list);
+    } else {
+      write_out(to_pretty_text(list) + "\n");
+    }
+    return status;
+  }
+
+ private:
+  static void print_phases(const Json& details) {
+    Table table({"PHASE", "MICROSECONDS", "SHARE"});
+    const auto total = static_cast<double>(integer_of(details, "total_microseconds"));
+    for (const Json* phase : list_of(details, "phases")) {
+      const int64_t time = integer_of(*phase, "microseconds");
+      table.add({text_of(*phase, "name"), cat(time),
+                 total > 0 ? format_percent(100.0 * static_cast<double>(time) / total) : ""});
+    }
+    table.add({"total", cat(integer_of(details, "total_microseconds")), ""});
+    table.write();
+  }
+
+  bool phases_ = false;
+};
+}  // namespace
+
+std::unique_ptr<Command> make_inspect() { return make_command<Inspect>(); }
+}  // namespace gantry::cli

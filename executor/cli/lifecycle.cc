@@ -1,0 +1,176 @@
+// gantry wait, kill, stop, pause, resume, rm: one call per container, all are tried, the first
+// failure is the exit status.
+#include <functional>
+
+#include "executor/cli/command_list.h"
+#include "executor/cli/print.h"
+#include "executor/cli/session.h"
+
+namespace gantry::cli {
+namespace {
+// Runs `action` for each container named; failures are printed and do not stop the others.
+int for_each_container(const std::vector<std::string>& words,
+                       const std::function<Result<void>(const std::string& word)>& action) {
+  int status = 0;
+  for (const std::string& word : words) {
+    const Result<void> result = action(word);
+    if (result) continue;
+    write_error(explain_missing(result.error(), word));
+    status = 1;
+  }
+  return status;
+}
+
+class Wait final : public Command {
+ public:
+  void declare(Flags&) override {}
+  Result<int> run(Session& session, std::vector<std::string> words) override {
+    GANTRY_TRY(want_arguments(words, 1, ~0u, "a container"));
+    return for_each_container(words, [&](const std::string& word) -> Result<void> {
+      const JsonDocument answer =
+          GANTRY_TRY(session.call(container_call("WAIT_CONTAINER", "wait_container", word)));
+      const Json* exit = find(answer, "wait_container.gantry_exit");
+      int64_t status = 125;
+      if (exit != nullptr) {
+        status = integer_of(*exit, "shell_status", 125);
+      } else if (find(answer, "wait_container.exit_status") != nullptr) {
+        const int64_t raw = integer_of(answer, "wait_container.exit_status");
+        status = (raw & 127) != 0 ? 128 + (raw & 127) : (raw >> 8 & 255);
+      }
+      if (session.json()) {
+        JsonWriter json;
+        json.open().text("container", word).integer("status", status);
+        if (exit != nullptr) json.value("exit", *exit);
+        write_out(json.close().take() + "\n");
+      } else {
+        write_out(cat(status, "\n"));
+      }
+      return {};
+    });
+  }
+};
+
+// The commands that say nothing but the container's name when they have worked.
+class Simple : public Command {
+ public:
+  void declare(Flags&) override {}
+  Result<int> run(Session& session, std::vector<std::string> words) override {
+    GANTRY_TRY(want_arguments(words, 1, ~0u, "a container"));
+    GANTRY_TRY(check());
+    return for_each_container(words, [&](const std::string& word) -> Result<void> {
+      const JsonDocument answer = GANTRY_TRY(session.call(request(word)));
+      if (!session.json()) {
+        write_out(word + "\n");
+        return {};
+      }
+      JsonWriter json;
+      json.open().text("container", word);
+      add_result(json, answer);
+      write_out(json.close().take() + "\n");
+      return {};
+    });
+  }
+
+ protected:
+  virtual Result<void> check() { return {}; }
+  virtual std::string request(const std::string& word) const = 0;
+  virtual void add_result(JsonWriter&, const Json&) const {}
+};
+
+class Kill final : public Simple {
+ public:
+  void declare(Flags& flags) override {
+    flags.add('s', "signal", "SIGNAL", &signal_, "a name or number (default KILL)");
+  }
+
+ protected:
+  Result<void> check() override {
+    number_ = GANTRY_TRY(parse_signal(signal_));
+    return {};
+  }
+  std::string request(const std::string& word) const override {
+    JsonWriter json;
+    json.open().text("type", "KILL_CONTAINER").open("kill_container");
+    json.open("container_id").text("value", word).close().integer("signal", number_);
+    return json.close().close().take();
+  }
+
+ private:
+  std::string signal_ = "KILL";
+  int number_ = 9;
+};
+
+class Stop final : public Simple {
+ public:
+  void declare(Flags& flags) override {
+    flags.add('t', "time", "SECONDS", &time_,
+              "how long to wait before SIGKILL (default: the container's --stop-timeout, else 10)");
+    flags.add('s', "signal", "SIGNAL", &signal_, "instead of the container's stop signal");
+  }
+
+ protected:
+  Result<void> check() override {
+    if (!signal_.empty()) GANTRY_TRY(parse_signal(signal_));
+    if (!time_.empty() && !parse_number(time_, seconds_)) {
+      return usage_error(cat("--time is a number of seconds, not \"", time_, "\""));
+    }
+    return {};
+  }
+  std::string request(const std::string& word) const override {
+    JsonWriter json;
+    json.open().text("type", "GANTRY_STOP").open("gantry_stop");
+    json.open("container_id").text("value", word).close();
+    if (!time_.empty()) json.integer("timeout_seconds", seconds_);
+    if (!signal_.empty()) json.text("signal", signal_);
+    return json.close().close().take();
+  }
+  void add_result(JsonWriter& json, const Json& answer) const override {
+    if (const Json* exit = find(answer, "gantry_stop.exit")) json.value("exit", *exit);
+  }
+
+ private:
+  std::string time_, signal_;
+  uint32_t seconds_ = 0;
+};
+
+class Pause final : public Simple {
+ protected:
+  std::string request(const std::string& word) const override {
+    return container_call("GANTRY_PAUSE", "gantry_pause", word);
+  }
+};
+
+class Resume final : public Simple {
+ protected:
+  std::string request(const std::string& word) const override {
+    return container_call("GANTRY_RESUME", "gantry_resume", word);
+  }
+};
+
+class Rm final : public Simple {
+ public:
+  void declare(Flags& flags) override {
+    flags.toggle('f', "force", &force_, "end a running one first, with SIGKILL");
+  }
+
+ protected:
+  std::string request(const std::string& word) const override {
+    JsonWriter json;
+    json.open().text("type", "REMOVE_CONTAINER").open("remove_container");
+    json.open("container_id").text("value", word).close();
+    if (force_) json.boolean("gantry_force", true);
+    return json.close().close().take();
+  }
+
+ private:
+  bool force_ = false;
+};
+}  // namespace
+
+std::unique_ptr<Command> make_wait() { return make_command<Wait>(); }
+std::unique_ptr<Command> make_kill() { return make_command<Kill>(); }
+std::unique_ptr<Command> make_stop() { return make_command<Stop>(); }
+std::unique_ptr<Command> make_pause() { return make_command<Pause>(); }
+std::unique_ptr<Command> make_resume() { return make_command<Resume>(); }
+std::unique_ptr<Command> make_rm() { return make_command<Rm>(); }
+}  // namespace gantry::cli

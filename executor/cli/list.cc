@@ -1,0 +1,146 @@
+// gantry ps
+#include <algorithm>
+
+#include "executor/cli/command_list.h"
+#include "executor/cli/print.h"
+#include "executor/cli/session.h"
+
+namespace gantry::cli {
+namespace {
+double seconds_of(const Json& container, std::string_view field) {
+  return static_cast<double>(integer_of(container, cat(field, ".nanoseconds"))) / 1e9;
+}
+
+bool has_ended(const Json& container) { return text_of(container, "state") == "exited"; }
+
+// "running for 5 minutes", "exited (3) 2 hours ago", "paused".
+std::string describe_state(const Json& container, double now) {
+  const std::string state = text_of(container, "state");
+  if (has_ended(container)) {
+    const std::string kind = text_of(container, "exit.kind");
+    std::string how = cat(integer_of(container, "exit.shell_status", 125));
+    if (kind == "SIGNALLED")
+      how = signal_name(static_cast<int>(integer_of(container, "exit.code")));
+    if (kind == "LIMITED") how = cat(text_of(container, "exit.reason"), " limit");
+    if (kind == "LOST" || kind == "FAILED") how = kind == "LOST" ? "lost" : "failed";
+    const double finished = seconds_of(container, "finished");
+    return cat("exited (", how, ")",
+               finished > 0 ? cat(" ", format_age(now - finished), " ago") : "");
+  }
+  const double started = seconds_of(container, "started");
+  return started > 0 ? cat(state, " for ", format_age(now - started)) : state;
+}
+
+std::string describe_command(const Json& container) {
+  std::string out;
+  for (const Json* word : list_of(container, "command")) {
+    if (word->IsString()) out += cat(out.empty() ? "" : " ", word->GetString());
+  }
+  return one_line(out, 32);
+}
+
+std::string describe_ports(const Json& container) {
+  std::string out;
+  for (const Json* port : list_of(container, "ports")) {
+    const std::string address = text_of(*port, "host_ip");
+    out += cat(out.empty() ? "" : ", ", address, address.empty() ? "" : ":",
+               integer_of(*port, "host_port"), "->", integer_of(*port, "container_port"), "/",
+               text_of(*port, "protocol", "tcp"));
+  }
+  return out;
+}
+
+// name=…, state=…, image=…, label=KEY[=VALUE]
+Result<bool> passes(const Json& container, const std::string& filter) {
+  const size_t equals = filter.find('=');
+  if (equals == filter.npos) return usage_error(cat("--filter ", filter, ": write KEY=VALUE"));
+  const std::string key = filter.substr(0, equals);
+  const std::string value = filter.substr(equals + 1);
+  if (key == "name") return text_of(container, "name").find(value) != std::string::npos;
+  if (key == "state") return text_of(container, "state") == value;
+  if (key == "image") return text_of(container, "image").starts_with(value);
+  if (key == "label") {
+    const size_t second = value.find('=');
+    const Json* labels = find(container, "labels");
+    if (labels == nullptr || !labels->IsObject()) return false;
+    const auto member = labels->FindMember(value.substr(0, second).c_str());
+    if (member == labels->MemberEnd()) return false;
+    return second == value.npos ||
+           (member->value.IsString() && member->value.GetString() == value.substr(second + 1));
+  }
+  return usage_error(cat("--filter ", filter, ": the key is name, state, image or label"));
+}
+
+class Ps final : public Command {
+ public:
+  void declare(Flags& flags) override {
+    flags.toggle('a', "all", &all_, "also those that have ended");
+    flags.toggle('q', "quiet", &quiet_, "only ids");
+    flags.add('f', "filter", "KEY=VALUE", &filters_,
+              "only those with name=, state=, image= or label=KEY[=VALUE]");
+    flags.toggle(0, "no-trunc", &whole_, "do not shorten ids and commands");
+  }
+
+  Result<int> run(Session& session, std::vector<std::string> words) override {
+    GANTRY_TRY(want_arguments(words, 0, 0, "flags"));
+    const JsonDocument answer = GANTRY_TRY(session.call(
+        cat(R"({"type":"GANTRY_LIST","gantry_list":{"all":)", all_ ? "true" : "false", "}}")));
+    std::vector<const Json*> shown;
+    for (const Json* container : list_of(answer, "gantry_list.containers")) {
+      bool wanted = all_ || !has_ended(*container);
+      for (const std::string& filter : filters_) {
+        wanted = GANTRY_TRY(passes(*container, filter)) && wanted;
+      }
+      if (wanted) shown.push_back(container);
+    }
+    // Newest first, as docker.
+    std::ranges::stable_sort(shown, [](const Json* a, const Json* b) {
+      return integer_of(*a, "created.nanoseconds") > integer_of(*b, "created.nanoseconds");
+    });
+    if (session.json()) {
+      print_json(shown);
+    } else if (quiet_) {
+      for (const Json* container : shown) write_out(id_of(*container) + "\n");
+    } else {
+      print_table(shown);
+    }
+    return 0;
+  }
+
+ private:
+  std::string id_of(const Json& container) const {
+    const std::string id = text_of(container, "container_id.value");
+    return whole_ ? id : short_id(id);
+  }
+
+  // The executor's fields, with the id as plain text beside them.
+  static void print_json(const std::vector<const Json*>& containers) {
+    JsonDocument list(rapidjson::kArrayType);
+    for (const Json* container : containers) {
+      Json copy(*container, list.GetAllocator());
+      const std::string id = text_of(*container, "container_id.value");
+      copy.AddMember("id", Json(id.c_str(), list.GetAllocator()), list.GetAllocator());
+      list.PushBack(copy, list.GetAllocator());
+    }
+    write_json(list);
+  }
+
+  void print_table(const std::vector<const Json*>& containers) const {
+    Table table({"ID", "NAME", "IMAGE", "COMMAND", "STATE", "ADDRESS", "PORTS"});
+    const double now = now_seconds();
+    for (const Json* container : containers) {
+      const std::vector<const Json*> addresses = list_of(*container, "ip_addresses");
+      table.add({id_of(*container), text_of(*container, "name"), text_of(*container, "image"),
+                 describe_command(*container), describe_state(*container, now),
+                 addresses.empty() ? "" : addresses[0]->GetString(), describe_ports(*container)});
+    }
+    table.write();
+  }
+
+  bool all_ = false, quiet_ = false, whole_ = false;
+  std::vector<std::string> filters_;
+};
+}  // namespace
+
+std::unique_ptr<Command> make_ps() { return make_command<Ps>(); }
+}  // namespace gantry::cli

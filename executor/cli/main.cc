@@ -1,0 +1,82 @@
+// gantry: the command line. Finds the command, parses its flags, runs it, prints its error.
+#include <fcntl.h>
+
+#include <string>
+#include <vector>
+
+#include "executor/cli/command.h"
+#include "executor/cli/help.h"
+#include "executor/cli/print.h"
+#include "executor/cli/session.h"
+
+namespace gantry::cli {
+namespace {
+int fail_usage(std::string_view text, std::string_view command) {
+  write_error(cat(text, "\nSee 'gantry ", command, command.empty() ? "" : " ", "--help'"));
+  return kUsageStatus;
+}
+
+int unknown_command(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const CommandInfo& info : commands()) {
+    if (!info.hidden) names.push_back(info.name);
+  }
+  const std::string_view meant = nearest(name, names);
+  return fail_usage(cat("\"", name, "\" is not a command",
+                        meant.empty() ? "" : cat("; did you mean \"gantry ", meant, "\"?")),
+                    "");
+}
+
+int run_command(const CommandInfo& info, GlobalOptions& options,
+                const std::vector<std::string>& words) {
+  const std::unique_ptr<Command> command = info.make();
+  Flags flags;
+  command->declare(flags);
+  declare_global_flags(flags, options);
+  Result<std::vector<std::string>> arguments = flags.parse(words);
+  if (options.help) {
+    write_out(command_help(info));
+    return 0;
+  }
+  if (!arguments) return fail_usage(arguments.error().to_string(), info.name);
+  Session session(options);
+  const Result<int> status = command->run(session, std::move(arguments).value());
+  if (status) return *status;
+  if (is_usage_error(status.error())) return fail_usage(status.error().to_string(), info.name);
+  write_error(status.error().to_string());
+  return info.failure_status;
+}
+
+int run(const std::vector<std::string>& words) {
+  GlobalOptions options;
+  Flags flags;
+  bool version = false;
+  declare_global_flags(flags, options);
+  flags.toggle('v', "version", &version, "print the version");
+  flags.stop_at_first_argument();
+  Result<std::vector<std::string>> rest = flags.parse(words);
+  if (!rest) return fail_usage(rest.error().to_string(), "");
+  if (version) return run_command(*find_command("version"), options, {});
+  if (rest->empty()) {
+    write_out(overview_help());
+    return 0;
+  }
+  const CommandInfo* info = find_command(rest->front());
+  if (info == nullptr) return unknown_command(rest->front());
+  rest->erase(rest->begin());
+  if (options.help) {
+    write_out(command_help(*info));
+    return 0;
+  }
+  return run_command(*info, options, *rest);
+}
+}  // namespace
+}  // namespace gantry::cli
+
+int main(int argc, char** argv) {
+  // A standard stream that the caller closed must not become the executor's socket.
+  for (int fd = 0; fd <= 2; ++fd) {
+    if (::fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", O_RDWR) != fd) return 1;
+  }
+  return gantry::cli::run({argv + 1, argv + argc});
+}

@@ -1,0 +1,103 @@
+// gantry run
+#include "base/sys.h"
+#include "executor/cli/command_list.h"
+#include "executor/cli/foreground.h"
+#include "executor/cli/print.h"
+#include "executor/cli/run_request.h"
+#include "executor/cli/session.h"
+
+namespace gantry::cli {
+void RunOptions::declare(Flags& flags) {
+  flags.stop_at_first_argument();
+  flags.section("How it runs");
+  flags.toggle('d', "detach", &detach, "do not wait: print the id and return");
+  flags.toggle('i', "interactive", &interactive, "pass on stdin; without it stdin is /dev/null");
+  flags.toggle(0, "rm", &remove, "remove the container when it has ended");
+  flags.add(0, "name", "NAME", &name, "a name, unique among containers");
+  flags.add(0, "label", "KEY=VALUE", &labels, "a label; data only");
+  flags.add(0, "stop-signal", "SIGNAL", &stop_signal,
+            "what `gantry stop` sends first (default: the image's, else SIGTERM)");
+  flags.add(0, "stop-timeout", "SECONDS", &stop_timeout,
+            "how long `gantry stop` waits before SIGKILL (default 10)");
+  flags.section("The process");
+  flags.add('e', "env", "NAME=VALUE", &env, "a variable; NAME alone passes on the value here");
+  flags.add('w', "workdir", "DIR", &workdir,
+            "the working directory (default: the image's, else /)");
+  flags.add('u', "user", "USER[:GROUP]", &user,
+            "names or numbers (default: the image's, else root)");
+  flags.add(0, "group-add", "GROUP", &groups, "a further group");
+  flags.add(0, "entrypoint", "PROGRAM", &entrypoint,
+            "instead of the image's entrypoint; empty: none");
+  flags.add(0, "hostname", "NAME", &hostname, "the host name inside (default: from the id)");
+  flags.add(0, "ulimit", "NAME=SOFT[:HARD]", &ulimits, "a limit of the process, e.g. nofile=1024");
+  flags.add(0, "oom-score-adj", "N", &oom_score_adj, "-1000 to 1000");
+  flags.section("Files");
+  flags.add('v', "volume", "SOURCE:PLACE[:ro]", &volumes,
+            "a directory or file of the host; options: ro, nosuid, nodev, noexec, bind, and the "
+            "propagation");
+  flags.add(0, "tmpfs", "PLACE[:size=64m]", &tmpfs, "an empty file system in memory");
+  flags.add(0, "rootfs", "DIR", &rootfs, "a directory as root file system instead of an image");
+  flags.toggle(0, "read-only", &read_only, "the root file system cannot be written");
+  flags.add(0, "uri", "URI#sha256=HEX", &uris,
+            "fetch a file (file, http, https) into the sandbox, /mnt/mesos/sandbox inside; more "
+            "after &: extract, executable, name=FILE");
+  flags.section("Limits");
+  flags.add('m', "memory", "SIZE", &memory, "memory, e.g. 64m or 1.5g; more ends the container");
+  flags.add(0, "memory-reservation", "SIZE", &memory_reservation,
+            "what it keeps when the host is short");
+  flags.add(0, "memory-swap", "SIZE", &memory_swap, "memory and swap together; -1: unlimited");
+  flags.add(0, "cpus", "N", &cpus, "CPUs, e.g. 0.5");
+  flags.add(0, "cpu-shares", "N", &cpu_shares, "weight against others, 2 to 262144 (1024)");
+  flags.add(0, "cpuset", "CPUS", &cpuset, "only these CPUs, e.g. 0-1,3");
+  flags.add(0, "cpuset-mems", "NODES", &cpuset_mems, "only these memory nodes");
+  flags.add(0, "pids", "N", &pids, "processes and threads; -1: unlimited");
+  flags.section("Network");
+  flags.add(0, "network", "MODE", &network,
+            "none (loopback only, the default), host, or bridge (the default with -p)");
+  flags.add('p', "publish", "[IP:]HOST:CONT[/udp]", &ports,
+            "a port of the host that leads into the container");
+  flags.add(0, "dns", "ADDRESS", &dns, "a name server");
+  flags.add(0, "add-host", "NAME:ADDRESS", &hosts, "a line of /etc/hosts");
+  flags.section("Rights");
+  flags.add(0, "cap-add", "CAPABILITY", &cap_add, "a further capability, e.g. NET_ADMIN, or ALL");
+  flags.add(0, "cap-drop", "CAPABILITY", &cap_drop, "one capability less, or ALL");
+  flags.add(0, "security-opt", "OPTION", &security,
+            "seccomp=unconfined, seccomp=FILE (Docker's format), no-new-privileges=false, "
+            "systempaths=unconfined");
+  flags.add(0, "sysctl", "KEY=VALUE", &sysctls, "a kernel setting of its namespaces");
+}
+
+namespace {
+class Run final : public Command {
+ public:
+  void declare(Flags& flags) override { options_.declare(flags); }
+
+  Result<int> run(Session& session, std::vector<std::string> words) override {
+    if (options_.detach && options_.interactive) {
+      return usage_error("-i passes on this shell's stdin, and -d leaves it: give one of them");
+    }
+    const std::string id = sys::random_hex(16);
+    const std::string request = GANTRY_TRY(run_request(options_, id, words));
+    if (!options_.detach) {
+      return run_in_foreground(session, id, request,
+                               {.stdin_attached = options_.interactive, .json = session.json()});
+    }
+    const HttpResponse response = GANTRY_TRY(session.exchange(request));
+    if (response.head.status / 100 != 2) return report_launch_failure(response);
+    if (session.json()) {
+      JsonWriter json;
+      json.open().text("id", id).text("name", options_.name);
+      write_out(json.close().take() + "\n");
+    } else {
+      write_out(id + "\n");
+    }
+    return 0;
+  }
+
+ private:
+  RunOptions options_;
+};
+}  // namespace
+
+std::unique_ptr<Command> make_run() { return make_command<Run>(); }
+}  // namespace gantry::cli

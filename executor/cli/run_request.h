@@ -1,0 +1,28 @@
+// What `gantry run` was asked for, and the request made of it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "executor/cli/flags.h"
+
+namespace gantry::cli {
+// As given on the command line, unparsed.
+struct RunOptions {
+  bool detach = false, remove = false, interactive = false, read_only = false;
+  std::string name, workdir, user, hostname, memory, memory_reservation, memory_swap, cpus,
+      cpu_shares, cpuset, cpuset_mems, pids, network, rootfs, stop_signal, stop_timeout,
+      oom_score_adj;
+  std::optional<std::string> entrypoint;
+  std::vector<std::string> env, volumes, tmpfs, labels, ulimits, cap_add, cap_drop, ports, uris,
+      dns, hosts, security, sysctls, groups;
+  void declare(Flags& flags);
+};
+
+// The body of the call that runs `words` (IMAGE [COMMAND…], or COMMAND… with --rootfs) as container
+// `id`: GANTRY_RUN in the foreground, LAUNCH_CONTAINER with -d. Relative paths become absolute.
+Result<std::string> run_request(const RunOptions& options, const std::string& id,
+                                const std::vector<std::string>& words);
+}  // namespace gantry::cli

@@ -1,0 +1,110 @@
+#include "executor/cli/session.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+
+#include "executor/cli/on_demand.h"
+
+namespace gantry::cli {
+namespace {
+std::string environment(const char* name) {
+  const char* value = ::getenv(name);
+  return value == nullptr ? std::string() : std::string(value);
+}
+
+std::string absolute(const std::string& path) {
+  if (path.starts_with('/')) return path;
+  char here[4096];
+  return ::getcwd(here, sizeof here) == nullptr ? path : cat(here, "/", path);
+}
+}  // namespace
+
+Location GlobalOptions::location() const {
+  Location out;
+  out.here = here;
+  out.runtime_dir = runtime_dir.value_or(environment("GANTRY_RUNTIME_DIR"));
+  // A runtime directory given by hand brings its own socket; GANTRY_SOCKET is for the default one.
+  out.socket = socket ? *socket : (runtime_dir ? std::string() : environment("GANTRY_SOCKET"));
+  if (out.runtime_dir.empty()) {
+    // `--socket X` alone: an executor started for it keeps its other files beside it.
+    const std::string at = out.socket.empty() ? std::string() : absolute(out.socket);
+    out.runtime_dir = at.empty() ? "/run/gantry" : at.substr(0, at.rfind('/'));
+  }
+  out.runtime_dir = absolute(out.runtime_dir);
+  out.socket = out.socket.empty() ? cat(out.runtime_dir, "/gantry.sock") : absolute(out.socket);
+  return out;
+}
+
+Error refusal(const HttpResponse& response) {
+  std::string text = response.body;
+  while (text.ends_with('\n')) text.pop_back();
+  if (text.empty())
+    text = cat("the executor answered ", response.head.status, " ", response.head.reason);
+  switch (response.head.status) {
+    case 404:
+      return {Errc::not_found, text};
+    case 409:
+      return {Errc::busy, text};
+    case 501:
+      return {Errc::unsupported, text};
+    default:
+      return {Errc::refused, text};
+  }
+}
+
+std::string explain_missing(const Error& error, const std::string& container) {
+  if (!error.is(Errc::not_found)) return error.to_string();
+  return cat("no container \"", container, "\". 'gantry ps -a' lists those there are");
+}
+
+HttpRequest api_request(std::string body) {
+  return {"/api/v1",
+          {{"Content-Type", "application/json"}, {"Accept", "application/json"}},
+          std::move(body)};
+}
+
+std::string container_call(std::string_view type, std::string_view member, std::string_view id) {
+  JsonWriter json;
+  json.open().text("type", type).open(member).open("container_id").text("value", id);
+  return json.close().close().close().take();
+}
+
+Result<Connection> Session::connect() { return connect_or_start(location()); }
+
+Result<Connection> Session::connect_to_running() {
+  Result<Connection> connection = Connection::connect(location().socket);
+  if (!connection &&
+      (connection.error().is_errno(ENOENT) || connection.error().is_errno(ECONNREFUSED))) {
+    return Error(Errc::not_found, cat("no executor listens on ", location().socket));
+  }
+  return connection;
+}
+
+Result<void> Session::ensure_connected() {
+  if (!connection_) connection_.emplace(GANTRY_TRY(connect()));
+  return {};
+}
+
+Result<HttpResponse> Session::exchange(const std::string& body) {
+  const std::string bytes = Connection::format(api_request(body));
+  for (int attempt = 0;; ++attempt) {
+    GANTRY_TRY(ensure_connected());
+    const Result<void> sent = connection_->send(bytes);
+    Result<HttpResponse> response =
+        sent ? connection_->receive() : Result<HttpResponse>(sent.error());
+    if (response) return response;
+    connection_.reset();
+    // An on-demand executor may leave just as we come; its successor gets the same request.
+    if (!response.error().is(Errc::cancelled) || attempt == 2) return response;
+  }
+}
+
+Result<JsonDocument> Session::call(const std::string& body) {
+  const HttpResponse response = GANTRY_TRY(exchange(body));
+  if (response.head.status / 100 != 2) return refusal(response);
+  if (response.body.empty()) return JsonDocument();
+  return parse_json(response.body, "the executor's answer");
+}
+}  // namespace gantry::cli

@@ -1,0 +1,65 @@
+// One run of the program: the options every command has, the connection to the executor (started
+// on demand), calls and names.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "executor/cli/http_client.h"
+#include "executor/cli/json.h"
+
+namespace gantry::cli {
+// Where an executor is, from flags, then GANTRY_…, then the defaults.
+struct Location {
+  std::string runtime_dir;  // /run/gantry
+  std::string socket;       // RUNTIME_DIR/gantry.sock
+  bool here = false;        // start one on demand even outside pid 1's namespaces
+};
+
+struct GlobalOptions {
+  std::optional<std::string> socket, runtime_dir;
+  bool here = false;
+  bool json = false;
+  bool help = false;
+  Location location() const;
+};
+
+// The answer to a call that was refused: the HTTP status and the executor's sentence.
+Error refusal(const HttpResponse& response);
+
+// An error's sentence; for a container that is not there, with the way to find those that are.
+std::string explain_missing(const Error& error, const std::string& container);
+
+class Session {
+ public:
+  explicit Session(const GlobalOptions& options) : options_(options) {}
+  bool json() const { return options_.json; }
+  Location location() const { return options_.location(); }
+
+  // A fresh connection; where nobody listens, an executor is started first.
+  Result<Connection> connect();
+  // For commands that end an executor: never starts one. Errc::not_found when none listens.
+  Result<Connection> connect_to_running();
+
+  // POST /api/v1 with a JSON body; the parsed answer (null where it is empty). Anything but 2xx is
+  // an error with the executor's own sentence. Asked again when the executor went away before it
+  // answered (one that is leaving on demand), so calls must be idempotent or fresh.
+  Result<JsonDocument> call(const std::string& body);
+  // The same on a connection made for it, for calls that wait (WAIT_CONTAINER).
+  Result<HttpResponse> exchange(const std::string& body);
+
+ private:
+  Result<void> ensure_connected();
+  GlobalOptions options_;
+  std::optional<Connection> connection_;
+};
+
+HttpRequest api_request(std::string body);
+// `container` is an id, a name or the beginning of an id: the executor resolves it.
+// {"type":TYPE,MEMBER:{"container_id":{"value":ID}}}
+std::string container_call(std::string_view type, std::string_view member,
+                           std::string_view container);
+}  // namespace gantry::cli
