@@ -1,0 +1,139 @@
+#include "executor/cli/run_request.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "executor/cli/command.h"
+#include "executor/cli/json.h"
+
+namespace gantry::cli {
+namespace {
+// What `gantry run WORDS` would send, or the error.
+Result<JsonDocument> request(const std::vector<std::string>& words) {
+  RunOptions options;
+  Flags flags;
+  options.declare(flags);
+  const auto rest = flags.parse(words);
+  if (!rest) return rest.error();
+  const auto body = run_request(options, "id1", *rest);
+  if (!body) return body.error();
+  return parse_json(*body, "the request");
+}
+
+std::string spec(const std::vector<std::string>& words, std::string_view path) {
+  const auto document = request(words);
+  if (!document) return cat("error: ", document.error().to_string());
+  const Json* value = find(*document, cat("gantry_run.launch.gantry_spec.", path));
+  return value == nullptr ? "absent" : to_text(*value);
+}
+
+TEST(RunRequest, TheWholeLine) {
+  const auto document = request({"--name", "web", "-e", "A=1", "--rm", "-w", "/srv", "-u",
+                                 "1000:1000", "nginx", "nginx", "-g", "daemon off;"});
+  ASSERT_TRUE(document);
+  EXPECT_EQ(text_of(*document, "type"), "GANTRY_RUN");
+  EXPECT_EQ(text_of(*document, "gantry_run.launch.container_id.value"), "id1");
+  const Json& all = *find(*document, "gantry_run.launch.gantry_spec");
+  EXPECT_EQ(to_text(all),
+            R"({"name":"web","image":"nginx","args":["nginx","-g","daemon off;"],"env":["A=1"],)"
+            R"("cwd":"/srv","user":"1000:1000","resources":{},"network":{"mode":"NONE"},)"
+            R"("remove_on_exit":true})");
+}
+
+TEST(RunRequest, DetachedIsAPlainLaunch) {
+  const auto document = request({"-d", "nginx"});
+  ASSERT_TRUE(document);
+  EXPECT_EQ(text_of(*document, "type"), "LAUNCH_CONTAINER");
+  EXPECT_EQ(text_of(*document, "launch_container.gantry_spec.image"), "nginx");
+}
+
+TEST(RunRequest, RelativePathsBecomeAbsolute) {
+  char here[4096];
+  ASSERT_NE(::getcwd(here, sizeof here), nullptr);
+  EXPECT_EQ(spec({"-v", "./src:/src:ro", "x"}, "mounts"),
+            cat(R"([{"type":"BIND","source":")", here,
+                R"(/src","destination":"/src","read_only":true}])"));
+  EXPECT_EQ(spec({"--rootfs", "r", "ls"}, "rootfs"), cat("\"", here, "/r\""));
+  EXPECT_EQ(spec({"--rootfs", ".", "ls"}, "rootfs"), cat("\"", here, "\""));
+}
+
+TEST(RunRequest, VolumesAndTmpfs) {
+  EXPECT_EQ(spec({"-v", "/a:/b:rslave,nosuid,bind", "x"}, "mounts"),
+            R"([{"type":"BIND","source":"/a","destination":"/b","propagation":"RSLAVE",)"
+            R"("nosuid":true,"recursive":false}])");
+  EXPECT_EQ(spec({"-v", "data:/b", "x"}, "mounts"),
+            R"([{"type":"VOLUME","source":"data","destination":"/b"}])");
+  EXPECT_EQ(spec({"--tmpfs", "/t:size=64m,mode=1777,noexec", "x"}, "mounts"),
+            R"([{"type":"TMPFS","destination":"/t","size_bytes":67108864,"mode":1023,)"
+            R"("noexec":true}])");
+}
+
+TEST(RunRequest, Limits) {
+  EXPECT_EQ(spec({"-m", "64m", "--cpus", "0.5", "--pids", "100", "--cpuset", "0-1", "--memory-swap",
+                  "-1", "x"},
+                 "resources"),
+            R"({"cpus":0.5,"cpuset_cpus":"0-1","memory_limit_bytes":67108864,)"
+            R"("memory_swap_bytes":-1,"pids_limit":100})");
+  EXPECT_EQ(spec({"--ulimit", "nofile=1024:2048", "--ulimit", "core=unlimited", "x"}, "ulimits"),
+            R"([{"name":"nofile","soft":1024,"hard":2048},{"name":"core","soft":-1}])");
+}
+
+TEST(RunRequest, Ports) {
+  EXPECT_EQ(spec({"-p", "127.0.0.1:8080:80", "-p", "53:53/udp", "x"}, "network"),
+            R"({"mode":"BRIDGE","ports":[{"host_port":8080,"container_port":80,"protocol":"tcp",)"
+            R"("host_ip":"127.0.0.1"},{"host_port":53,"container_port":53,"protocol":"udp"}]})");
+}
+
+TEST(RunRequest, Uris) {
+  EXPECT_EQ(spec({"--uri", "http://h/f.tar#sha256=ab&extract&name=x", "x"}, "uris"),
+            R"([{"uri":"http://h/f.tar","sha256":"ab","extract":true,"output_file":"x"}])");
+  EXPECT_EQ(spec({"--uri", "/etc/hosts", "x"}, "uris"), R"([{"uri":"file:///etc/hosts"}])");
+}
+
+TEST(RunRequest, EntrypointAndRights) {
+  EXPECT_EQ(spec({"--entrypoint", "", "x"}, "entrypoint"), R"({"args":[]})");
+  EXPECT_EQ(spec({"--entrypoint", "/bin/sh", "x"}, "entrypoint"), R"({"args":["/bin/sh"]})");
+  EXPECT_EQ(spec({"--cap-drop", "ALL", "--cap-add", "NET_ADMIN", "x"}, "cap_drop"), R"(["ALL"])");
+  EXPECT_EQ(spec({"--security-opt", "seccomp=unconfined", "x"}, "seccomp"),
+            R"({"mode":"UNCONFINED"})");
+  EXPECT_EQ(spec({"--read-only", "x"}, "read_only"), "true");
+}
+
+TEST(RunRequest, VariablesPassedOnByName) {
+  ::setenv("GANTRY_TEST_VARIABLE", "here", 1);
+  ::unsetenv("GANTRY_TEST_ABSENT");
+  EXPECT_EQ(spec({"-e", "GANTRY_TEST_VARIABLE", "-e", "GANTRY_TEST_ABSENT", "x"}, "env"),
+            R"(["GANTRY_TEST_VARIABLE=here"])");
+}
+
+TEST(RunRequest, MistakesNameTheFlag) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{}, "needs an IMAGE"},
+      {{"--rootfs", "/r"}, "needs a COMMAND"},
+      {{"-m", "lots", "x"}, "--memory is a size like 64m or 1.5g, not \"lots\""},
+      {{"--cpus", "two", "x"}, "--cpus is a number, not \"two\""},
+      {{"--pids", "1.5", "x"}, "--pids is a whole number"},
+      {{"-p", "80", "x"}, "-p 80: write HOST:CONTAINER"},
+      {{"-p", "0:80", "x"}, "ports are numbers from 1 to 65535"},
+      {{"-p", "1:80/sctp", "x"}, "the protocol is tcp or udp"},
+      {{"-p", "1:80", "--network", "host", "x"}, "-p publishes ports of --network bridge"},
+      {{"--network", "mars", "x"}, "--network is none, host or bridge"},
+      {{"-v", "/a:b", "x"}, "must begin with a slash"},
+      {{"-v", "/a:/b:zz", "x"}, "unknown option \"zz\""},
+      {{"--tmpfs", "/t:mode=9", "x"}, "mode is octal"},
+      {{"--ulimit", "nofile", "x"}, "write NAME=SOFT[:HARD]"},
+      {{"--uri", "http://h/#md5=1", "x"}, "after # only sha256=HEX"},
+      {{"-e", "=x", "x"}, "has no name"},
+      {{"--stop-signal", "NOPE", "x"}, "is not a signal"},
+      {{"--security-opt", "x", "x"}, "known are seccomp=unconfined"},
+  };
+  for (const auto& [words, text] : cases) {
+    const auto result = request(words);
+    ASSERT_FALSE(result) << text;
+    EXPECT_TRUE(is_usage_error(result.error()));
+    EXPECT_NE(result.error().to_string().find(text), std::string::npos)
+        << result.error().to_string();
+  }
+}
+}  // namespace
+}  // namespace gantry::cli

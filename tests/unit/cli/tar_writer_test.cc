@@ -1,0 +1,115 @@
+#include "executor/cli/tar_writer.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+
+#include "base/path_at.h"
+#include "base/sys.h"
+
+namespace gantry::cli {
+namespace {
+class TarWriter : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = "/tmp/gantry-tar-XXXXXX";
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    base_ = pattern;
+    ASSERT_EQ(::mkdir((base_ + "/in").c_str(), 0755), 0);
+    ASSERT_EQ(::mkdir((base_ + "/out").c_str(), 0755), 0);
+  }
+  void TearDown() override { ASSERT_TRUE(remove_tree_at(AT_FDCWD, base_)); }
+  void write_file(const std::string& name, std::string_view bytes) {
+    auto fd = sys::open(base_ + "/in/" + name, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    ASSERT_TRUE(fd);
+    ASSERT_TRUE(sys::write_all(fd->get(), bytes));
+  }
+  // GNU tar unpacks what we wrote: a reader that is not ours.
+  void round_trip() {
+    auto archive = sys::open(base_ + "/x.tar", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    ASSERT_TRUE(archive);
+    const auto written = write_tar(base_ + "/in", [&](std::string_view bytes) {
+      return sys::write_all(archive->get(), bytes);
+    });
+    ASSERT_TRUE(written) << written.error().to_string();
+    const std::string command =
+        cat("tar --xattrs --xattrs-include='*' -C ", base_, "/out -xpf ", base_, "/x.tar");
+    ASSERT_EQ(::system(command.c_str()), 0);
+  }
+  struct ::stat look(const std::string& name) {
+    struct ::stat status = {};
+    EXPECT_EQ(::lstat((base_ + "/out/" + name).c_str(), &status), 0) << name;
+    return status;
+  }
+  std::string base_;
+};
+
+TEST_F(TarWriter, GnuTarReadsIt) {
+  const std::string long_name(180, 'n');
+  write_file("plain", "hello\n");
+  write_file(long_name, "x");
+  write_file("odd\nname", "x");
+  write_file("large", std::string(700'000, 'z'));
+  ASSERT_EQ(::chmod((base_ + "/in/plain").c_str(), 04751), 0);
+  ASSERT_EQ(::link((base_ + "/in/plain").c_str(), (base_ + "/in/second").c_str()), 0);
+  ASSERT_EQ(::symlink(std::string(150, 't').c_str(), (base_ + "/in/link").c_str()), 0);
+  ASSERT_EQ(::mkdir((base_ + "/in/dir").c_str(), 01777), 0);
+  ASSERT_EQ(::chmod((base_ + "/in/dir").c_str(), 01777), 0);
+  ASSERT_EQ(::mkfifo((base_ + "/in/dir/fifo").c_str(), 0600), 0);
+  const bool is_root = ::geteuid() == 0;
+  if (is_root) {
+    ASSERT_EQ(::chown((base_ + "/in/large").c_str(), 4'000'000'000u, 1234), 0);
+    ASSERT_EQ(::setxattr((base_ + "/in/large").c_str(), "user.k", "v\0w", 3, 0), 0);
+  }
+  round_trip();
+  EXPECT_EQ(sys::read_file(base_ + "/out/plain").value_or(std::string()), "hello\n");
+  EXPECT_EQ(look("plain").st_mode & 07777, 04751u);
+  EXPECT_EQ(look("plain").st_ino, look("second").st_ino);
+  EXPECT_EQ(look(long_name).st_size, 1);
+  EXPECT_EQ(look("odd\nname").st_size, 1);
+  EXPECT_EQ(look("large").st_size, 700'000);
+  EXPECT_EQ(look("link").st_size, 150);
+  EXPECT_EQ(look("dir").st_mode & 07777, 01777u);
+  EXPECT_TRUE(S_ISFIFO(look("dir/fifo").st_mode));
+  if (is_root) {
+    EXPECT_EQ(look("large").st_uid, 4'000'000'000u);
+    EXPECT_EQ(look("large").st_gid, 1234u);
+    std::array<char, 8> value;
+    EXPECT_EQ(::getxattr((base_ + "/out/large").c_str(), "user.k", value.data(), value.size()), 3);
+  }
+}
+
+TEST_F(TarWriter, TheSameTreeGivesTheSameBytes) {
+  for (const char* name : {"b", "a", "c"}) write_file(name, name);
+  std::string first, second;
+  ASSERT_TRUE(write_tar(base_ + "/in", [&](std::string_view bytes) {
+    first += bytes;
+    return Result<void>();
+  }));
+  ASSERT_TRUE(write_tar(base_ + "/in", [&](std::string_view bytes) {
+    second += bytes;
+    return Result<void>();
+  }));
+  EXPECT_EQ(first, second);
+  EXPECT_EQ(first.size() % 512, 0u);
+}
+
+TEST_F(TarWriter, AReaderThatGivesUpEndsIt) {
+  write_file("large", std::string(2'000'000, 'z'));
+  int calls = 0;
+  const auto written = write_tar(base_ + "/in", [&](std::string_view) {
+    ++calls;
+    return Result<void>(Error(Errc::cancelled, "enough"));
+  });
+  ASSERT_FALSE(written);
+  EXPECT_TRUE(written.error().is(Errc::cancelled));
+  EXPECT_EQ(calls, 1);
+}
+}  // namespace
+}  // namespace gantry::cli
