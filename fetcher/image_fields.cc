@@ -1,0 +1,58 @@
+#include "fetcher/image_fields.h"
+
+namespace gantry {
+namespace {
+void add_all(Fields& to, std::string_view name, const std::vector<std::string>& values) {
+  for (const std::string& value : values) to.add(name, value);
+}
+}  // namespace
+
+void add_image_config(Fields& to, const oci::ImageConfig& config) {
+  add_all(to, "entrypoint", config.entrypoint);
+  add_all(to, "cmd", config.cmd);
+  add_all(to, "env", config.env);
+  add_all(to, "volume", config.volumes);
+  add_all(to, "port", config.exposed_ports);
+  to.add("user", config.user);
+  to.add("working_dir", config.working_dir);
+  to.add("stop_signal", config.stop_signal);
+  to.add("os", config.os);
+  to.add("architecture", config.architecture);
+  to.add("variant", config.variant);
+  to.add("created", config.created);
+  for (const auto& [name, value] : config.labels) {
+    to.add("label.name", name);
+    to.add("label.value", value);
+  }
+  for (const oci::Digest& id : config.diff_ids) to.add("diff_id", id.to_string());
+}
+
+Result<oci::ImageConfig> image_config_from(const Fields& from) {
+  oci::ImageConfig out;
+  out.entrypoint = from.all("entrypoint");
+  out.cmd = from.all("cmd");
+  out.env = from.all("env");
+  out.volumes = from.all("volume");
+  out.exposed_ports = from.all("port");
+  out.user = from.get("user");
+  out.working_dir = from.get("working_dir");
+  out.stop_signal = from.get("stop_signal");
+  out.os = from.get("os");
+  out.architecture = from.get("architecture");
+  out.variant = from.get("variant");
+  out.created = from.get("created");
+  auto names = from.all("label.name"), values = from.all("label.value");
+  if (names.size() != values.size()) return Error(Errc::corrupt, "labels do not pair up");
+  for (size_t i = 0; i < names.size(); ++i) out.labels[names[i]] = values[i];
+  for (const std::string& id : from.all("diff_id")) {
+    out.diff_ids.push_back(GANTRY_TRY(oci::Digest::parse(id)));
+  }
+  // Values become C strings later on.
+  for (const auto& [name, value] : from.items()) {
+    if (value.find('\0') != std::string::npos && name != "layer") {
+      return Error(Errc::corrupt, cat("image configuration: ", name, " has a NUL character"));
+    }
+  }
+  return out;
+}
+}  // namespace gantry

@@ -1,0 +1,38 @@
+// The jobs of gantry-worker. Each confines itself first, then works, then answers. The names and
+// fields are a private matter of the executor and the worker of the same build.
+//
+//   job      stdin   descriptors            does
+//   ingest   stream  staging                one tar into blobs, and what images they make
+//   unpack   blob    layer, lower layers…   one layer's tar into a directory, verified
+//   copy     -       target, layers…        layers (bottom first) copied into one tree
+//   remove   -       parent                 the tree `name`
+//   empty    -       directory              everything in it
+//   measure  -       parent                 bytes and inodes of `name`
+//   unmount  -       -                      detaches the mount at `path`
+//   user     -       -                      a user looked up in a root file system
+//   fetch    (file)  sandbox or file        one URI, or stdin, into a file
+//   extract  -       sandbox                the archive `name` there
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "fetcher/worker_message.h"
+
+namespace gantry::worker {
+struct Job {
+  const Fields& request;
+  std::vector<int> fds;
+};
+Result<Fields> ingest_job(const Job& job);
+Result<Fields> unpack_job(const Job& job);
+Result<Fields> copy_job(const Job& job);
+Result<Fields> remove_job(const Job& job);
+Result<Fields> empty_job(const Job& job);
+Result<Fields> measure_job(const Job& job);
+Result<Fields> unmount_job(const Job& job);
+Result<Fields> user_job(const Job& job);
+Result<Fields> fetch_job(const Job& job);
+Result<Fields> extract_job(const Job& job);
+}  // namespace gantry::worker

@@ -1,0 +1,93 @@
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/magic.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/path_at.h"
+#include "base/sys.h"
+#include "fetcher/worker/confine.h"
+#include "fetcher/worker/jobs.h"
+#include "fetcher/worker/users.h"
+
+namespace gantry::worker {
+namespace {
+Error failed(std::string what) { return Error::from_errno(errno, std::move(what)); }
+
+// The merged view of layers (top first) as a detached, read-only mount; attached nowhere.
+Result<UniqueFd> mount_layers(const std::vector<std::string>& layers) {
+  std::vector<UniqueFd> fds;
+  std::string lower;
+  for (const std::string& layer : layers) {
+    fds.push_back(GANTRY_TRY(sys::open(layer, O_PATH | O_DIRECTORY)));
+    // Short names: the option must fit in 256 bytes for as many layers as possible.
+    lower += cat(lower.empty() ? "" : ":", "/dev/fd/", fds.back().get());
+  }
+  if (layers.size() == 1) return std::move(fds[0]);
+  UniqueFd context(static_cast<int>(::syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC)));
+  if (!context) return failed("fsopen overlay");
+  auto set = [&](const char* key, const std::string& value) {
+    return ::syscall(SYS_fsconfig, context.get(), FSCONFIG_SET_STRING, key, value.c_str(), 0) == 0;
+  };
+  bool added = true;
+  // KERNEL: lowerdir+ (one layer a call) since 6.5; before, one string.
+  for (const UniqueFd& fd : fds) added = added && set("lowerdir+", cat("/proc/self/fd/", fd.get()));
+  if (!added && !set("lowerdir", lower)) return failed("name the layers of an overlay");
+  if (::syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) {
+    return failed("make an overlay");
+  }
+  UniqueFd mount(static_cast<int>(
+      ::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC,
+                MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)));
+  if (!mount) return failed("mount an overlay");
+  return mount;
+}
+
+// A file of the container's database: regular, bounded, not of a kernel file system. Missing is
+// empty.
+Result<std::string> read_database(const DirFd& root, const char* path) {
+  auto found = root.open_in_root(path, O_PATH);
+  if (!found) {
+    if (found.error().is_errno(ENOENT) || found.error().is_errno(ENOTDIR)) return std::string();
+    return std::move(found).error().context("user: /", path);
+  }
+  struct ::stat st;
+  struct ::statfs fs;
+  if (::fstat(found->get(), &st) != 0 || ::fstatfs(found->get(), &fs) != 0) return failed(path);
+  if (!S_ISREG(st.st_mode) || fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC) {
+    return Error(Errc::invalid, cat("user: /", path, " in the image is not a regular file"));
+  }
+  if (st.st_size > static_cast<off_t>(kMaxUserDatabase)) {
+    return Error(Errc::exhausted, cat("user: /", path, " in the image is larger than 1 MiB"));
+  }
+  // Opened through the descriptor that was checked: never a fifo or a device.
+  UniqueFd fd = GANTRY_TRY(sys::open(cat("/proc/self/fd/", found->get()), O_RDONLY | O_NONBLOCK));
+  return sys::read_all(fd.get(), kMaxUserDatabase);
+}
+}  // namespace
+
+Result<Fields> user_job(const Job& job) {
+  const Fields& request = job.request;
+  GANTRY_TRY(limit({}));
+  DirFd root(request.has("directory") ? GANTRY_TRY(sys::open(std::string(request.get("directory")),
+                                                             O_PATH | O_DIRECTORY))
+                                      : GANTRY_TRY(mount_layers(request.all("layer"))));
+  GANTRY_TRY(keep_capabilities(cap_bit(CAP_DAC_READ_SEARCH)));
+  GANTRY_TRY(restrict_system_calls(SystemCalls::files));
+  UserSpec user{std::string(request.get("user")), request.all("group")};
+  std::string passwd = GANTRY_TRY(read_database(root, "etc/passwd"));
+  std::string group = GANTRY_TRY(read_database(root, "etc/group"));
+  Credentials found = GANTRY_TRY(resolve_user(passwd, group, user));
+  Fields answer;
+  answer.add_number("uid", found.uid);
+  answer.add_number("gid", found.gid);
+  answer.add("home", found.home);
+  for (gid_t gid : found.groups) answer.add_number("gid.more", gid);
+  return answer;
+}
+}  // namespace gantry::worker
