@@ -1,0 +1,106 @@
+// gantry-logger: copies the output of every container of a node from pipes to files.
+//
+// Role: the only writer of a sandbox's `stdout` and `stderr`. Lifetime: started by gantry-launcher,
+// restarted by it when it dies, outlives it when the launcher dies. One thread, one epoll loop,
+// fixed tables. Failure: a full disk stalls the containers that write to it and nobody else; a
+// sandbox that is gone discards. What is lost when it is killed: nothing; the pipes are the
+// launcher's too, and splice moves bytes from pipe to file in one step.
+//
+// Files are made at the first byte and continue at their size, at this process's own offset
+// (KERNEL: splice refuses O_APPEND files).
+#pragma once
+
+#include "launcher/node/key_index.h"
+#include "launcher/node/wire.h"
+
+namespace gantry::logger {
+inline constexpr int kMaxClients = 64;
+inline constexpr uint32_t kMaxWatches = 4096;
+inline constexpr size_t kTurnBytes = 256 * 1024;  // a container's share of one turn
+
+// One direction of a container's output.
+struct Stream {
+  int pipe = -1;               // -1: at its end, or never given
+  int file = -1;               // opened at the first byte
+  bool is_stalled = false;     // the file takes nothing now; tried again by the timer
+  bool is_discarding = false;  // there is no file to write to
+  bool size_known = false;
+  bool is_given = false;
+  uint64_t size = 0;
+};
+
+struct Entry {
+  bool is_used = false;
+  bool drained_unsent = false;
+  int in = -1;           // the launcher's stdin end, kept against its death
+  uint32_t watches = 0;  // first of its watches + 1
+  Stream streams[2];
+  char key[kKeyBytes] = {};
+  char directory[kLogDirectoryBytes] = {};
+};
+
+struct Watch {
+  uint32_t client = 0;  // index + 1; 0: free
+  uint32_t next = 0;
+  uint64_t request = 0;
+};
+
+class Logger {
+ public:
+  // nullptr, or what failed.
+  const char* open(int launcher, int listening);
+  int serve();
+
+ private:
+  enum Source : uint32_t { kListen, kLauncher, kClient, kPipe };
+
+  // logger.cc
+  void watch_fd(int fd, Source source, uint32_t index);
+  void dispatch(uint32_t source, uint32_t index);
+  void accept_client();
+  void read_client(uint32_t index);
+  void drop_client(uint32_t index);
+  void read_launcher();
+  void launcher_lost();
+  void take_launcher(uint32_t client);
+  void add(const Request& request, node::Received& received);
+  void remove(uint32_t slot);
+  void drop_stdin(uint32_t slot);
+  uint32_t find(const char* key) const;
+
+  // output.cc
+  void start_stream(uint32_t slot, int which, int pipe);
+  void end_stream(uint32_t slot, int which);
+  // Moves at most `limit` bytes. True when something changed (bytes or the end).
+  bool drain(uint32_t slot, int which, size_t limit);
+  bool ensure_file(Entry& entry, int which);
+  int open_file(Entry& entry, int which);
+  ssize_t move_bytes(Stream& stream, size_t limit);
+  void stall(Stream& stream);
+  void learn_size(Entry& entry, int which);
+  void retry_stalled();
+  void tell_drained(uint32_t slot);
+
+  // questions.cc
+  void answer_flush(uint32_t client, const Request& request);
+  void answer_watch(uint32_t client, const Request& request);
+  void send_sizes(uint32_t client, uint64_t request, const Entry& entry);
+  void send_error(uint32_t client, uint64_t request, int error);
+  void changed(uint32_t slot);
+  void drop_watches_of(uint32_t client);
+
+  struct Tables {
+    node::SlotIndex by_key;
+    Entry entries[kTableSlots];
+    Watch watches[kMaxWatches];
+    char buffer[64 * 1024];
+  };
+  Tables* tables_ = nullptr;
+  int epoll_ = -1, launcher_ = -1, listen_ = -1;
+  int clients_[kMaxClients];
+  uint32_t high_water_ = 0;
+  uint32_t open_pipes_ = 0;
+  uint32_t stalled_ = 0;  // streams and unsent messages that wait for the timer
+  bool stopping_ = false;
+};
+}  // namespace gantry::logger

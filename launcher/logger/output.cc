@@ -1,0 +1,184 @@
+// From pipes to files.
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "launcher/logger/logger.h"
+
+namespace gantry::logger {
+namespace {
+const char* const kNames[] = {"stdout", "stderr"};
+
+bool is_full(int error) { return error == ENOSPC || error == EDQUOT || error == EIO; }
+}  // namespace
+
+void Logger::start_stream(uint32_t slot, int which, int pipe) {
+  Stream& stream = tables_->entries[slot].streams[which];
+  stream.is_given = true;
+  stream.pipe = pipe;
+  ++open_pipes_;
+  watch_fd(pipe, kPipe, slot * 2 + static_cast<uint32_t>(which));
+}
+
+void Logger::end_stream(uint32_t slot, int which) {
+  Stream& stream = tables_->entries[slot].streams[which];
+  // KERNEL: an epoll entry lives as long as the open file does, and the launcher has it open too.
+  epoll_ctl(epoll_, EPOLL_CTL_DEL, stream.pipe, nullptr);
+  close(stream.pipe);
+  stream.pipe = -1;
+  --open_pipes_;
+  if (stream.is_stalled) --stalled_;
+  stream.is_stalled = false;
+}
+
+// SAFETY: the sandbox may be the tenant's to write to: no link is followed, and what is there must
+// be a regular file, or its output is discarded.
+int Logger::open_file(Entry& entry, int which) {
+  int directory = ::open(entry.directory, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (directory < 0) return -errno;
+  int fd = openat(directory, kNames[which],
+                  O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0640);
+  int error = errno;
+  close(directory);
+  if (fd < 0) return -error;
+  struct stat st;
+  if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+    close(fd);
+    return -EINVAL;
+  }
+  entry.streams[which].size = static_cast<uint64_t>(st.st_size);
+  entry.streams[which].size_known = true;
+  return fd;
+}
+
+void Logger::learn_size(Entry& entry, int which) {
+  Stream& stream = entry.streams[which];
+  if (stream.size_known) return;
+  stream.size_known = true;
+  int directory = ::open(entry.directory, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (directory < 0) return;
+  struct stat st;
+  if (fstatat(directory, kNames[which], &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode)) {
+    stream.size = static_cast<uint64_t>(st.st_size);
+  }
+  close(directory);
+}
+
+// A place for the next bytes, if there are any. False when the pipe is empty.
+bool Logger::ensure_file(Entry& entry, int which) {
+  Stream& stream = entry.streams[which];
+  if (stream.file >= 0 || stream.is_discarding) return true;
+  int waiting = 0;
+  if (ioctl(stream.pipe, FIONREAD, &waiting) != 0 || waiting == 0) {
+    pollfd p = {stream.pipe, POLLIN, 0};
+    if (poll(&p, 1, 0) <= 0) return false;
+    // Its end, and nothing was ever written: no file is made. (Or a byte came in between.)
+    if ((p.revents & POLLIN) == 0) return true;
+  }
+  stream.file = open_file(entry, which);
+  if (stream.file < 0) stream.is_discarding = true;
+  return true;
+}
+
+// Bytes moved, 0 at the pipe's end, or -errno (-EAGAIN: it is empty).
+ssize_t Logger::move_bytes(Stream& stream, size_t limit) {
+  char* const buffer = tables_->buffer;
+  if (stream.file >= 0) {
+    off_t offset = static_cast<off_t>(stream.size);
+    ssize_t n = splice(stream.pipe, nullptr, stream.file, &offset, limit, SPLICE_F_NONBLOCK);
+    if (n >= 0 || errno != EINVAL) return n < 0 ? -errno : n;
+  }
+  // Nowhere to put it, or a file system that cannot splice: by way of a buffer.
+  pollfd p = {stream.pipe, POLLIN, 0};
+  if (poll(&p, 1, 0) <= 0) return -EAGAIN;
+  ssize_t n = read(stream.pipe, buffer, sizeof tables_->buffer);
+  if (n <= 0) return n < 0 ? -errno : 0;
+  for (ssize_t done = 0; stream.file >= 0 && done < n;) {
+    ssize_t m = pwrite(stream.file, buffer + done, static_cast<size_t>(n - done),
+                       static_cast<off_t>(stream.size) + done);
+    if (m > 0) {
+      done += m;
+    } else if (m < 0 && is_full(errno)) {
+      usleep(10'000);
+    } else {
+      return -errno;
+    }
+  }
+  return n;
+}
+
+// Not a byte is dropped for want of room: the pipe fills, the container waits.
+void Logger::stall(Stream& stream) {
+  if (stream.is_stalled) return;
+  epoll_ctl(epoll_, EPOLL_CTL_DEL, stream.pipe, nullptr);
+  stream.is_stalled = true;
+  ++stalled_;
+}
+
+bool Logger::drain(uint32_t slot, int which, size_t limit) {
+  Entry& entry = tables_->entries[slot];
+  Stream& stream = entry.streams[which];
+  bool is_changed = false;
+  for (size_t moved = 0; moved < limit && stream.pipe >= 0;) {
+    if (!ensure_file(entry, which)) break;
+    const ssize_t n = move_bytes(stream, limit - moved);
+    if (n > 0) {
+      moved += static_cast<size_t>(n);
+      if (stream.file >= 0) stream.size += static_cast<uint64_t>(n);
+      is_changed = true;
+    } else if (n == 0) {
+      end_stream(slot, which);
+      if (stream.file >= 0) close(stream.file);
+      stream.file = -1;
+      is_changed = true;
+    } else if (is_full(static_cast<int>(-n))) {
+      stall(stream);
+      break;
+    } else if (n == -EAGAIN || n == -EINTR) {
+      break;
+    } else {
+      close(stream.file);
+      stream.file = -1;
+      stream.is_discarding = true;
+    }
+  }
+  if (is_changed && entry.streams[0].pipe < 0 && entry.streams[1].pipe < 0) tell_drained(slot);
+  return is_changed;
+}
+
+void Logger::tell_drained(uint32_t slot) {
+  Entry& entry = tables_->entries[slot];
+  Request message;
+  message.head.type = MessageType::kDrained;
+  message.slot = slot;
+  memcpy(message.key, entry.key, sizeof message.key);
+  const bool is_unsent =
+      launcher_ >= 0 && node::send(launcher_, &message, sizeof message, nullptr, 0) == -EAGAIN;
+  if (is_unsent && !entry.drained_unsent) ++stalled_;
+  if (!is_unsent && entry.drained_unsent) --stalled_;
+  entry.drained_unsent = is_unsent;
+}
+
+void Logger::retry_stalled() {
+  for (uint32_t i = 0; i < high_water_; ++i) {
+    Entry& entry = tables_->entries[i];
+    if (!entry.is_used) continue;
+    if (entry.drained_unsent) tell_drained(i);
+    for (int which = 0; which < 2; ++which) {
+      Stream& stream = entry.streams[which];
+      if (!stream.is_stalled) continue;
+      stream.is_stalled = false;
+      --stalled_;
+      const bool is_changed = drain(i, which, kTurnBytes);
+      if (stream.pipe >= 0 && !stream.is_stalled) {
+        watch_fd(stream.pipe, kPipe, i * 2 + static_cast<uint32_t>(which));
+      }
+      if (is_changed) changed(i);
+    }
+  }
+}
+}  // namespace gantry::logger
