@@ -14,9 +14,9 @@ Scope::Scope(asio::any_io_executor executor) : executor_(std::move(executor)), i
 
 Scope::~Scope() { GANTRY_CHECK(children_.empty()); }
 
-void Scope::spawn(Co<void> child) {
-  if (closed_) return;
+uint64_t Scope::spawn(Co<void> child) {
   uint64_t id = next_++;
+  if (closed_) return id;
   auto& signal = children_[id];
   signal = std::make_unique<asio::cancellation_signal>();
   asio::co_spawn(executor_, without_throwing(std::move(child)),
@@ -25,6 +25,12 @@ void Scope::spawn(Co<void> child) {
                    children_.erase(id);
                    if (children_.empty()) idle_.notify();
                  }));
+  return id;
+}
+
+void Scope::cancel(uint64_t child) {
+  auto it = children_.find(child);
+  if (it != children_.end()) it->second->emit(asio::cancellation_type::terminal);
 }
 
 Co<void> Scope::close() {

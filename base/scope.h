@@ -18,7 +18,10 @@ class Scope {
   ~Scope();  // CHECKs that no child is left
 
   // Starts a child. An exception out of it is a bug and aborts. Refused (dropped) after close().
-  void spawn(Co<void> child);
+  // The number it returns is for cancel().
+  uint64_t spawn(Co<void> child);
+  // Cancels one child (terminal); nothing when it has ended.
+  void cancel(uint64_t child);
   // Cancels every child (terminal) and waits for all of them.
   Co<void> close();
   // Waits for the children without cancelling them.

@@ -1,0 +1,265 @@
+#include "executor/http/server.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/redirect_error.hpp>
+
+#include <algorithm>
+#include <ctime>
+#include <set>
+
+#include "base/scope.h"
+#include "base/str.h"
+#include "executor/http/connection.h"
+
+namespace gantry::http {
+using boost::system::error_code;
+
+namespace {
+constexpr std::chrono::milliseconds kAcceptPause{100};  // after EMFILE and friends
+
+Peer peer_of(Connection::Socket& socket, int family) {
+  Peer peer;
+  if (family == AF_UNIX) {
+    ucred credentials{};
+    socklen_t size = sizeof credentials;
+    if (::getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0) {
+      peer.credentials = {credentials.uid, credentials.gid, credentials.pid};
+    }
+    return peer;
+  }
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (::getpeername(socket.native_handle(), reinterpret_cast<sockaddr*>(&address), &size) == 0) {
+    asio::ip::tcp::endpoint endpoint;
+    endpoint.resize(size);
+    std::copy_n(reinterpret_cast<const char*>(&address), size,
+                reinterpret_cast<char*>(endpoint.data()));
+    peer.address = cat(endpoint.address().to_string(), ":", endpoint.port());
+  }
+  return peer;
+}
+}  // namespace
+
+// Accepting, the deadlines of all connections, and what they share.
+class Server::Core final : public ServerState {
+ public:
+  Core(asio::any_io_executor executor, ServerLimits limits)
+      : ServerState(std::move(limits)),
+        executor_(executor),
+        accepting_(executor),
+        serving_(executor),
+        deadline_moved_(executor),
+        quiet_(executor) {}
+
+  Result<void> serve(UniqueFd listener, Handler& handler) {
+    int family = 0;
+    socklen_t size = sizeof family;
+    if (::getsockopt(listener.get(), SOL_SOCKET, SO_DOMAIN, &family, &size) != 0) {
+      return Error::from_errno(errno, "look at the listening socket");
+    }
+    error_code code;
+    if (family == AF_UNIX) {
+      asio::local::stream_protocol::acceptor acceptor(executor_);
+      acceptor.assign(asio::local::stream_protocol(), listener.get(), code);
+      if (!code) (void)listener.release();
+      if (!code) accepting_.spawn(accept_all(std::move(acceptor), handler, family));
+    } else {
+      asio::ip::tcp::acceptor acceptor(executor_);
+      acceptor.assign(family == AF_INET6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4(),
+                      listener.get(), code);
+      if (!code) (void)listener.release();
+      if (!code) accepting_.spawn(accept_all(std::move(acceptor), handler, family));
+    }
+    if (code) return Error({code.value(), std::system_category()}, "take over a listening socket");
+    if (!std::exchange(sweeping_, true)) serving_.spawn(sweep());
+    return {};
+  }
+
+  Co<void> drain(Duration limit) {
+    draining_ = true;
+    co_await accepting_.close();
+    const Time end = std::chrono::steady_clock::now() + limit;
+    const auto idle = connections_;
+    for (Connection* connection : idle) {
+      if (connection->is_idle()) connection->expire();
+    }
+    while (active_ != 0 && std::chrono::steady_clock::now() < end) {
+      co_await quiet_.wait(end - std::chrono::steady_clock::now());
+    }
+  }
+
+  Co<void> close() {
+    draining_ = true;
+    co_await accepting_.close();
+    co_await serving_.close();
+  }
+
+  // ServerState
+  void deadline_changed(Time deadline) override {
+    if (deadline < next_sweep_) deadline_moved_.notify();
+  }
+  void cancel(uint64_t number) override { serving_.cancel(number); }
+  void request_began() override {
+    ++active_;
+    last_activity_ = std::chrono::steady_clock::now();
+  }
+  void request_ended() override {
+    --active_;
+    last_activity_ = std::chrono::steady_clock::now();
+    if (active_ == 0 && draining_) quiet_.notify();
+  }
+  bool is_draining() const override { return draining_; }
+  std::string_view date() override {
+    const time_t now = ::time(nullptr);
+    if (now != date_time_) {
+      tm fields{};
+      ::gmtime_r(&now, &fields);
+      char text[64];
+      date_ =
+          std::string(text, std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &fields));
+      date_time_ = now;
+    }
+    return date_;
+  }
+
+  size_t connection_count() const { return connections_.size(); }
+  size_t active() const { return active_; }
+  Time last_activity() const { return last_activity_; }
+
+ private:
+  template <class Acceptor>
+  Co<void> accept_all(Acceptor acceptor, Handler& handler, int family) {
+    while (!co_await is_cancelled()) {
+      error_code code;
+      auto socket = co_await acceptor.async_accept(asio::redirect_error(asio::use_awaitable, code));
+      if (co_await is_cancelled()) break;
+      if (code) {
+        // Out of descriptors or memory: what is open goes on; a client that gave up is no matter.
+        if (code != asio::error::connection_aborted) co_await sleep_for(kAcceptPause);
+        continue;
+      }
+      if (family != AF_UNIX) {
+        const int on = 1;
+        ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+      }
+      take(Connection::Socket(std::move(socket)), handler, family);
+    }
+  }
+
+  void take(Connection::Socket socket, Handler& handler, int family) {
+    Peer peer = peer_of(socket, family);
+    auto connection =
+        std::make_shared<Connection>(std::move(socket), std::move(peer), handler, *this);
+    if (connections_.size() >= limits_.connections) {
+      // Refusals are few at a time: a flood of them is dropped unanswered.
+      if (refusing_ < 64) serving_.spawn(refuse(std::move(connection)));
+      return;
+    }
+    connections_.insert(connection.get());
+    connection->set_number(serving_.spawn(run(connection)));
+  }
+
+  Co<void> run(std::shared_ptr<Connection> connection) {
+    co_await connection->run();
+    connections_.erase(connection.get());
+  }
+
+  Co<void> refuse(std::shared_ptr<Connection> connection) {
+    ++refusing_;
+    connections_.insert(connection.get());
+    co_await connection->refuse();
+    connections_.erase(connection.get());
+    --refusing_;
+  }
+
+  // One timer for every deadline: it runs when the earliest passes, not for each request.
+  Co<void> sweep() {
+    while (!co_await is_cancelled()) {
+      const Time now = std::chrono::steady_clock::now();
+      next_sweep_ = Time::max();
+      const auto all = connections_;
+      for (Connection* connection : all) {
+        if (connection->deadline() <= now) {
+          connection->expire();
+        } else {
+          next_sweep_ = std::min(next_sweep_, connection->deadline());
+        }
+      }
+      co_await deadline_moved_.wait(
+          next_sweep_ == Time::max() ? std::nullopt : std::optional<Duration>(next_sweep_ - now));
+    }
+  }
+
+  asio::any_io_executor executor_;
+  Scope accepting_;
+  Scope serving_;
+  std::set<Connection*> connections_;
+  size_t refusing_ = 0;
+  size_t active_ = 0;
+  bool draining_ = false;
+  bool sweeping_ = false;
+  Time last_activity_ = std::chrono::steady_clock::now();
+  Time next_sweep_ = Time::max();
+  Event deadline_moved_;
+  Event quiet_;
+  time_t date_time_ = 0;
+  std::string date_;
+};
+
+Server::Server(asio::any_io_executor executor, ServerLimits limits)
+    : core_(std::make_unique<Core>(std::move(executor), std::move(limits))) {}
+Server::~Server() = default;
+
+Result<void> Server::serve(UniqueFd listener, Handler& handler) {
+  return core_->serve(std::move(listener), handler);
+}
+Co<void> Server::drain(Duration limit) { return core_->drain(limit); }
+Co<void> Server::close() { return core_->close(); }
+size_t Server::connection_count() const { return core_->connection_count(); }
+size_t Server::active_request_count() const { return core_->active(); }
+std::chrono::steady_clock::time_point Server::last_activity() const {
+  return core_->last_activity();
+}
+
+Result<UniqueFd> listen_tcp(const std::string& address) {
+  const Error bad(Errc::invalid,
+                  cat("'", address, "': expected ADDRESS:PORT, for example 127.0.0.1:5050"));
+  const size_t colon = address.rfind(':');
+  uint16_t port = 0;
+  if (colon == std::string::npos || !parse_number(address.substr(colon + 1), port)) return bad;
+  std::string host = address.substr(0, colon);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+  }
+  error_code code;
+  const auto ip = asio::ip::make_address(host, code);
+  if (code) return bad;
+  const asio::ip::tcp::endpoint endpoint(ip, port);
+  UniqueFd fd(::socket(endpoint.protocol().family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd) return Error::from_errno(errno, "make a TCP socket");
+  const int on = 1;
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (::bind(fd.get(), endpoint.data(), static_cast<socklen_t>(endpoint.size())) != 0 ||
+      ::listen(fd.get(), 128) != 0) {
+    return Error::from_errno(errno, cat("listen on ", address));
+  }
+  return fd;
+}
+
+Result<std::string> local_address(int socket) {
+  asio::ip::tcp::endpoint endpoint;
+  socklen_t size = static_cast<socklen_t>(endpoint.capacity());
+  if (::getsockname(socket, endpoint.data(), &size) != 0) {
+    return Error::from_errno(errno, "look at a socket's address");
+  }
+  endpoint.resize(size);
+  const std::string host = endpoint.address().to_string();
+  return cat(endpoint.address().is_v6() ? cat("[", host, "]") : host, ":", endpoint.port());
+}
+}  // namespace gantry::http
