@@ -63,10 +63,12 @@ struct RestoreRequest {
   ContainerId id;
   std::string key;        // of the launcher's table (ContainerId::hash())
   std::string directory;  // what a dump made
-  // The ops of Stage::cgroups (and of Stage::namespaces: cgroup namespace only) and Stage::root as
-  // the isolators contributed them for a launch; every other stage is dropped.
+  // As the isolators prepare it for a launch. Only Stage::cgroups and Stage::root are used: CRIU
+  // itself runs them, in a mount namespace of its own.
   LaunchPlan::Builder plan;
-  std::string root;  // where the plan's root is mounted on the host: lowest-numbered layer, or bind
+  // Where Stage::root mounts: the top layer of an overlay, the directory of a bind.
+  std::string root;
+  bool cgroup_namespace = true;
   std::vector<HostMount> mounts;  // from the request; every one that the dump named must be here
   // The container's new stdio; invalid ones are /dev/null. `io` is what the launcher keeps of it.
   UniqueFd stdin_read, stdout_write, stderr_write;

@@ -1,0 +1,165 @@
+#include "checkpoint/criu_session.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+
+#include "base/sys.h"
+
+namespace gantry {
+namespace {
+// Where CRIU's end of the socket and what it inherits are put: above every descriptor that comes
+// with a launch (kMaxPlanFds), so that no dup lands on one that is still needed.
+constexpr int kSocketNumber = 400;
+constexpr size_t kMaxAnswer = 256 << 10;
+constexpr auto kExecLimit = std::chrono::seconds(10);
+constexpr auto kLeaveLimit = std::chrono::seconds(10);
+
+Op op(OpKind kind) {
+  Op out;
+  out.kind = kind;
+  return out;
+}
+
+void add_duplicate(LaunchPlan::Builder& plan, UniqueFd fd, int number) {
+  Op duplicate = op(OpKind::kDuplicate);
+  duplicate.fd = plan.fd(std::move(fd));
+  duplicate.a = static_cast<uint64_t>(number);
+  plan.add(Stage::begin, duplicate);
+}
+
+// A mount namespace of CRIU's own: nothing it mounts can be left behind.
+void add_private_mounts(LaunchPlan::Builder& plan, const std::string& cache_dir) {
+  plan.add_clone_flags(CLONE_NEWNS);
+  Op propagation = op(OpKind::kPropagation);
+  propagation.s1 = plan.str("/");
+  propagation.a = MS_REC | MS_PRIVATE;
+  plan.add(Stage::process, propagation);
+  if (cache_dir.empty()) return;
+  // CRIU keeps its probe of the kernel in /run/criu.kdat, and only on a tmpfs: 30 ms a call.
+  plan.add(Stage::process, op(OpKind::kRootHost));
+  Op bind = op(OpKind::kBind);
+  bind.s1 = plan.str(cache_dir);
+  bind.s2 = plan.str("/run");
+  plan.add(Stage::process, bind);
+}
+
+Result<void> add_command(LaunchPlan::Builder& plan, const std::string& program, UniqueFd socket,
+                         CriuSession::Inherited inherited) {
+  plan.add(Stage::begin, op(OpKind::kSetsid));
+  for (int number = 0; number < 3; ++number) {
+    add_duplicate(plan, GANTRY_TRY(sys::open("/dev/null", O_RDWR)), number);
+  }
+  add_duplicate(plan, std::move(socket), kSocketNumber);
+  for (size_t i = 0; i < inherited.size(); ++i) {
+    add_duplicate(plan, std::move(inherited[i]),
+                  CriuSession::first_inherited() + static_cast<int>(i));
+  }
+  // No configuration file is read: one could name scripts to run.
+  plan.set_args({"criu", "--no-default-config", "swrk", std::to_string(kSocketNumber)});
+  // CRIU_FAULT=130: stop tasks by tracing system calls, not by hardware breakpoints. KERNEL: in
+  // virtual machines that do not deliver debug exceptions CRIU otherwise waits for ever for a stop
+  // that never comes, in success and failure alike.
+  plan.set_env({"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "CRIU_FAULT=130"});
+  Op exec = op(OpKind::kExec);
+  exec.s1 = plan.str(program);
+  plan.add(Stage::exec, exec);
+  return {};
+}
+
+Duration left(std::chrono::steady_clock::time_point deadline) {
+  auto rest = deadline - std::chrono::steady_clock::now();
+  return rest.count() > 0 ? rest : Duration(0);
+}
+}  // namespace
+
+int CriuSession::first_inherited() { return kSocketNumber + 1; }
+
+CriuSession::CriuSession(LaunchBackend& backend, std::string key, UniqueFd socket,
+                         ProcessRef process)
+    : backend_(backend),
+      key_(std::move(key)),
+      socket_(std::move(socket)),
+      process_(std::move(process)) {}
+
+CriuSession::~CriuSession() { GANTRY_CHECK(is_closed_); }
+
+Co<Result<std::unique_ptr<CriuSession>>> CriuSession::start(LaunchBackend& backend,
+                                                            Settings settings,
+                                                            LaunchPlan::Builder plan,
+                                                            Inherited inherited) {
+  // ORDER: the pair is made here, by us: CRIU opens the image directory through /proc of the
+  // process that SO_PEERCRED names, the one that called socketpair().
+  auto [ours, theirs] = GANTRY_CO_TRY(sys::seqpacket_pair());
+  add_private_mounts(plan, settings.cache_dir);
+  GANTRY_CO_TRY(add_command(plan, settings.program, std::move(theirs), std::move(inherited)));
+  LaunchPlan sealed = GANTRY_CO_TRY(std::move(plan).seal());
+  LaunchedChild child =
+      GANTRY_CO_TRY((co_await backend.launch(settings.key, sealed, LaunchIo())).context("criu"));
+  std::unique_ptr<CriuSession> session(
+      new CriuSession(backend, std::move(settings.key), std::move(ours), std::move(child.process)));
+  Result<void> started = co_await wait_exec(sealed, child.report_pipe.get(), kExecLimit);
+  if (!started) {
+    co_await session->close();
+    co_return std::move(started).error().context("start ", settings.program);
+  }
+  co_return session;
+}
+
+Result<void> CriuSession::send(const criu::Request& request) {
+  return sys::send_message(socket_.get(), request.SerializeAsString(), {}).context("tell criu");
+}
+
+Co<Result<criu::Answer>> CriuSession::receive(std::chrono::steady_clock::time_point deadline) {
+  GANTRY_CO_TRY((co_await wait_fd(socket_.get(), Readiness::read, left(deadline)))
+                    .context("wait for criu after '", last_notice_, "'"));
+  sys::Message message =
+      GANTRY_CO_TRY(sys::receive_message(socket_.get(), kMaxAnswer).context("hear criu"));
+  if (message.bytes.empty()) {
+    co_return Error(Errc::conflict, cat("criu ended after '", last_notice_, "'"));
+  }
+  criu::Answer answer;
+  if (!answer.ParseFromString(message.bytes)) {
+    co_return Error(Errc::corrupt, "criu's answer does not parse");
+  }
+  co_return answer;
+}
+
+Co<Result<criu::Answer>> CriuSession::call(criu::Request request, OnNotice on_notice,
+                                           std::chrono::steady_clock::time_point deadline) {
+  std::optional<Error> refused;
+  last_notice_ = "request";
+  GANTRY_CO_TRY(send(request));
+  for (;;) {
+    criu::Answer answer = GANTRY_CO_TRY(co_await receive(deadline));
+    if (answer.type() != criu::NOTIFY) {
+      if (refused) co_return std::move(*refused);
+      if (!answer.success()) {
+        co_return Error(Errc::conflict, cat("criu gave up after '", last_notice_, "'"));
+      }
+      co_return answer;
+    }
+    last_notice_ = answer.notify().script();
+    Result<void> verdict = co_await on_notice({last_notice_, answer.notify().pid()});
+    if (!verdict && !refused) refused = std::move(verdict).error();
+    criu::Request reply;
+    reply.set_type(criu::NOTIFY);
+    reply.set_notify_success(!refused);
+    GANTRY_CO_TRY(send(reply));
+  }
+}
+
+Co<void> CriuSession::close() {
+  if (is_closed_) co_return;
+  is_closed_ = true;
+  // CRIU takes a closed socket for a refusal at its next notification and undoes what it began.
+  // ORDER: before it is killed; killed in the middle of a dump it leaves code of its own in tasks.
+  socket_.reset();
+  Result<void> left_by_itself = co_await wait_fd(process_.pidfd(), Readiness::read, kLeaveLimit);
+  if (!left_by_itself) process_.signal(SIGKILL).ignore("it may have left meanwhile");
+  (co_await backend_.wait_exit(key_)).ignore("its answer is what counts");
+  (co_await backend_.forget(key_)).ignore("the launcher forgets with us");
+}
+}  // namespace gantry

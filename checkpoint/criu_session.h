@@ -1,0 +1,68 @@
+// CriuSession: one `criu swrk` process and the RPC conversation with it.
+//
+// Role: starts CRIU as a child of the launcher (so that a process restored as CRIU's sibling is the
+// launcher's child), sends one request, answers its notifications, ends it. Lifetime: one
+// operation; close() must run before destruction. Threads: loop only. Failure: CRIU's death is
+// end-of-file on the socket. Crash of ours: the same for CRIU, which then undoes what it began and
+// leaves.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api/criu/rpc.pb.h"
+#include "base/co.h"
+#include "base/result.h"
+#include "launcher/launch_backend.h"
+
+namespace gantry {
+class CriuSession {
+ public:
+  struct Settings {
+    std::string program;    // absolute path
+    std::string key;        // of the launcher's table
+    std::string cache_dir;  // a directory on a tmpfs for CRIU's probe of the kernel; empty: none
+  };
+  // A descriptor CRIU inherits; the number it will have is first_inherited() + its index.
+  using Inherited = std::vector<UniqueFd>;
+  static int first_inherited();
+
+  // `plan`: the ops CRIU's process needs before exec (cgroups, root); may be empty.
+  static Co<Result<std::unique_ptr<CriuSession>>> start(LaunchBackend& backend, Settings settings,
+                                                        LaunchPlan::Builder plan,
+                                                        Inherited inherited);
+  CriuSession(const CriuSession&) = delete;
+  CriuSession& operator=(const CriuSession&) = delete;
+  ~CriuSession();
+
+  struct Notice {
+    std::string script;  // "post-dump"
+    pid_t pid = 0;
+  };
+  // An error makes CRIU give up where it can; call() then answers with that error.
+  using OnNotice = std::function<Co<Result<void>>(Notice)>;
+
+  // Sends the request and answers notifications until the answer comes. Errc::conflict: CRIU said
+  // no, or died; its log has the reason. Errc::timed_out.
+  Co<Result<criu::Answer>> call(criu::Request request, OnNotice on_notice,
+                                std::chrono::steady_clock::time_point deadline);
+  const std::string& last_notice() const { return last_notice_; }
+
+  // Ends the conversation and waits for the process; killed when it does not leave in time.
+  Co<void> close();
+
+ private:
+  CriuSession(LaunchBackend& backend, std::string key, UniqueFd socket, ProcessRef process);
+  Result<void> send(const criu::Request& request);
+  Co<Result<criu::Answer>> receive(std::chrono::steady_clock::time_point deadline);
+
+  LaunchBackend& backend_;
+  std::string key_;
+  UniqueFd socket_;
+  ProcessRef process_;
+  std::string last_notice_;
+  bool is_closed_ = false;
+};
+}  // namespace gantry
