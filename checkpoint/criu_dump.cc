@@ -220,11 +220,12 @@ class Dump {
     if (!request_.leave_running) done = co_await confirm_end(process, std::move(done));
     if (!done) {
       // The tasks run on; nothing of the attempt stays.
-      co_await uncancellable(
-          offload([directory] { return remove_checkpoint_directory(directory); }));
+      (co_await uncancellable(offload([directory] {
+        return remove_checkpoint_directory(directory);
+      }))).ignore("the first error counts; it is no checkpoint without a record");
       co_return std::move(done).error();
     }
-    co_await offload([directory] { return remove_work(directory); });
+    GANTRY_CO_TRY(co_await offload([directory] { return remove_work(directory); }));
     stats_.total = since(start_);
     co_return stats_;
   }
@@ -238,7 +239,7 @@ class Dump {
     Result<void> done =
         co_await cgroup::freeze_at(freezer, "", request_.freezer_is_v2, kFreezeLimit);
     if (done) done = co_await converse(*session, freezer);
-    co_await uncancellable(session->close());
+    (co_await uncancellable(session->close())).ignore("its answer is what counts");
     Result<void> thawed = co_await cgroup::thaw_at(freezer, "", request_.freezer_is_v2, kThawLimit);
     if (done && !thawed) done = std::move(thawed);
     if (stats_.frozen.count() == 0) stats_.frozen = since(frozen_at_);

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "base/failpoint.h"
@@ -81,8 +82,10 @@ class Restore {
       return record;
     }));
     Result<void> done = co_await bring_back(std::move(program));
-    if (!done) co_await uncancellable(end_process());
-    co_await offload([directory] { return remove_work(directory); });
+    if (!done) (co_await uncancellable(end_process())).ignore("the first error counts");
+    (co_await offload([directory] {
+      return remove_work(directory);
+    })).ignore("the next operation empties it");
     if (!done) co_return std::move(done).error();
     co_return RestoredProcess{std::move(*process_), since(start_)};
   }
@@ -107,7 +110,7 @@ class Restore {
         co_await CriuSession::start(backend_, session_settings(settings_, program, paths),
                                     std::move(plan), std::move(inherited_)));
     Result<void> done = co_await converse(*session);
-    co_await uncancellable(session->close());
+    (co_await uncancellable(session->close())).ignore("its answer is what counts");
     co_return done;
   }
 
@@ -222,11 +225,11 @@ class Restore {
   }
 
   // A process that exists but may not live: gone, and forgotten by the launcher.
-  Co<void> end_process() {
-    if (!process_) co_return;
+  Co<Result<void>> end_process() {
+    if (!process_) co_return Result<void>();
     process_->signal(SIGKILL).ignore("CRIU has ended it already");
     (co_await backend_.wait_exit(request_.key)).ignore("how it ended does not matter");
-    (co_await backend_.forget(request_.key)).ignore("idempotent");
+    co_return co_await backend_.forget(request_.key);
   }
 
   LaunchBackend& backend_;

@@ -102,7 +102,7 @@ Co<Result<std::unique_ptr<CriuSession>>> CriuSession::start(LaunchBackend& backe
       new CriuSession(backend, std::move(settings.key), std::move(ours), std::move(child.process)));
   Result<void> started = co_await wait_exec(sealed, child.report_pipe.get(), kExecLimit);
   if (!started) {
-    co_await session->close();
+    (co_await session->close()).ignore("the first error counts");
     co_return std::move(started).error().context("start ", settings.program);
   }
   co_return session;
@@ -151,8 +151,8 @@ Co<Result<criu::Answer>> CriuSession::call(criu::Request request, OnNotice on_no
   }
 }
 
-Co<void> CriuSession::close() {
-  if (is_closed_) co_return;
+Co<Result<void>> CriuSession::close() {
+  if (is_closed_) co_return Result<void>();
   is_closed_ = true;
   // CRIU takes a closed socket for a refusal at its next notification and undoes what it began.
   // ORDER: before it is killed; killed in the middle of a dump it leaves code of its own in tasks.
@@ -160,6 +160,6 @@ Co<void> CriuSession::close() {
   Result<void> left_by_itself = co_await wait_fd(process_.pidfd(), Readiness::read, kLeaveLimit);
   if (!left_by_itself) process_.signal(SIGKILL).ignore("it may have left meanwhile");
   (co_await backend_.wait_exit(key_)).ignore("its answer is what counts");
-  (co_await backend_.forget(key_)).ignore("the launcher forgets with us");
+  co_return co_await backend_.forget(key_);
 }
 }  // namespace gantry

@@ -51,7 +51,7 @@ class CriuSession {
   const std::string& last_notice() const { return last_notice_; }
 
   // Ends the conversation and waits for the process; killed when it does not leave in time.
-  Co<void> close();
+  Co<Result<void>> close();
 
  private:
   CriuSession(LaunchBackend& backend, std::string key, UniqueFd socket, ProcessRef process);
