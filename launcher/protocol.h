@@ -43,6 +43,9 @@ enum class MessageType : uint16_t {
   kFlush,  // what is in the pipes now is in the files when this is answered
   kWatch,  // answered when a size differs from sizes[] or an end came
   kSizes,
+  // Executor -> launcher: `pid`, a child it did not launch, becomes a slot's; answered as kLaunch.
+  // (CRIU restores a process as its sibling.)
+  kAdopt,
 };
 
 struct MessageHead {
@@ -60,6 +63,8 @@ struct Request {
   uint32_t slot = kNoSlot;
   uint32_t flags = 0;  // IoFlags: which descriptors follow, in this order
   uint64_t sizes[2] = {};
+  int32_t pid = 0;  // kAdopt
+  uint32_t reserved = 0;
   char key[kKeyBytes] = {};
   char log_directory[kLogDirectoryBytes] = {};
 };

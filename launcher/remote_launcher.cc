@@ -261,16 +261,56 @@ Co<Result<RemoteLauncher::Answered>> RemoteLauncher::ask_connected(Request reque
   co_return std::move(*pending.answered);
 }
 
-Co<Result<LaunchedChild>> RemoteLauncher::launch(std::string key, LaunchPlan& plan, LaunchIo io) {
+namespace {
+Result<Request> child_request(MessageType type, const std::string& key, const LaunchIo& io) {
   Request request;
-  request.head.type = MessageType::kLaunch;
+  request.head.type = type;
   if (key.empty() || !copy_text(request.key, key)) {
-    co_return Error(Errc::invalid, cat("a launch's key has 1 to ", kKeyBytes - 1, " bytes"));
+    return Error(Errc::invalid, cat("a launch's key has 1 to ", kKeyBytes - 1, " bytes"));
   }
   if (!copy_text(request.log_directory, io.log_directory)) {
-    co_return Error(Errc::invalid, cat("the sandbox's path is longer than ", kLogDirectoryBytes - 1,
-                                       " bytes: ", io.log_directory));
+    return Error(Errc::invalid, cat("the sandbox's path is longer than ", kLogDirectoryBytes - 1,
+                                    " bytes: ", io.log_directory));
   }
+  return request;
+}
+
+void add_kept(const LaunchIo& io, Request& request, std::vector<int>& fds) {
+  const UniqueFd* const kept[] = {&io.stdout_read, &io.stderr_read, &io.stdin_write};
+  for (uint32_t i = 0; i < 3; ++i) {
+    if (!kept[i]->valid()) continue;
+    request.flags |= 1u << i;
+    fds.push_back(kept[i]->get());
+  }
+}
+}  // namespace
+
+Result<ProcessRef> RemoteLauncher::note_child(const std::string& key, Answered answered) {
+  if (!answered.fd) return Error(Errc::corrupt, "the launcher sent no pidfd");
+  Child child(executor_);
+  child.slot = answered.answer.slot;
+  child.pidfd = GANTRY_TRY(sys::duplicate(answered.fd.get()));
+  children_.insert_or_assign(key, std::move(child));
+  ProcessIdentity identity{answered.answer.pid, answered.answer.start_time, boot_id()};
+  return ProcessRef(std::move(answered.fd), std::move(identity));
+}
+
+Co<Result<ProcessRef>> RemoteLauncher::adopt(std::string key, pid_t pid, LaunchIo io) {
+  Request request = GANTRY_CO_TRY(child_request(MessageType::kAdopt, key, io));
+  request.pid = pid;
+  GANTRY_CO_TRY(co_await wait_connected(kAnswerLimit));
+  std::vector<int> fds;
+  add_kept(io, request, fds);
+  auto answered = GANTRY_CO_TRY(co_await ask_connected(request, std::move(fds), kAnswerLimit));
+  if (answered.answer.error == ESRCH) {
+    co_return Error(Errc::not_found, cat("process ", pid, " is no child of the launcher"));
+  }
+  if (answered.answer.error != 0) co_return error_of(answered.answer, cat("adopt ", key));
+  co_return note_child(key, std::move(answered));
+}
+
+Co<Result<LaunchedChild>> RemoteLauncher::launch(std::string key, LaunchPlan& plan, LaunchIo io) {
+  Request request = GANTRY_CO_TRY(child_request(MessageType::kLaunch, key, io));
   GANTRY_CO_TRY(co_await wait_connected(kAnswerLimit));
   for (const Op& op : plan.ops()) {
     if (static_cast<uint32_t>(op.kind) >= connection_->ops) {
@@ -281,25 +321,14 @@ Co<Result<LaunchedChild>> RemoteLauncher::launch(std::string key, LaunchPlan& pl
   fds.reserve(plan.fds().size() + 4);
   fds.push_back(plan.memfd());
   for (const UniqueFd& fd : plan.fds()) fds.push_back(fd.get());
-  const UniqueFd* const kept[] = {&io.stdout_read, &io.stderr_read, &io.stdin_write};
-  for (uint32_t i = 0; i < 3; ++i) {
-    if (!kept[i]->valid()) continue;
-    request.flags |= 1u << i;
-    fds.push_back(kept[i]->get());
-  }
+  add_kept(io, request, fds);
   auto answered = GANTRY_CO_TRY(co_await ask_connected(request, std::move(fds), kAnswerLimit));
   if (answered.answer.error != 0) co_return error_of(answered.answer, cat("launch ", key));
-  if (!answered.fd) co_return Error(Errc::corrupt, "the launcher sent no pidfd");
   // ORDER: our copies go now, the report pipe's write end among them: its end-of-file shall be the
   // child's doing alone.
   plan.close_fds();
-  Child child(executor_);
-  child.slot = answered.answer.slot;
-  child.pidfd = GANTRY_CO_TRY(sys::duplicate(answered.fd.get()));
-  children_.insert_or_assign(key, std::move(child));
-  ProcessIdentity identity{answered.answer.pid, answered.answer.start_time, boot_id()};
-  co_return LaunchedChild{ProcessRef(std::move(answered.fd), std::move(identity)),
-                          plan.take_report_pipe()};
+  ProcessRef process = GANTRY_CO_TRY(note_child(key, std::move(answered)));
+  co_return LaunchedChild{std::move(process), plan.take_report_pipe()};
 }
 
 const Slot* RemoteLauncher::find_slot(const std::string& key) {

@@ -40,6 +40,7 @@ class RemoteLauncher final : public LaunchBackend {
   Co<Result<void>> forget(std::string key) override;
   Co<Result<UniqueFd>> open_stdin(std::string key) override;
   Co<Result<void>> close_stdin(std::string key) override;
+  Co<Result<ProcessRef>> adopt(std::string key, pid_t pid, LaunchIo io) override;
   Co<Result<std::vector<KnownChild>>> recover() override;
 
   pid_t launcher_pid() const { return launcher_pid_; }
@@ -63,6 +64,8 @@ class RemoteLauncher final : public LaunchBackend {
   Co<Result<ExitRecord>> exit_of_lost(std::string key);
   void dispatch(Answered answered);
   void note_exits();
+  // The child of an answered launch or adoption is known here from now on.
+  Result<ProcessRef> note_child(const std::string& key, Answered answered);
   const Slot* find_slot(const std::string& key);
 
   asio::any_io_executor executor_;

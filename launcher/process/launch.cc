@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -109,22 +110,8 @@ void Launcher::launch(uint32_t index, Request& request, node::Received& received
   if (plan.view.header->fd_count != static_cast<uint32_t>(received.fd_count - 1 - io_count)) {
     return answer(index, request, EINVAL, "the plan names other descriptors");
   }
-  // The exit record's space comes first: an exit can never be without a place.
-  const uint32_t slot = table_.reserve(request.key);
-  if (slot == kNoSlot) return answer(index, request, ENOSPC, "65,536 containers are known");
-  Kept& kept = table_.kept(slot);
-  int* const places[] = {&kept.out, &kept.err, &kept.in};
-  for (int i = 0, next = received.fd_count - io_count; i < 3; ++i) {
-    if ((request.flags & (1u << i)) == 0) continue;
-    *places[i] = move_up(received.fds[next]);
-    if (*places[i] < 0) {
-      error = errno;
-      close_kept(slot);
-      table_.release(slot);
-      return answer(index, request, error, "no descriptor is left for the output's pipes");
-    }
-    received.fds[next++] = -1;
-  }
+  const uint32_t slot = take_slot(index, request, received, received.fd_count - io_count);
+  if (slot == kNoSlot) return;
 
   int pidfd = -1;
   uint64_t start_time = 0;
@@ -134,20 +121,74 @@ void Launcher::launch(uint32_t index, Request& request, node::Received& received
     table_.release(slot);
     return answer(index, request, -pid, "clone");
   }
+  table_.set_running(slot, pid, start_time, SlotState::kRunning);
+  answer_running(index, request, slot, pidfd);
+}
+
+uint32_t Launcher::take_slot(uint32_t index, const Request& request, node::Received& received,
+                             int first) {
+  // The exit record's space comes first: an exit can never be without a place.
+  const uint32_t slot = table_.reserve(request.key);
+  if (slot == kNoSlot) {
+    answer(index, request, ENOSPC, "65,536 containers are known");
+    return kNoSlot;
+  }
+  Kept& kept = table_.kept(slot);
+  int* const places[] = {&kept.out, &kept.err, &kept.in};
+  for (int i = 0, next = first; i < 3; ++i) {
+    if ((request.flags & (1u << i)) == 0) continue;
+    *places[i] = move_up(received.fds[next]);
+    if (*places[i] < 0) {
+      const int error = errno;
+      close_kept(slot);
+      table_.release(slot);
+      answer(index, request, error, "no descriptor is left for the output's pipes");
+      return kNoSlot;
+    }
+    received.fds[next++] = -1;
+  }
   Slot& entry = table_.slot(slot);
   entry.io = request.flags & 7;
   memcpy(entry.log_directory, request.log_directory, sizeof entry.log_directory);
-  table_.set_running(slot, pid, start_time, SlotState::kRunning);
+  return slot;
+}
 
+void Launcher::answer_running(uint32_t index, const Request& request, uint32_t slot, int pidfd) {
+  const Slot& entry = table_.slot(slot);
   Answer reply;
   reply.head.type = MessageType::kDone;
   reply.head.request = request.head.request;
   reply.slot = slot;
-  reply.pid = pid;
-  reply.start_time = start_time;
+  reply.pid = entry.pid;
+  reply.start_time = entry.start_time;
   send_answer(index, reply, &pidfd, 1);
   close(pidfd);
   if ((entry.io & (kIoStdout | kIoStderr)) != 0) tell_logger(slot, kPendingAdd);
+}
+
+void Launcher::adopt(uint32_t index, Request& request, node::Received& received) {
+  const int io_count = __builtin_popcount(request.flags & 7);
+  if (request.key[0] == '\0' || request.pid <= 0 || received.fd_count != io_count) {
+    return answer(index, request, EINVAL, "an adoption needs a key and a pid");
+  }
+  if (table_.find(request.key) != kNoSlot || table_.find_pid(request.pid) != kNoSlot) {
+    return answer(index, request, EEXIST, "the key or the process is in use");
+  }
+  siginfo_t info{};
+  // KERNEL: ECHILD where it is no child of ours; nothing is reaped. Only this thread reaps our
+  // children, so a pid that is one stays that process until the loop goes on.
+  if (raw(SYS_waitid, P_PID, request.pid, &info, WEXITED | WNOWAIT | WNOHANG, nullptr) != 0) {
+    return answer(index, request, ESRCH, "no child of the launcher");
+  }
+  const int pidfd = static_cast<int>(raw(SYS_pidfd_open, request.pid, 0));
+  if (pidfd < 0) return answer(index, request, -pidfd, "pidfd");
+  const uint32_t slot = take_slot(index, request, received, 0);
+  if (slot == kNoSlot) {
+    close(pidfd);
+    return;
+  }
+  table_.set_running(slot, request.pid, start_time_from_proc(request.pid), SlotState::kRunning);
+  answer_running(index, request, slot, pidfd);
 }
 
 int Launcher::clone_child(const child::PlanView& plan, const int* fds, int* pidfd,

@@ -143,6 +143,8 @@ void Launcher::handle(uint32_t index, Request& request, node::Received& received
   switch (request.head.type) {
     case MessageType::kLaunch:
       return launch(index, request, received);
+    case MessageType::kAdopt:
+      return adopt(index, request, received);
     case MessageType::kHello:
       return hello(index, request);
     case MessageType::kForget:

@@ -63,6 +63,10 @@ class Launcher {
   void launch(uint32_t index, Request& request, node::Received& received);
   const char* check_launch(const Request& request, const node::Received& received, int* error);
   int clone_child(const child::PlanView& plan, const int* fds, int* pidfd, uint64_t* start_time);
+  void adopt(uint32_t index, Request& request, node::Received& received);
+  // A slot with the descriptors to be kept, from `first` of the received on; kNoSlot when answered.
+  uint32_t take_slot(uint32_t index, const Request& request, node::Received& received, int first);
+  void answer_running(uint32_t index, const Request& request, uint32_t slot, int pidfd);
   int move_up(int fd);  // to kKeptBase or above; the original is closed
 
   // exits.cc
