@@ -87,13 +87,13 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "gantry images\n"
      "gantry images -q  # digests only\n",
      make_images},
-    {"import", kImages, "[flags] PATH", "Make an image from files",
+    {"import", kImages, "[flags] PATH [NAME[:TAG]]", "Make an image from files",
      "PATH is an OCI image layout (a directory or a tar), a `docker save` tar, or a root file "
      "system (a directory\nor a tar; `-` reads a tar from stdin). It is read by this program, so "
      "the executor needs no access to it.",
-     "gantry import ./rootfs --name tools  # a directory\n"
-     "docker save nginx | gantry import - --name nginx  # from Docker\n"
-     "gantry import alpine.tar --name alpine:3.20\n",
+     "gantry import ./rootfs tools  # a directory\n"
+     "docker save nginx | gantry import - nginx  # from Docker\n"
+     "gantry import alpine.tar alpine:3.20\n",
      make_import},
     {"rmi", kImages, "IMAGE...", "Remove images",
      "Content that no other image uses goes with it. An image that a container uses stays.",

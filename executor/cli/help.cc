@@ -136,7 +136,7 @@ std::string overview_help() {
   out +=
       "\nFirst steps:\n"
       "  gantry doctor                            # what this host can do\n"
-      "  gantry import ./rootfs --name tools      # an image from a directory or a tar\n"
+      "  gantry import ./rootfs tools             # an image from a directory or a tar\n"
       "  gantry run --rm tools echo hello         # a container\n"
       "\nEvery command explains itself: gantry COMMAND --help. No executor has to be started "
       "first:\nwhere none listens, one is started, and it leaves when it is not needed.\n";

@@ -71,7 +71,13 @@ class Import final : public Command {
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
-    GANTRY_TRY(want_arguments(words, 1, 1, "one PATH, or - for stdin"));
+    GANTRY_TRY(want_arguments(words, 1, 2, "a PATH (- for stdin) and perhaps a name"));
+    if (words.size() == 2) {
+      if (!name_.empty() && name_ != words[1]) {
+        return usage_error(cat("two names: ", name_, " and ", words[1]));
+      }
+      name_ = words[1];
+    }
     const std::string& path = words[0];
     struct ::stat status = {};
     if (path != "-" && ::stat(path.c_str(), &status) != 0) {
@@ -80,7 +86,7 @@ class Import final : public Command {
     const bool is_directory = path != "-" && S_ISDIR(status.st_mode);
     const bool is_layout = is_directory && ::access(cat(path, "/oci-layout").c_str(), F_OK) == 0;
     if (is_directory && !is_layout && name_.empty()) {
-      return usage_error("a root file system has no name of its own: give it one with --name");
+      return usage_error("a root file system has no name of its own: gantry import PATH NAME");
     }
     // Opened before the executor hears of it: what cannot be read is no import.
     UniqueFd file;

@@ -47,6 +47,7 @@ class Stats final : public Command {
  public:
   void declare(Flags& flags) override {
     flags.toggle('w', "watch", &watch_, "again every second, until interrupted");
+    flags.toggle(0, "no-stream", &once_, "once, as is the default; docker's spelling");
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
@@ -61,7 +62,7 @@ class Stats final : public Command {
         if (watch_ && ::isatty(STDOUT_FILENO)) write_out("\033[H\033[2J");
         print_table(now, take_samples(before));
       }
-      if (!watch_) return 0;
+      if (!watch_ || once_) return 0;
       before = std::move(now);
     }
   }
@@ -111,7 +112,7 @@ class Stats final : public Command {
     table.write();
   }
 
-  bool watch_ = false;
+  bool watch_ = false, once_ = false;
 };
 }  // namespace
 
