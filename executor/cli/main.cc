@@ -76,6 +76,7 @@ int run(const std::vector<std::string>& words) {
 int main(int argc, char** argv) {
   // A standard stream that the caller closed must not become the executor's socket.
   for (int fd = 0; fd <= 2; ++fd) {
+    // lint: allow cloexec, because a standard stream is inherited by what we exec
     if (::fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", O_RDWR) != fd) return 1;
   }
   return gantry::cli::run({argv + 1, argv + argc});
