@@ -7,7 +7,8 @@ namespace {
 constexpr std::string_view kHybrid =
     "30 22 0:27 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n"
     "31 30 0:28 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct\n"
-    "39 30 0:36 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,release_agent=/x,name=systemd\n"
+    "39 30 0:36 / /sys/fs/cgroup/systemd rw - cgroup cgroup "
+    "rw,xattr,release_agent=/x,name=systemd\n"
     "40 30 0:37 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw,nsdelegate\n"
     "50 22 0:28 /docker/x /some/where rw - cgroup cgroup rw,cpu,cpuacct\n";
 

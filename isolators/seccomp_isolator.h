@@ -1,0 +1,26 @@
+// The seccomp filter of a container. Programs are made once per (profile, capabilities) and kept in
+// memory: a launch only copies bytes into its plan. Loaded last of all with no_new_privs; without
+// it while CAP_SYS_ADMIN is still there, before the ids change. Threads: loop only.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "isolators/seccomp_bpf.h"
+#include "launcher/isolator.h"
+
+namespace gantry {
+class SeccompIsolator final : public Isolator {
+ public:
+  std::string_view name() const override { return "seccomp"; }
+  Co<Result<void>> prepare(const LaunchContext& context, LaunchPlan::Builder& plan) override;
+  // The program a container with this specification gets (nullptr: unconfined).
+  Result<std::shared_ptr<const BpfProgram>> program_for(const SecuritySpec& security);
+
+ private:
+  // {hash of the profile's text, or "" for the default; capabilities}
+  std::map<std::pair<std::string, uint64_t>, std::shared_ptr<const BpfProgram>> programs_;
+};
+}  // namespace gantry
