@@ -1,13 +1,9 @@
 #include "launcher/remote_launcher.h"
 
-#include <boost/asio/as_tuple.hpp>
-
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <cstring>
 
 #include "base/sys.h"
-#include "launcher/node/wire.h"
 #include "launcher/start_launcher.h"
 
 namespace gantry {
@@ -30,31 +26,7 @@ SlotState state_of(const Slot& slot) {
 
 Error launcher_died() { return Error(Errc::conflict, "launcher died"); }
 
-Error error_of(const Answer& answer, std::string what) {
-  if (answer.text[0] != '\0') what += cat(": ", std::string_view(answer.text));
-  switch (answer.error) {
-    case EEXIST:
-      return Error(Errc::already_exists, std::move(what));
-    case EBUSY:
-      return Error(Errc::busy, std::move(what));
-    case ENOENT:
-      return Error(Errc::not_found, std::move(what));
-    case EPROTO:
-      return Error(Errc::unsupported, std::move(what));
-    case ENOSPC:
-      return Error(Errc::exhausted, std::move(what));
-    default:
-      return Error::from_errno(answer.error, std::move(what));
-  }
-}
 }  // namespace
-
-struct RemoteLauncher::Pending {
-  explicit Pending(const asio::any_io_executor& executor) : done(executor) {}
-  Event done;
-  std::optional<Answered> answered;
-  bool died = false;
-};
 
 // One process of a key. The pidfd is for the case that the launcher dies before it records the
 // exit.
@@ -66,9 +38,8 @@ struct RemoteLauncher::Child {
   std::shared_ptr<Event> exited;
 };
 
+// One launcher: the channel to it and its table.
 struct RemoteLauncher::Connection {
-  Connection(const asio::any_io_executor& executor, UniqueFd socket)
-      : descriptor(executor, socket.release()) {}
   ~Connection() {
     if (table != nullptr) ::munmap(const_cast<TableHeader*>(table), kTableBytes);
   }
@@ -76,10 +47,9 @@ struct RemoteLauncher::Connection {
     return reinterpret_cast<const Slot*>(reinterpret_cast<const char*>(table) +
                                          sizeof(TableHeader));
   }
-  asio::posix::stream_descriptor descriptor;
+  std::shared_ptr<AskChannel> channel;
   const TableHeader* table = nullptr;
   uint32_t ops = 0;  // op kinds this launcher knows
-  bool lost = false;
 };
 
 RemoteLauncher::RemoteLauncher(asio::any_io_executor executor)
@@ -104,161 +74,76 @@ Co<Result<void>> RemoteLauncher::start() {
 }
 
 Co<Result<void>> RemoteLauncher::connect() {
-  const std::string path = cat(config_.runtime_dir, "/", kLauncherSocket);
-  UniqueFd socket = GANTRY_CO_TRY(sys::connect_unix(path, SOCK_SEQPACKET | SOCK_NONBLOCK));
-  auto connection = std::make_shared<Connection>(executor_, std::move(socket));
-  connection_ = connection;
-  scope_.spawn(read_loop(connection));
+  auto connection = std::make_shared<Connection>();
+  connection->channel =
+      GANTRY_CO_TRY(AskChannel::connect(executor_, cat(config_.runtime_dir, "/", kLauncherSocket)));
+  scope_.spawn(serve(connection));
   Request hello;
   hello.head.type = MessageType::kHello;
-  auto answered = co_await ask_connected(hello, {}, kAnswerLimit);
+  auto answered = co_await connection->channel->ask(hello, {}, kAnswerLimit);
   if (answered && answered->answer.error == 0 && answered->fd.valid()) {
     void* table = ::mmap(nullptr, kTableBytes, PROT_READ, MAP_SHARED, answered->fd.get(), 0);
     if (table != MAP_FAILED) connection->table = static_cast<const TableHeader*>(table);
   }
   if (connection->table == nullptr) {
-    if (connection_ == connection) connection_ = nullptr;
-    connection->lost = true;
-    boost::system::error_code ignored;
-    connection->descriptor.close(ignored);
+    connection->channel->close();
     if (!answered) co_return std::move(answered.error()).context("greet the launcher");
     co_return error_of(answered->answer, "greet the launcher");
   }
   connection->ops = answered->answer.ops;
   launcher_pid_ = answered->answer.pid;
+  // The old table stays mapped until here: its records are readable without a launcher.
+  connection_ = connection;
   connected_.notify();
   co_return Result<void>();
 }
 
-Co<void> RemoteLauncher::read_loop(std::shared_ptr<Connection> connection) {
-  while (!connection->lost) {
-    auto [code] = co_await connection->descriptor.async_wait(
-        asio::posix::descriptor_base::wait_read, asio::as_tuple(asio::use_awaitable));
-    if (code || closing_) break;
-    for (;;) {
-      Answered answered;
-      node::Received received;
-      node::receive(connection->descriptor.native_handle(), &answered.answer,
-                    sizeof answered.answer, &received);
-      if (received.bytes == -EAGAIN) break;
-      if (received.fd_count > 0) {
-        answered.fd.reset(received.fds[0]);
-        received.fds[0] = -1;
-      }
-      received.close_rest();
-      if (received.bytes != static_cast<ssize_t>(sizeof answered.answer) ||
-          answered.answer.head.magic != kProtocolMagic) {
-        connection->lost = true;
-        break;
-      }
-      dispatch(std::move(answered));
-    }
-  }
-  connection->lost = true;
-  if (closing_ || connection_ != connection) co_return;
-  const bool greeted = connection->table != nullptr;
-  for (auto& [request, pending] : pending_) {
-    pending->died = true;
-    pending->done.notify();
-  }
-  pending_.clear();
-  if (greeted) scope_.spawn(reconnect());
+Co<void> RemoteLauncher::serve(std::shared_ptr<Connection> connection) {
+  co_await connection->channel->serve([this, raw = connection.get()](const Answer& pushed) {
+    if (raw == connection_.get()) take_push(pushed);
+  });
+  if (!closing_ && connection_ == connection) scope_.spawn(reconnect());
 }
 
 Co<void> RemoteLauncher::reconnect() {
-  // The old table stays mapped in connection_ until the new launcher has greeted.
-  while (!closing_) {
-    auto old = connection_;
-    auto again = co_await start_or_connect(config_);
-    if (again) break;
-    if (connection_ == nullptr) connection_ = old;
+  while (!closing_ && !co_await is_cancelled()) {
+    if (co_await start_or_connect(config_)) break;
     co_await sleep_for(500ms);
-    if (co_await is_cancelled()) co_return;
   }
   note_exits();
 }
 
-void RemoteLauncher::dispatch(Answered answered) {
-  const Answer& answer = answered.answer;
-  switch (answer.head.type) {
-    case MessageType::kDone: {
-      auto it = pending_.find(answer.head.request);
-      if (it == pending_.end()) return;
-      Pending* pending = it->second;
-      pending_.erase(it);
-      pending->answered = std::move(answered);
-      pending->done.notify();
-      return;
-    }
-    case MessageType::kExited: {
-      if (connection_->table == nullptr || answer.slot >= kTableSlots) return;
-      auto it = children_.find(connection_->slots()[answer.slot].key);
-      if (it != children_.end()) it->second.exited->notify();
-      return;
-    }
-    case MessageType::kRescan:
-      return note_exits();
-    default:
-      return;
-  }
+void RemoteLauncher::take_push(const Answer& pushed) {
+  if (pushed.head.type == MessageType::kRescan) return note_exits();
+  if (pushed.head.type != MessageType::kExited || pushed.slot >= kTableSlots) return;
+  auto it = children_.find(connection_->slots()[pushed.slot].key);
+  if (it != children_.end()) it->second.exited->notify();
 }
 
 void RemoteLauncher::note_exits() {
   for (auto& [key, child] : children_) child.exited->notify();
 }
 
-Co<Result<void>> RemoteLauncher::wait_connected(Duration limit) {
-  const auto deadline = std::chrono::steady_clock::now() + limit;
-  while (connection_ == nullptr || connection_->lost || connection_->table == nullptr) {
+Co<Result<std::shared_ptr<RemoteLauncher::Connection>>> RemoteLauncher::connected() {
+  const auto deadline = std::chrono::steady_clock::now() + kAnswerLimit;
+  while (connection_ == nullptr || connection_->channel->is_lost()) {
     const auto left = deadline - std::chrono::steady_clock::now();
     if (left <= Duration::zero() || closing_) co_return launcher_died();
-    co_await connected_.wait(std::min<Duration>(left, 100ms));
+    co_await connected_.wait(left);
     if (co_await is_cancelled()) co_return Error(Errc::cancelled, "cancelled");
   }
-  co_return Result<void>();
+  co_return connection_;
 }
 
-Co<Result<RemoteLauncher::Answered>> RemoteLauncher::ask(Request request, std::vector<int> fds,
-                                                         Duration limit) {
-  GANTRY_CO_TRY(co_await wait_connected(limit));
-  co_return co_await ask_connected(request, std::move(fds), limit);
-}
-
-Co<Result<RemoteLauncher::Answered>> RemoteLauncher::ask_connected(Request request,
-                                                                   std::vector<int> fds,
-                                                                   Duration limit) {
-  request.head.request = next_request_++;
-  auto connection = connection_;
-  const std::string_view bytes(reinterpret_cast<const char*>(&request), sizeof request);
-  Pending pending(executor_);
-  pending_[request.head.request] = &pending;
-  for (;;) {
-    auto sent = sys::send_message(connection->descriptor.native_handle(), bytes, fds);
-    if (sent) break;
-    if (!sent.error().is_errno(EAGAIN)) {
-      pending_.erase(request.head.request);
-      co_return std::move(sent.error()).context("ask the launcher");
-    }
-    auto writable =
-        co_await wait_fd(connection->descriptor.native_handle(), Readiness::write, limit);
-    if (!writable) {
-      pending_.erase(request.head.request);
-      co_return std::move(writable.error()).context("ask the launcher");
-    }
-  }
-  const auto deadline = std::chrono::steady_clock::now() + limit;
-  while (!pending.answered && !pending.died) {
-    // A launch that was asked for must be heard of even when its asker was cancelled meanwhile: the
-    // answer is never long in coming.
-    const auto left = deadline - std::chrono::steady_clock::now();
-    if (left <= Duration::zero()) {
-      pending_.erase(request.head.request);
-      co_return Error(Errc::timed_out, "the launcher did not answer");
-    }
-    co_await pending.done.wait(left);
-  }
-  if (pending.died) co_return launcher_died();
-  co_return std::move(*pending.answered);
+Co<Result<Answered>> RemoteLauncher::ask(MessageType type, std::string key, std::string what) {
+  Request request;
+  request.head.type = type;
+  if (!copy_text(request.key, key)) co_return Error(Errc::not_found, cat(what, ": no such key"));
+  auto connection = GANTRY_CO_TRY(co_await connected());
+  auto answered = co_await connection->channel->ask(request, {}, kAnswerLimit);
+  if (!answered) co_return std::move(answered.error()).context(what);
+  if (answered->answer.error != 0) co_return error_of(answered->answer, std::move(what));
+  co_return std::move(*answered);
 }
 
 namespace {
@@ -298,10 +183,11 @@ Result<ProcessRef> RemoteLauncher::note_child(const std::string& key, Answered a
 Co<Result<ProcessRef>> RemoteLauncher::adopt(std::string key, pid_t pid, LaunchIo io) {
   Request request = GANTRY_CO_TRY(child_request(MessageType::kAdopt, key, io));
   request.pid = pid;
-  GANTRY_CO_TRY(co_await wait_connected(kAnswerLimit));
+  auto connection = GANTRY_CO_TRY(co_await connected());
   std::vector<int> fds;
   add_kept(io, request, fds);
-  auto answered = GANTRY_CO_TRY(co_await ask_connected(request, std::move(fds), kAnswerLimit));
+  auto answered =
+      GANTRY_CO_TRY(co_await connection->channel->ask(request, std::move(fds), kAnswerLimit));
   if (answered.answer.error == ESRCH) {
     co_return Error(Errc::not_found, cat("process ", pid, " is no child of the launcher"));
   }
@@ -311,9 +197,9 @@ Co<Result<ProcessRef>> RemoteLauncher::adopt(std::string key, pid_t pid, LaunchI
 
 Co<Result<LaunchedChild>> RemoteLauncher::launch(std::string key, LaunchPlan& plan, LaunchIo io) {
   Request request = GANTRY_CO_TRY(child_request(MessageType::kLaunch, key, io));
-  GANTRY_CO_TRY(co_await wait_connected(kAnswerLimit));
+  auto connection = GANTRY_CO_TRY(co_await connected());
   for (const Op& op : plan.ops()) {
-    if (static_cast<uint32_t>(op.kind) >= connection_->ops) {
+    if (static_cast<uint32_t>(op.kind) >= connection->ops) {
       co_return Error(Errc::unsupported, "the running gantry-launcher is older than this executor");
     }
   }
@@ -322,7 +208,8 @@ Co<Result<LaunchedChild>> RemoteLauncher::launch(std::string key, LaunchPlan& pl
   fds.push_back(plan.memfd());
   for (const UniqueFd& fd : plan.fds()) fds.push_back(fd.get());
   add_kept(io, request, fds);
-  auto answered = GANTRY_CO_TRY(co_await ask_connected(request, std::move(fds), kAnswerLimit));
+  auto answered =
+      GANTRY_CO_TRY(co_await connection->channel->ask(request, std::move(fds), kAnswerLimit));
   if (answered.answer.error != 0) co_return error_of(answered.answer, cat("launch ", key));
   // ORDER: our copies go now, the report pipe's write end among them: its end-of-file shall be the
   // child's doing alone.
@@ -392,11 +279,7 @@ Co<Result<ExitRecord>> RemoteLauncher::exit_of_lost(std::string key) {
 }
 
 Co<Result<void>> RemoteLauncher::forget(std::string key) {
-  Request request;
-  request.head.type = MessageType::kForget;
-  if (!copy_text(request.key, key)) co_return Result<void>();
-  auto answered = GANTRY_CO_TRY(co_await ask(request, {}, kAnswerLimit));
-  if (answered.answer.error != 0) co_return error_of(answered.answer, cat("forget ", key));
+  GANTRY_CO_TRY(co_await ask(MessageType::kForget, key, cat("forget ", key)));
   auto it = children_.find(key);
   if (it != children_.end()) {
     it->second.exited->notify();
@@ -406,25 +289,19 @@ Co<Result<void>> RemoteLauncher::forget(std::string key) {
 }
 
 Co<Result<UniqueFd>> RemoteLauncher::open_stdin(std::string key) {
-  Request request;
-  request.head.type = MessageType::kOpenStdin;
-  if (!copy_text(request.key, key)) co_return Error(Errc::not_found, "no such key");
-  auto answered = GANTRY_CO_TRY(co_await ask(request, {}, kAnswerLimit));
-  if (answered.answer.error != 0) co_return error_of(answered.answer, cat("stdin of ", key));
+  auto answered =
+      GANTRY_CO_TRY(co_await ask(MessageType::kOpenStdin, key, cat("open stdin of ", key)));
+  if (!answered.fd) co_return Error(Errc::corrupt, "the launcher sent no descriptor");
   co_return std::move(answered.fd);
 }
 
 Co<Result<void>> RemoteLauncher::close_stdin(std::string key) {
-  Request request;
-  request.head.type = MessageType::kCloseStdin;
-  if (!copy_text(request.key, key)) co_return Result<void>();
-  auto answered = GANTRY_CO_TRY(co_await ask(request, {}, kAnswerLimit));
-  if (answered.answer.error != 0) co_return error_of(answered.answer, cat("close stdin of ", key));
+  GANTRY_CO_TRY(co_await ask(MessageType::kCloseStdin, key, cat("close stdin of ", key)));
   co_return Result<void>();
 }
 
 Co<Result<std::vector<KnownChild>>> RemoteLauncher::recover() {
-  GANTRY_CO_TRY(co_await wait_connected(kAnswerLimit));
+  GANTRY_CO_TRY(co_await connected());
   std::vector<KnownChild> known;
   const uint32_t used = std::min(connection_->table->high_water, kTableSlots);
   for (uint32_t i = 0; i < used; ++i) {
@@ -452,10 +329,7 @@ Co<Result<std::vector<KnownChild>>> RemoteLauncher::recover() {
 }
 
 Co<Result<void>> RemoteLauncher::shutdown() {
-  Request request;
-  request.head.type = MessageType::kShutdown;
-  auto answered = GANTRY_CO_TRY(co_await ask(request, {}, kAnswerLimit));
-  if (answered.answer.error != 0) co_return error_of(answered.answer, "end the launcher");
+  GANTRY_CO_TRY(co_await ask(MessageType::kShutdown, {}, "end the launcher"));
   closing_ = true;
   auto ended = co_await remove_launcher(launcher_pid_, config_.runtime_dir, config_.cgroup_root);
   co_await close();
@@ -464,12 +338,9 @@ Co<Result<void>> RemoteLauncher::shutdown() {
 
 Co<void> RemoteLauncher::close() {
   closing_ = true;
-  if (connection_ != nullptr) {
-    connection_->lost = true;
-    boost::system::error_code ignored;
-    connection_->descriptor.close(ignored);
-  }
+  if (connection_ != nullptr) connection_->channel->close();
   note_exits();
+  connected_.notify();
   co_await scope_.close();
   connection_ = nullptr;
 }

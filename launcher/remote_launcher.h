@@ -7,14 +7,13 @@
 // living launcher, recover() reads its table.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
 #include <unordered_map>
 
 #include "base/scope.h"
+#include "launcher/ask_channel.h"
 #include "launcher/launch_backend.h"
-#include "launcher/protocol.h"
 
 namespace gantry {
 class RemoteLauncher final : public LaunchBackend {
@@ -46,23 +45,17 @@ class RemoteLauncher final : public LaunchBackend {
   pid_t launcher_pid() const { return launcher_pid_; }
 
  private:
-  struct Pending;     // a request that waits for its answer
   struct Child;       // what is known of a key here
-  struct Connection;  // one launcher's socket and table
-  struct Answered {
-    Answer answer;
-    UniqueFd fd;
-  };
+  struct Connection;  // one launcher's channel and table
 
   Co<Result<void>> connect();
   Co<Result<void>> start();
-  Co<void> read_loop(std::shared_ptr<Connection> connection);
+  Co<void> serve(std::shared_ptr<Connection> connection);
   Co<void> reconnect();
-  Co<Result<Answered>> ask(Request request, std::vector<int> fds, Duration limit);
-  Co<Result<Answered>> ask_connected(Request request, std::vector<int> fds, Duration limit);
-  Co<Result<void>> wait_connected(Duration limit);
+  Co<Result<std::shared_ptr<Connection>>> connected();
+  Co<Result<Answered>> ask(MessageType type, std::string key, std::string what);
   Co<Result<ExitRecord>> exit_of_lost(std::string key);
-  void dispatch(Answered answered);
+  void take_push(const Answer& pushed);
   void note_exits();
   // The child of an answered launch or adoption is known here from now on.
   Result<ProcessRef> note_child(const std::string& key, Answered answered);
@@ -73,9 +66,7 @@ class RemoteLauncher final : public LaunchBackend {
   Scope scope_;
   Event connected_;
   std::shared_ptr<Connection> connection_;
-  std::unordered_map<uint64_t, Pending*> pending_;
   std::unordered_map<std::string, Child> children_;
-  uint64_t next_request_ = 1;
   pid_t launcher_pid_ = 0;
   bool closing_ = false;
 };
