@@ -1,0 +1,19 @@
+// Inside of parse.cc: the parser's two halves. Not a public header.
+#pragma once
+
+#include "api/wire/parse.h"
+
+namespace gantry::wire {
+// What only Gantry's extension can say, added to what the Mesos messages said.
+Result<void> add_gantry_spec(const Field& field, const GantrySpec& in, ContainerSpec& spec);
+
+// Checks that need the whole: argument sizes, sysctls against namespaces, duplicates.
+Result<void> check_whole(const Field& field, const ContainerSpec& spec);
+
+inline constexpr size_t kMaxArgument = 131'071;  // KERNEL: MAX_ARG_STRLEN less its NUL (execve(2))
+inline constexpr int kMaxListed = 4096;          // of anything repeated
+inline constexpr Bytes kMinMemory = 6u << 20;    // below it a process cannot even be reported on
+inline constexpr Bytes kMaxBytes = Bytes{1} << 62;
+inline constexpr double kMaxCpus = 8192;
+Result<void> check_count(const Field& field, int count);
+}  // namespace gantry::wire
