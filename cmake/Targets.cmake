@@ -56,3 +56,22 @@ function(gantry_test name)
     set_tests_properties(${name} PROPERTIES RUN_SERIAL ON)
   endif()
 endfunction()
+
+# gantry_proto_library(NAME FOLDER folder PROTOS a b … RUNTIME libprotobuf|libprotobuf-lite)
+# The generated code of FOLDER/*.proto, included as "FOLDER/a.pb.h". Not ours, so without our warnings.
+function(gantry_proto_library name)
+  cmake_parse_arguments(arg "" "FOLDER;RUNTIME" "PROTOS" ${ARGN})
+  set(generated ${CMAKE_BINARY_DIR}/generated)
+  file(MAKE_DIRECTORY ${generated})
+  foreach(proto IN LISTS arg_PROTOS)
+    list(APPEND outputs ${generated}/${arg_FOLDER}/${proto}.pb.cc ${generated}/${arg_FOLDER}/${proto}.pb.h)
+    list(APPEND inputs ${CMAKE_SOURCE_DIR}/${arg_FOLDER}/${proto}.proto)
+  endforeach()
+  add_custom_command(OUTPUT ${outputs}
+    COMMAND protobuf::protoc -I${CMAKE_SOURCE_DIR} --cpp_out=${generated} ${inputs}
+    DEPENDS ${inputs} COMMENT "protoc ${arg_FOLDER}")
+  add_library(gantry_${name} STATIC ${outputs})
+  target_include_directories(gantry_${name} SYSTEM PUBLIC ${generated})
+  target_link_libraries(gantry_${name} PUBLIC protobuf::${arg_RUNTIME})
+  target_compile_options(gantry_${name} PRIVATE -w)
+endfunction()

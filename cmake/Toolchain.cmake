@@ -25,7 +25,9 @@ endif()
 
 add_compile_options(-Wall -Wextra -Wshadow -Werror -fno-strict-overflow
   $<$<COMPILE_LANGUAGE:CXX>:-Wconversion> $<$<COMPILE_LANGUAGE:CXX>:-Wno-sign-conversion>
-  $<$<COMPILE_LANGUAGE:CXX>:-Wno-gnu-statement-expression>)
+  $<$<COMPILE_LANGUAGE:CXX>:-Wno-gnu-statement-expression>
+  # A field left out of a designated initializer has its default: that is what they are for.
+  $<$<COMPILE_LANGUAGE:CXX>:-Wno-missing-designated-field-initializers>)
 add_compile_definitions(_GNU_SOURCE)
 add_link_options(-fuse-ld=lld)
 # Precompiled headers carry no timestamp, so that ccache can share them between checkouts.

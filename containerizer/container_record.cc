@@ -20,8 +20,7 @@ std::string name_of(const Table& table, Kind kind) {
   for (auto& [value, name] : table) {
     if (value == kind) return std::string(name);
   }
-  GANTRY_CHECK(!"a kind without a name");
-  return {};
+  check_failed("every kind has a name", __FILE__, __LINE__);
 }
 template <class Kind, size_t N>
 Result<Kind> kind_of(const std::pair<Kind, std::string_view> (&table)[N], std::string_view text) {

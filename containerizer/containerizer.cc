@@ -10,9 +10,15 @@
 #include "base/sys.h"
 #include "containerizer/container_record.h"
 #include "containerizer/launch.h"
+#include "containerizer/sandbox.h"
 #include "containerizer/signals.h"
 
 namespace gantry {
+namespace {
+constexpr auto kFreezeLimit = std::chrono::seconds(10);
+constexpr auto kKillLimit = std::chrono::seconds(10);
+}  // namespace
+
 Containerizer::Containerizer(ContainerizerConfig config, ContainerizerParts parts,
                              asio::any_io_executor executor)
     : config_(std::move(config)),
@@ -61,6 +67,12 @@ size_t Containerizer::live_count() const {
     if (state != ContainerState::exited && state != ContainerState::created) ++count;
   }
   return count;
+}
+
+std::vector<std::string> Containerizer::isolator_names() const {
+  std::vector<std::string> names;
+  for (Isolator* isolator : parts_.isolators) names.emplace_back(isolator->name());
+  return names;
 }
 
 std::string Containerizer::sandbox_of(const Container& container) const {
@@ -146,8 +158,7 @@ Co<void> Containerizer::watch_limit(ContainerPtr container, Isolator* isolator) 
   if (!limit || co_await is_cancelled()) co_return;
   if (container->outcome) co_return;
   container->limitation = std::move(*limit);
-  (co_await parts_.cgroups.kill_all(container->id))
-      .ignore("the exit watch reports what comes of it");
+  (co_await kill_all(container->id)).ignore("the exit watch reports what comes of it");
 }
 
 Co<ExitOutcome> Containerizer::explain_exit(ContainerPtr container, ExitRecord exit) {
@@ -199,7 +210,7 @@ Co<void> Containerizer::finish(ContainerPtr container, ExitOutcome outcome) {
 
 Co<void> Containerizer::clean_kernel_objects(ContainerPtr container) {
   co_await container->scope.close();
-  (co_await parts_.cgroups.kill_all(container->id)).ignore("retried by cleanup");
+  (co_await kill_all(container->id)).ignore("retried by cleanup");
   GANTRY_FAILPOINT("destroy.after_kill");
   for (size_t i = parts_.isolators.size(); i-- > 0;) {
     Isolator* isolator = parts_.isolators[i];
@@ -218,7 +229,7 @@ Co<Result<void>> Containerizer::remove_storage(ContainerPtr container) {
     GANTRY_CO_TRY(co_await parts_.provisioner.remove(container->id));
   }
   GANTRY_FAILPOINT_CO_TRY("remove.after_snapshot");
-  GANTRY_CO_TRY(co_await parts_.provisioner.remove_sandbox(sandbox_of(*container)));
+  GANTRY_CO_TRY(co_await remove_sandbox(parts_.worker, sandbox_of(*container)));
   GANTRY_FAILPOINT_CO_TRY("remove.after_sandbox");
   // ORDER: the record last: as long as it is there a new executor knows what may be left.
   DirFd containers = GANTRY_CO_TRY(DirFd::open(cat(config_.runtime_dir, "/containers")));
@@ -229,6 +240,10 @@ Co<Result<void>> Containerizer::remove_storage(ContainerPtr container) {
     container->transition(ContainerState::removed);
   }
   co_return Result<void>();
+}
+
+Co<Result<void>> Containerizer::kill_all(ContainerId id) {
+  co_return co_await parts_.cgroups.kill_all(ContainerCgroups::name_of(id), kKillLimit);
 }
 
 // ---- Operations ------------------------------------------------------------------------------
@@ -250,7 +265,7 @@ Co<Result<void>> Containerizer::kill(ContainerId id, int signal) {
       break;
     case ContainerState::paused:
       // KERNEL: a v1-frozen task dies of SIGKILL only when thawed.
-      if (signal == SIGKILL) co_return co_await parts_.cgroups.kill_all(id);
+      if (signal == SIGKILL) co_return co_await kill_all(id);
       break;
     case ContainerState::exited:
     case ContainerState::destroying:
@@ -265,12 +280,13 @@ Co<Result<void>> Containerizer::kill(ContainerId id, int signal) {
   co_return container->process->signal(signal);
 }
 
-Co<Result<void>> Containerizer::stop(ContainerId id, std::optional<std::chrono::seconds> grace) {
+Co<Result<void>> Containerizer::stop(ContainerId id, std::optional<std::chrono::seconds> grace,
+                                     std::optional<int> chosen) {
   ContainerPtr container = GANTRY_CO_TRY(require(id));
   if (container->outcome) co_return Result<void>();
   const ContainerSpec& spec = *container->spec;
-  int signal = SIGTERM;
-  if (!spec.stop_signal.empty()) signal = GANTRY_CO_TRY(parse_signal(spec.stop_signal));
+  int signal = chosen.value_or(SIGTERM);
+  if (!chosen && !spec.stop_signal.empty()) signal = GANTRY_CO_TRY(parse_signal(spec.stop_signal));
   if (container->state() == ContainerState::paused) GANTRY_CO_TRY(co_await resume(id));
   GANTRY_CO_TRY(co_await kill(id, signal));
   auto deadline = std::chrono::steady_clock::now() + grace.value_or(spec.stop_timeout);
@@ -291,7 +307,7 @@ Co<Result<void>> Containerizer::pause(ContainerId id) {
     co_return Error(Errc::busy, cat("container '", id.to_string(), "' is ",
                                     to_string(container->state()), ", only a running one pauses"));
   }
-  GANTRY_CO_TRY(co_await parts_.cgroups.freeze(id));
+  GANTRY_CO_TRY(co_await parts_.cgroups.pause(ContainerCgroups::name_of(id), kFreezeLimit));
   if (container->state() != ContainerState::running) {
     co_return Error(Errc::not_found, "it ended while it was being paused");
   }
@@ -306,7 +322,7 @@ Co<Result<void>> Containerizer::resume(ContainerId id) {
     co_return Error(Errc::busy, cat("container '", id.to_string(), "' is ",
                                     to_string(container->state()), ", only a paused one resumes"));
   }
-  GANTRY_CO_TRY(co_await parts_.cgroups.thaw(id));
+  GANTRY_CO_TRY(co_await parts_.cgroups.resume(ContainerCgroups::name_of(id), kFreezeLimit));
   if (container->state() != ContainerState::paused) co_return Result<void>();
   container->transition(ContainerState::running);
   co_return write_record(*container);
@@ -327,7 +343,7 @@ Co<Result<void>> Containerizer::destroy(ContainerId id) {
   if (container->state() == ContainerState::running ||
       container->state() == ContainerState::paused ||
       container->state() == ContainerState::checkpointing) {
-    GANTRY_CO_TRY(co_await parts_.cgroups.kill_all(id));
+    GANTRY_CO_TRY(co_await kill_all(id));
   }
   auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
   while (container->state() != ContainerState::exited &&

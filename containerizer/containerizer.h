@@ -34,6 +34,7 @@ struct ContainerizerParts {
   LogClient& logs;
   Provisioner& provisioner;
   Fetcher& fetcher;
+  WorkerClient& worker;
   ContainerCgroups& cgroups;
   std::vector<Isolator*> isolators;  // in prepare order
   // Parses ContainerSpec::request_bytes of a record again.
@@ -62,7 +63,8 @@ class Containerizer {
   // Sends a signal to the container's first process; before it runs: gives the launch up.
   Co<Result<void>> kill(ContainerId id, int signal);
   // The stop signal, `grace`, then SIGKILL to all. Answers when it has ended.
-  Co<Result<void>> stop(ContainerId id, std::optional<std::chrono::seconds> grace);
+  Co<Result<void>> stop(ContainerId id, std::optional<std::chrono::seconds> grace,
+                        std::optional<int> signal = std::nullopt);
   Co<Result<void>> pause(ContainerId id);
   Co<Result<void>> resume(ContainerId id);
   Co<Result<Usage>> usage(ContainerId id);
@@ -71,7 +73,6 @@ class Containerizer {
   // Record, logs and writable layer go. Errc::busy while it runs, unless Force.
   enum class Force { no, yes };
   Co<Result<void>> remove(ContainerId id, Force force);
-  Co<Result<void>> rename(ContainerId id, std::string name);
 
   // By id; nullptr when unknown.
   ContainerPtr find(const ContainerId& id) const;
@@ -79,6 +80,7 @@ class Containerizer {
   Result<ContainerPtr> resolve(std::string_view text) const;
   std::vector<ContainerPtr> list() const;
   size_t live_count() const;
+  std::vector<std::string> isolator_names() const;
 
   std::string sandbox_of(const Container& container) const;
   std::string runtime_dir_of(const Container& container) const;
@@ -102,6 +104,7 @@ class Containerizer {
   Co<void> watch_limit(ContainerPtr container, Isolator* isolator);
   // From the exit of the first process (or a failed launch) to Exited.
   Co<void> finish(ContainerPtr container, ExitOutcome outcome);
+  Co<Result<void>> kill_all(ContainerId id);
   Co<void> clean_kernel_objects(ContainerPtr container);
   Co<Result<void>> remove_storage(ContainerPtr container);
   Co<ExitOutcome> explain_exit(ContainerPtr container, ExitRecord exit);

@@ -5,6 +5,8 @@
 
 #include "base/failpoint.h"
 #include "base/sys.h"
+#include "containerizer/sandbox.h"
+#include "provisioner/merge_image_config.h"
 
 namespace gantry {
 namespace {
@@ -20,6 +22,15 @@ void set_env(std::vector<std::string>& env, std::string_view assignment, bool re
     }
   }
   env.emplace_back(assignment);
+}
+// Volumes an image declares and the request does not mount live in the writable layer until REMOVE;
+// under a read-only root they are tmpfs.
+void keep_image_volumes_writable(ContainerSpec& spec) {
+  std::erase_if(spec.mounts, [&](MountSpec& mount) {
+    if (mount.type != MountSpec::Type::volume || !mount.source.empty()) return false;
+    mount.type = MountSpec::Type::tmpfs;
+    return !spec.security.read_only_root;
+  });
 }
 }  // namespace
 
@@ -82,16 +93,7 @@ Co<Result<void>> Launch::record_intent() {
 Co<Result<void>> Launch::provision() {
   c_.transition(ContainerState::provisioning);
   ContainerSpec spec = *c_.spec;
-  if (auto* image = std::get_if<ImageRoot>(&spec.root)) {
-    ProvisionedImage provisioned =
-        GANTRY_CO_TRY(co_await owner_.parts_.provisioner.provision(c_.id, image->reference));
-    c_.rootfs = std::move(provisioned.rootfs);
-    c_.image_digest = provisioned.digest;
-    merge_image_config(spec, provisioned.config);
-  } else if (auto* directory = std::get_if<DirectoryRoot>(&spec.root)) {
-    c_.rootfs.kind = Rootfs::Kind::directory;
-    c_.rootfs.directory = directory->path;
-  }
+  GANTRY_CO_TRY(co_await make_root(spec));
   GANTRY_FAILPOINT_CO_TRY("launch.after_provision");
   if (spec.process.args.empty()) {
     co_return Error(Errc::invalid,
@@ -101,24 +103,38 @@ Co<Result<void>> Launch::provision() {
       GANTRY_CO_TRY(co_await owner_.parts_.provisioner.resolve_user(c_.rootfs, spec.process.user));
   c_.hostname = spec.hostname.empty() ? c_.id.value().substr(0, 12) : spec.hostname;
   std::string sandbox = owner_.sandbox_of(c_);
-  GANTRY_CO_TRY(sys::mkdir_at(AT_FDCWD, sandbox.c_str(), 0700));
-  if (!spec.sandbox_mount.empty() && c_.credentials.uid != 0 &&
-      ::chown(sandbox.c_str(), c_.credentials.uid, c_.credentials.gid) != 0) {
-    co_return Error::from_errno(errno, cat("give ", sandbox, " to the user of the command"));
-  }
+  GANTRY_CO_TRY(create_sandbox(sandbox, c_.credentials.uid, c_.credentials.gid));
   if (!spec.uris.empty()) {
-    GANTRY_CO_TRY(co_await owner_.parts_.fetcher.fetch(spec.uris, sandbox, c_.credentials.uid,
-                                                       c_.credentials.gid));
+    UniqueFd dir = GANTRY_CO_TRY(sys::open(sandbox, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+    GANTRY_CO_TRY(co_await owner_.parts_.fetcher.fetch(spec.uris, std::move(dir),
+                                                       c_.credentials.uid, c_.credentials.gid));
   }
   GANTRY_FAILPOINT_CO_TRY("launch.after_sandbox");
   c_.spec = std::make_shared<const ContainerSpec>(std::move(spec));
   co_return Result<void>();
 }
 
+Co<Result<void>> Launch::make_root(ContainerSpec& spec) {
+  if (auto* directory = std::get_if<DirectoryRoot>(&spec.root)) {
+    c_.rootfs.kind = Rootfs::Kind::directory;
+    c_.rootfs.directory = directory->path;
+  }
+  auto* image = std::get_if<ImageRoot>(&spec.root);
+  if (image == nullptr) co_return Result<void>();
+  ImageRef reference = GANTRY_CO_TRY(ImageRef::parse(image->reference));
+  ProvisionedImage provisioned =
+      GANTRY_CO_TRY(co_await owner_.parts_.provisioner.provision(c_.id, std::move(reference)));
+  c_.rootfs = std::move(provisioned.rootfs);
+  c_.image_digest = std::move(provisioned.digest);
+  GANTRY_CO_TRY(merge_image_config(spec, *provisioned.config));
+  keep_image_volumes_writable(spec);
+  co_return Result<void>();
+}
+
 Co<Result<void>> Launch::prepare() {
   c_.transition(ContainerState::preparing);
   context_.emplace(LaunchContext{.id = c_.id,
-                                 .cgroup_name = c_.directory_name(),
+                                 .cgroup_name = ContainerCgroups::name_of(c_.id),
                                  .spec = *c_.spec,
                                  .credentials = c_.credentials,
                                  .rootfs = c_.rootfs,
@@ -179,6 +195,8 @@ Result<void> Launch::add_command() {
   builder_.add(Stage::wait, {.kind = OpKind::kBarrier, .fd = slot, .a = 0});
   const ProcessSpec& process = c_.spec->process;
   std::string cwd = process.cwd.empty() ? "/" : process.cwd;
+  // A command on the host's root works in its sandbox, as Mesos' do.
+  if (process.cwd.empty() && c_.rootfs.kind == Rootfs::Kind::host) cwd = context_->sandbox;
   builder_.add(Stage::credentials,
                {.kind = OpKind::kChdir, .s1 = builder_.str(cwd), .a = cwd == "/" ? 0u : 1u});
   builder_.set_args(process.args);
@@ -208,10 +226,14 @@ Co<Result<void>> Launch::isolate() {
   co_return Result<void>();
 }
 
-Co<Result<void>> Launch::on_barrier() { co_return give_signal(); }
+// The child has reported that it made its moves and waits.
+Co<Result<void>> Launch::on_barrier() {
+  GANTRY_CO_TRY(co_await owner_.parts_.cgroups.verify(context_->cgroup_name, c_.process->pid(),
+                                                      std::chrono::seconds(1)));
+  co_return give_signal();
+}
 
 Result<void> Launch::give_signal() {
-  GANTRY_TRY(owner_.parts_.cgroups.verify_membership(c_.id, c_.process->pid()));
   GANTRY_FAILPOINT_TRY("launch.before_signal");
   GANTRY_TRY(sys::write_all(signal_write_.get(), "s").context("signal the child"));
   signal_write_.reset();

@@ -17,6 +17,7 @@ class Launch {
  private:
   Co<Result<void>> record_intent();
   Co<Result<void>> provision();
+  Co<Result<void>> make_root(ContainerSpec& spec);
   Co<Result<void>> prepare();
   Co<Result<void>> clone();
   Co<Result<void>> isolate();
@@ -24,7 +25,6 @@ class Launch {
 
   Result<void> make_stdio();
   Result<void> add_command();
-  // The membership of every hierarchy, read back before the child may run anything.
   Result<void> give_signal();
   Co<Result<void>> on_barrier();
   Result<void> still_wanted() const;

@@ -11,6 +11,7 @@
 #include "base/path_at.h"
 #include "base/record_file.h"
 #include "base/sys.h"
+#include "containerizer/sandbox.h"
 
 namespace gantry {
 namespace {
@@ -49,7 +50,7 @@ Co<Result<void>> Recovery::run() {
   co_await end_strangers();
   GANTRY_CO_TRY(remove_orphan_sandboxes());
   for (const std::string& sandbox : unknown_sandboxes_) {
-    (co_await owner_.parts_.provisioner.remove_sandbox(sandbox)).ignore("tried again next time");
+    (co_await remove_sandbox(owner_.parts_.worker, sandbox)).ignore("tried again next time");
   }
   co_return Result<void>();
 }
@@ -92,11 +93,6 @@ Result<void> Recovery::read_record(const std::string& directory_name) {
   container->image_digest = record.image_digest;
   container->hostname = record.hostname;
   container->phases = record.phases;
-  if (container->rootfs.snapshot_key.empty() &&
-      std::holds_alternative<ImageRoot>(container->spec->root)) {
-    // It died before it knew its snapshot: removal by the id finds one if there is one.
-    container->rootfs.snapshot_key = container->directory_name();
-  }
   owner_.containers_.emplace(container->id, container);
   if (!container->spec->name.empty()) {
     owner_.names_.emplace(container->spec->name, container->id);
@@ -133,8 +129,11 @@ Result<void> Recovery::adopt(Found& found) {
 }
 
 Co<Result<void>> Recovery::recover_parts() {
-  std::vector<std::string> snapshots;
-  for (const Found& found : found_) snapshots.push_back(found.container->directory_name());
+  std::set<std::string> snapshots;
+  for (const Found& found : found_) {
+    const std::string& key = found.container->rootfs.snapshot_key;
+    if (!key.empty()) snapshots.insert(key);
+  }
   for (Isolator* isolator : owner_.parts_.isolators) {
     std::vector<RecoveredContainer> known;
     for (const Found& found : found_) {
@@ -147,7 +146,7 @@ Co<Result<void>> Recovery::recover_parts() {
       auto bytes = found.record.isolators.find(std::string(isolator->name()));
       known.push_back(
           {.id = found.container->id,
-           .cgroup_name = found.container->directory_name(),
+           .cgroup_name = ContainerCgroups::name_of(found.container->id),
            .process = *found.record.process,
            .isolator_record = bytes == found.record.isolators.end() ? std::string() : bytes->second,
            .spec = found.container->spec.get()});

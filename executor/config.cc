@@ -18,7 +18,7 @@ constexpr const char* kDefaultFile = "/etc/gantry/config.json";
 
 struct Setting {
   const char* name;  // as in the file; flags have '-' for '_', the environment is upper case
-  std::string Config::*text;
+  std::string Config::* text;
   const char* help;
 };
 constexpr Setting kTexts[] = {
@@ -42,7 +42,7 @@ Result<void> apply_file(const std::string& path, bool must_exist, Config& config
   }
   rapidjson::Document document;
   document.Parse<rapidjson::kParseCommentsFlag | rapidjson::kParseIterativeFlag>(text->data(),
-                                                                                text->size());
+                                                                                 text->size());
   if (document.HasParseError()) {
     return Error(Errc::invalid, cat(path, ": at byte ", document.GetErrorOffset(), ": ",
                                     rapidjson::GetParseError_En(document.GetParseError())));
@@ -80,14 +80,14 @@ void apply_environment(Config& config) {
 
 Result<void> validate(Config& config) {
   if (config.socket.empty()) config.socket = config.runtime_dir + "/gantry.sock";
-  for (auto [name, value] : {std::pair("--runtime-dir", &config.runtime_dir),
-                             std::pair("--data-dir", &config.data_dir),
-                             std::pair("--socket", &config.socket),
-                             std::pair("--cgroup-root", &config.cgroup_root)}) {
+  for (auto [name, value] :
+       {std::pair("--runtime-dir", &config.runtime_dir), std::pair("--data-dir", &config.data_dir),
+        std::pair("--socket", &config.socket), std::pair("--cgroup-root", &config.cgroup_root)}) {
     while (value->size() > 1 && value->back() == '/') value->pop_back();
     if (value->empty() || value->front() != '/' || value->find("/../") != std::string::npos ||
         value->ends_with("/..")) {
-      return Error(Errc::invalid, cat(name, " '", *value, "': must be an absolute path without '..'"));
+      return Error(Errc::invalid,
+                   cat(name, " '", *value, "': must be an absolute path without '..'"));
     }
   }
   if (config.runtime_dir.size() > 80) {
@@ -102,8 +102,9 @@ Result<void> validate(Config& config) {
 }  // namespace
 
 Result<ConfigAnswer> read_config(int argc, char** argv, Config& config) {
-  CLI::App app{"gantry-executor: the long-lived daemon that runs containers on this host.\n"
-               "Usually started by `gantry executor` or on demand by `gantry run`."};
+  CLI::App app{
+      "gantry-executor: the long-lived daemon that runs containers on this host.\n"
+      "Usually started by `gantry executor` or on demand by `gantry run`."};
   std::string file;
   bool version = false, list = false;
   Config flags;

@@ -52,9 +52,10 @@ Result<void> require_host_namespaces() {
       return Error::from_errno(errno, cat("look at ", theirs));
     }
     if (ours.st_ino != first.st_ino) {
-      return Error(Errc::unsupported,
-                   cat("this is not pid 1's ", name,
-                       " namespace: containers would not be the host's; use --here if that is wanted"));
+      return Error(
+          Errc::unsupported,
+          cat("this is not pid 1's ", name,
+              " namespace: containers would not be the host's; use --here if that is wanted"));
     }
   }
   return {};
@@ -62,27 +63,43 @@ Result<void> require_host_namespaces() {
 
 Result<void> make_runtime_dir(const std::string& path) {
   GANTRY_TRY(sys::ensure_directories(path, 0750));
+  std::optional<gid_t> group = gantry_group();
   struct ::statfs fs;
   if (::statfs(path.c_str(), &fs) != 0) return Error::from_errno(errno, cat("look at ", path));
   if (fs.f_type == TMPFS_MAGIC) return {};
+  std::string options = cat("size=256m,mode=0750,gid=", group.value_or(0));
   // Records die with the kernel; on a disk they would not, and would cost its latency.
-  if (::mount("gantry", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-              "size=256m,mode=0750") != 0) {
+  if (::mount("gantry", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options.c_str()) !=
+      0) {
     return Error::from_errno(errno, cat("mount a tmpfs on ", path));
   }
   return {};
 }
 
-Result<void> make_data_dir(const std::string& path) {
-  return sys::ensure_directories(path, 0700);
+Result<void> make_data_dir(const std::string& path) { return sys::ensure_directories(path, 0700); }
+
+std::optional<gid_t> gantry_group() {
+  // Read here: getgrnam would load whatever nsswitch.conf names into the daemon.
+  auto text = sys::read_file("/etc/group", 4u << 20);
+  if (!text) return std::nullopt;
+  std::string_view rest = *text;
+  while (!rest.empty()) {
+    std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+    if (!line.starts_with("gantry:")) continue;
+    line.remove_prefix(std::min(line.size(), line.find(':', 7) + 1));
+    gid_t gid = 0;
+    if (parse_number(line.substr(0, line.find(':')), gid)) return gid;
+  }
+  return std::nullopt;
 }
 
 void remove_runtime_dir(const std::string& path) {
   auto dir = DirFd::open(path);
   if (!dir) return;
   if (::unlinkat(dir->get(), "containers", AT_REMOVEDIR) != 0 && errno != ENOENT) return;
-  for (const char* file : {"gantry.sock", "launcher.sock", "logger.sock", "launcher.table", "lock",
-                           "start.lock"}) {
+  for (const char* file :
+       {"gantry.sock", "launcher.sock", "logger.sock", "launcher.table", "lock", "start.lock"}) {
     ::unlinkat(dir->get(), file, 0);
   }
   struct ::stat inside, parent;

@@ -2,6 +2,9 @@
 // (architecture §4), and it must be where it can work.
 #pragma once
 
+#include <sys/types.h>
+
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -22,6 +25,10 @@ Result<void> make_runtime_dir(const std::string& path);
 Result<void> make_data_dir(const std::string& path);
 // Unmounts and removes the runtime directory when nothing in it matters any more.
 void remove_runtime_dir(const std::string& path);
+
+// The group whose members may use the socket, root-equivalent: `gantry` of /etc/group, if it
+// exists.
+std::optional<gid_t> gantry_group();
 
 // The one-executor lock: an fcntl record on RUNTIME/lock, gone with the process that holds it, dead
 // or killed. A holder that is ending is waited for, 5 s at most; Errc::conflict names a live one.

@@ -1,0 +1,50 @@
+// A container's output as a stream of chunks: what is in the files of its sandbox, then what comes,
+// until the container has ended. A slow reader costs the container nothing: the files are the
+// buffer.
+//
+// Threads: loop only. Lifetime: one reader; ends with its client.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/co.h"
+#include "containerizer/containerizer.h"
+#include "executor/operator_backend.h"
+#include "launcher/log_client.h"
+
+namespace gantry {
+class ContainerOutput final : public OutputStream {
+ public:
+  ContainerOutput(std::string sandbox, LogClient& logs, ContainerPtr container,
+                  OutputOptions options, asio::any_io_executor executor);
+  ~ContainerOutput() override;
+
+  // Where each stream begins. Call once, first.
+  Co<Result<void>> open();
+  // A chunk has at most 64 KiB.
+  Co<Result<std::optional<OutputChunk>>> next() override;
+
+ private:
+  struct Stream {
+    OutputChunk::Source which;
+    bool wanted;
+    UniqueFd file;  // opened when it exists: the logger makes it at the first byte
+    uint64_t offset = 0;
+  };
+  Result<std::optional<OutputChunk>> read_some();
+  Result<bool> open_file(Stream& stream) const;
+  Result<uint64_t> start_of_tail(Stream& stream, uint64_t size, uint64_t lines) const;
+  // Until there may be more to read, or the container has ended, or the reader is cancelled.
+  Co<void> wait_for_more();
+
+  std::string sandbox_;
+  LogClient& logs_;
+  ContainerPtr container_;
+  OutputOptions options_;
+  Stream streams_[2];
+  asio::any_io_executor executor_;
+  bool turn_ = false;  // which stream is looked at first: neither starves the other
+};
+}  // namespace gantry

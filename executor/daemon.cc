@@ -1,0 +1,227 @@
+#include "executor/daemon.h"
+
+#include <csignal>
+
+#include "base/sys.h"
+#include "executor/container_files.h"
+#include "executor/container_input.h"
+#include "executor/container_output.h"
+#include "executor/doctor.h"
+#include "executor/version.h"
+
+namespace gantry {
+Daemon::Daemon(const Config& config, Containerizer& containerizer, Provisioner& provisioner,
+               LogClient& logs, AuditLog& audit_log, asio::any_io_executor executor)
+    : config_(config),
+      containerizer_(containerizer),
+      provisioner_(provisioner),
+      logs_(logs),
+      audit_log_(audit_log),
+      executor_(executor),
+      end_changed_(executor),
+      last_request_ns_(sys::monotonic_ns()) {}
+
+// ---- Life ------------------------------------------------------------------------------------
+
+bool Daemon::is_idle() const {
+  if (!config_.on_demand || containerizer_.live_count() > 0) return false;
+  int64_t idle_ns = config_.idle_exit_seconds * 1'000'000'000LL;
+  int64_t last = last_request_ns_;
+  return sys::monotonic_ns() - last >= idle_ns;
+}
+
+Co<Daemon::End> Daemon::wait_end() {
+  while (!end_) {
+    std::optional<Duration> look_again;
+    if (config_.on_demand) look_again = std::chrono::seconds(5);
+    co_await end_changed_.wait(look_again);
+    if (!end_ && is_idle()) end_ = End::idle;
+  }
+  co_return *end_;
+}
+
+void Daemon::ask_end(End reason) {
+  if (!end_) end_ = reason;
+  end_changed_.notify();
+}
+
+Co<Result<void>> Daemon::shutdown() {
+  if (size_t live = containerizer_.live_count(); live > 0) {
+    co_return Error(Errc::busy, cat(live, " container", live == 1 ? " is" : "s are",
+                                    " running; stop them first (`gantry stop`), or leave them: "
+                                    "a killed or restarted executor does not disturb them"));
+  }
+  ask_end(End::shutdown);
+  co_return Result<void>();
+}
+
+// ---- Containers ------------------------------------------------------------------------------
+
+Result<ContainerPtr> Daemon::resolve(const ContainerId& id) const {
+  if (id.parent() != nullptr) {
+    return Error(Errc::not_found, cat("no container '", id.to_string(), "'"));
+  }
+  if (ContainerPtr container = containerizer_.find(id)) return container;
+  return containerizer_.resolve(id.value());
+}
+
+Co<Result<LaunchAnswer>> Daemon::launch(ContainerId id, ContainerSpec spec) {
+  last_request_ns_ = sys::monotonic_ns();
+  ++launches_;
+  auto answer = co_await containerizer_.launch(std::move(id), std::move(spec));
+  if (!answer) {
+    ++launch_failures_;
+    co_return std::move(answer).error();
+  }
+  co_return *answer == Containerizer::LaunchAnswer::started ? LaunchAnswer::started
+                                                            : LaunchAnswer::already_there;
+}
+
+Co<Result<ExitOutcome>> Daemon::wait(ContainerId id) {
+  ContainerPtr container = GANTRY_CO_TRY(resolve(id));
+  co_return co_await containerizer_.wait(container->id);
+}
+
+Co<Result<void>> Daemon::kill(ContainerId id, int signal) {
+  ContainerPtr container = GANTRY_CO_TRY(resolve(id));
+  co_return co_await containerizer_.kill(container->id, signal);
+}
+
+Co<Result<ExitOutcome>> Daemon::stop(ContainerId id, std::optional<std::chrono::seconds> grace,
+                                     std::optional<int> signal) {
+  ContainerPtr container = GANTRY_CO_TRY(resolve(id));
+  GANTRY_CO_TRY(co_await containerizer_.stop(container->id, grace, signal));
+  co_return co_await containerizer_.wait(container->id);
+}
+
+Co<Result<void>> Daemon::pause(ContainerId id) {
+  ContainerPtr container = GANTRY_CO_TRY(resolve(id));
+  co_return co_await containerizer_.pause(container->id);
+}
+
+Co<Result<void>> Daemon::resume(ContainerId id) {
+  ContainerPtr container = GANTRY_CO_TRY(resolve(id));
+  co_return co_await containerizer_.resume(container->id);
+}
+
+Co<Result<void>> Daemon::remove(ContainerId id, Force force) {
+  last_request_ns_ = sys::monotonic_ns();
+  ContainerPtr container = GANTRY_CO_TRY(resolve(id));
+  co_return co_await containerizer_.remove(
+      container->id, force == Force::yes ? Containerizer::Force::yes : Containerizer::Force::no);
+}
+
+ContainerSummary Daemon::summarize(const Container& container) const {
+  const ContainerSpec& spec = *container.spec;
+  ContainerSummary out{.id = container.id, .name = spec.name, .state = container.state()};
+  if (auto* image = std::get_if<ImageRoot>(&spec.root)) out.image = image->reference;
+  if (auto* directory = std::get_if<DirectoryRoot>(&spec.root)) out.image = directory->path;
+  out.image_digest = container.image_digest;
+  out.command = spec.process.args;
+  if (container.process) out.pid = container.process->pid();
+  out.created_ns = container.created_ns;
+  out.started_ns = container.started_ns;
+  if (container.outcome) out.finished_ns = container.exited_ns;
+  out.outcome = container.outcome;
+  out.ports = spec.network.ports;
+  out.labels = spec.labels;
+  out.hostname = container.hostname;
+  return out;
+}
+
+Co<Result<std::vector<ContainerSummary>>> Daemon::list() {
+  std::vector<ContainerSummary> out;
+  for (const ContainerPtr& container : containerizer_.list()) out.push_back(summarize(*container));
+  std::sort(out.begin(), out.end(), [](auto& a, auto& b) { return a.created_ns > b.created_ns; });
+  co_return out;
+}
+
+Co<Result<ContainerDetails>> Daemon::inspect(ContainerId id) {
+  ContainerPtr container = GANTRY_CO_TRY(resolve(id));
+  ContainerDetails out{.summary = summarize(*container),
+                       .request_bytes = container->spec->request_bytes};
+  for (const PhaseTime& phase : container->phases) {
+    out.phases.emplace_back(phase.name, phase.duration);
+    out.total += phase.duration;
+  }
+  out.sandbox = out.log_directory = containerizer_.sandbox_of(*container);
+  out.record_directory = containerizer_.runtime_dir_of(*container);
+  if (container->rootfs.kind == Rootfs::Kind::directory) out.rootfs = container->rootfs.directory;
+  if (container->rootfs.kind == Rootfs::Kind::overlay) out.rootfs = container->rootfs.upper;
+  out.isolators = containerizer_.isolator_names();
+  out.cgroups.push_back(
+      containerizer_.cgroups().freezer_path(ContainerCgroups::name_of(container->id)));
+  co_return out;
+}
+
+Co<Result<std::vector<ContainerUsage>>> Daemon::usage(std::vector<ContainerId> ids) {
+  std::vector<ContainerPtr> containers;
+  if (ids.empty()) {
+    for (const ContainerPtr& container : containerizer_.list()) {
+      if (is_live(container->state())) containers.push_back(container);
+    }
+  }
+  for (const ContainerId& id : ids) containers.push_back(GANTRY_CO_TRY(resolve(id)));
+  std::vector<ContainerUsage> out;
+  for (const ContainerPtr& container : containers) {
+    auto usage = co_await containerizer_.usage(container->id);
+    if (usage) out.push_back({container->id, container->spec->name, std::move(*usage)});
+    // One pass over a thousand containers must not keep the loop from launching others.
+    co_await asio::post(asio::use_awaitable);
+  }
+  co_return out;
+}
+
+// ---- Files, output, input --------------------------------------------------------------------
+
+Co<Result<FilePiece>> Daemon::read_file(std::string path, uint64_t offset, uint64_t length) {
+  co_return read_container_file(containerizer_, path, offset, length);
+}
+Co<Result<std::vector<FileEntry>>> Daemon::list_files(std::string path) {
+  co_return list_container_files(containerizer_, path);
+}
+
+Co<Result<std::unique_ptr<OutputStream>>> Daemon::attach_output(ContainerId id,
+                                                                OutputOptions options) {
+  ContainerPtr container = GANTRY_CO_TRY(resolve(id));
+  if (options.since_ns || options.timestamps) {
+    co_return Error(Errc::unsupported, "since, timestamps: the logger keeps no time index yet");
+  }
+  auto output = std::make_unique<ContainerOutput>(containerizer_.sandbox_of(*container), logs_,
+                                                  container, options, executor_);
+  GANTRY_CO_TRY(co_await output->open());
+  co_return std::unique_ptr<OutputStream>(std::move(output));
+}
+
+Co<Result<std::unique_ptr<InputSink>>> Daemon::attach_input(ContainerId id) {
+  ContainerPtr container = GANTRY_CO_TRY(resolve(id));
+  co_return co_await open_container_input(containerizer_.backend(), container, inputs_);
+}
+
+// ---- The host --------------------------------------------------------------------------------
+
+Co<Result<std::vector<Finding>>> Daemon::doctor() {
+  co_return co_await offload([this] { return examine_host(config_); });
+}
+
+bool Daemon::is_healthy() { return !end_; }
+
+VersionFacts Daemon::version() { return {.version = kVersion}; }
+
+std::vector<std::pair<std::string, double>> Daemon::metrics() {
+  std::map<std::string, double> by_state;
+  for (const ContainerPtr& container : containerizer_.list()) {
+    by_state[std::string(to_string(container->state()))] += 1;
+  }
+  std::vector<std::pair<std::string, double>> out{
+      {"containerizer/launches", static_cast<double>(launches_)},
+      {"containerizer/launch_errors", static_cast<double>(launch_failures_)}};
+  for (auto& [state, count] : by_state) out.emplace_back(cat("gantry/containers_", state), count);
+  return out;
+}
+
+void Daemon::audit(const http::Peer& peer, const AuditLine& line) {
+  last_request_ns_ = sys::monotonic_ns();
+  audit_log_.write(peer, line);
+}
+}  // namespace gantry

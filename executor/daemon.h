@@ -1,0 +1,77 @@
+// Daemon: the root object. What the APIs ask is answered here from the rooms below.
+//
+// Threads: loop only. Built by wiring.cc, which owns the rooms it refers to.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/scope.h"
+#include "containerizer/containerizer.h"
+#include "executor/audit_log.h"
+#include "executor/config.h"
+#include "executor/operator_backend.h"
+
+namespace gantry {
+class Daemon final : public OperatorBackend {
+ public:
+  Daemon(const Config& config, Containerizer& containerizer, Provisioner& provisioner,
+         LogClient& logs, AuditLog& audit_log, asio::any_io_executor executor);
+
+  // Completes when a SHUTDOWN was accepted, a signal asked for the end, or (on demand) nothing was
+  // asked and nothing ran for the idle time.
+  enum class End { shutdown, idle, signalled };
+  Co<End> wait_end();
+  void ask_end(End reason);
+
+  Co<Result<LaunchAnswer>> launch(ContainerId id, ContainerSpec spec) override;
+  Co<Result<ExitOutcome>> wait(ContainerId id) override;
+  Co<Result<void>> kill(ContainerId id, int signal) override;
+  Co<Result<ExitOutcome>> stop(ContainerId id, std::optional<std::chrono::seconds> grace,
+                               std::optional<int> signal) override;
+  Co<Result<void>> pause(ContainerId id) override;
+  Co<Result<void>> resume(ContainerId id) override;
+  Co<Result<void>> remove(ContainerId id, Force force) override;
+  Co<Result<std::vector<ContainerSummary>>> list() override;
+  Co<Result<ContainerDetails>> inspect(ContainerId id) override;
+  Co<Result<std::vector<ContainerUsage>>> usage(std::vector<ContainerId> ids) override;
+  Co<Result<FilePiece>> read_file(std::string path, uint64_t offset, uint64_t length) override;
+  Co<Result<std::vector<FileEntry>>> list_files(std::string path) override;
+  Co<Result<std::unique_ptr<OutputStream>>> attach_output(ContainerId id,
+                                                          OutputOptions options) override;
+  Co<Result<std::unique_ptr<InputSink>>> attach_input(ContainerId id) override;
+  Co<Result<std::vector<ImageSummary>>> images() override;
+  Co<Result<std::vector<ImageSummary>>> import(ImportOptions options,
+                                               http::BodyStream& body) override;
+  Co<Result<RemovedImages>> remove_image(std::string reference, Force force) override;
+  Co<Result<RemovedImages>> prune_images(std::vector<std::string> excluded) override;
+  Co<Result<CheckpointAnswer>> checkpoint(ContainerId id, CheckpointOptions options) override;
+  Co<Result<RestoreAnswer>> restore(RestoreOptions options) override;
+  Co<Result<std::vector<Finding>>> doctor() override;
+  Co<Result<void>> shutdown() override;
+  bool is_healthy() override;
+  VersionFacts version() override;
+  std::vector<std::pair<std::string, double>> metrics() override;
+  void audit(const http::Peer& peer, const AuditLine& line) override;
+
+ private:
+  // A container by id, name or unique beginning of an id.
+  Result<ContainerPtr> resolve(const ContainerId& id) const;
+  ContainerSummary summarize(const Container& container) const;
+  bool is_idle() const;
+
+  const Config& config_;
+  Containerizer& containerizer_;
+  Provisioner& provisioner_;
+  LogClient& logs_;
+  AuditLog& audit_log_;
+  asio::any_io_executor executor_;
+  std::set<std::string> inputs_;  // ids whose input is attached
+  std::optional<End> end_;
+  Event end_changed_;
+  int64_t last_request_ns_;
+  uint64_t launches_ = 0, launch_failures_ = 0;
+};
+}  // namespace gantry

@@ -1,0 +1,128 @@
+// The Daemon's calls about images.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/scope.h"
+#include "base/sys.h"
+#include "executor/daemon.h"
+
+namespace gantry {
+namespace {
+ImageSummary summarize_image(const ImageInfo& image) {
+  ImageSummary out{.references = image.references,
+                   .digest = image.digest.to_string(),
+                   .size = image.size,
+                   .created_ns = image.imported_ns};
+  if (image.config) {
+    out.platform = cat(image.config->os, "/", image.config->architecture);
+    out.layers = static_cast<uint32_t>(image.config->diff_ids.size());
+  }
+  return out;
+}
+
+// Runs the import beside the pump that feeds it.
+struct Importing {
+  explicit Importing(const asio::any_io_executor& executor) : done(executor) {}
+  std::optional<Result<std::vector<ImageInfo>>> result;
+  Event done;
+};
+Co<void> run_import(Provisioner& provisioner, UniqueFd stream, std::string name,
+                    Importing& importing) {
+  importing.result = co_await provisioner.import(std::move(stream), std::move(name));
+  importing.done.notify();
+}
+
+// The body into the pipe, until its end or until the importer has closed its side.
+Co<Result<void>> pump(http::BodyStream& body, UniqueFd pipe) {
+  for (;;) {
+    std::string_view bytes = GANTRY_CO_TRY(co_await body.read());
+    if (bytes.empty()) co_return Result<void>();
+    while (!bytes.empty()) {
+      ssize_t n = ::write(pipe.get(), bytes.data(), bytes.size());
+      if (n > 0) {
+        bytes.remove_prefix(static_cast<size_t>(n));
+      } else if (errno == EAGAIN) {
+        GANTRY_CO_TRY(co_await wait_fd(pipe.get(), Readiness::write));
+      } else if (errno == EPIPE) {
+        co_return Result<void>();  // the importer says why
+      } else if (errno != EINTR) {
+        co_return Error::from_errno(errno, "pass the archive on");
+      }
+    }
+  }
+}
+}  // namespace
+
+Co<Result<std::vector<ImageSummary>>> Daemon::images() {
+  std::vector<ImageSummary> out;
+  for (const ImageInfo& image : provisioner_.images()) out.push_back(summarize_image(image));
+  co_return out;
+}
+
+Co<Result<std::vector<ImageSummary>>> Daemon::import(ImportOptions options,
+                                                     http::BodyStream& body) {
+  if (!options.entrypoint.empty() || !options.cmd.empty() || !options.env.empty() ||
+      !options.cwd.empty() || !options.user.empty()) {
+    co_return Error(Errc::unsupported,
+                    "entrypoint, cmd, env, cwd, user: an imported root file system takes no "
+                    "configuration yet; give them to `gantry run`");
+  }
+  sys::Pipe pipe = GANTRY_CO_TRY(sys::pipe());
+  ::fcntl(pipe.write.get(), F_SETFL, O_NONBLOCK);
+  ::fcntl(pipe.write.get(), F_SETPIPE_SZ, 1 << 20);  // fewer turns; the default will do as well
+  Importing importing(executor_);
+  Scope scope(executor_);
+  scope.spawn(run_import(provisioner_, std::move(pipe.read), options.reference, importing));
+  Result<void> pumped = co_await pump(body, std::move(pipe.write));
+  if (!pumped) co_await scope.close();  // a broken upload is not an image
+  while (!importing.result) co_await importing.done.wait();
+  co_await scope.join();
+  if (!pumped) co_return std::move(pumped).error();
+  std::vector<ImageInfo> images = GANTRY_CO_TRY(std::move(*importing.result));
+  std::vector<ImageSummary> out;
+  for (const ImageInfo& image : images) out.push_back(summarize_image(image));
+  co_return out;
+}
+
+Co<Result<RemovedImages>> Daemon::remove_image(std::string reference, Force force) {
+  ImageRef parsed = GANTRY_CO_TRY(ImageRef::parse(reference));
+  ImageInfo image = GANTRY_CO_TRY(provisioner_.image(parsed));
+  if (force == Force::yes) {
+    for (const ContainerPtr& container : containerizer_.list()) {
+      if (container->image_digest == image.digest.to_string() && container->outcome) {
+        GANTRY_CO_TRY(co_await containerizer_.remove(container->id, Containerizer::Force::no));
+      }
+    }
+  }
+  GANTRY_CO_TRY(co_await provisioner_.remove_image(parsed));
+  RemovedImages out;
+  out.untagged.push_back(parsed.to_string());
+  if (!provisioner_.image(GANTRY_CO_TRY(ImageRef::parse(image.digest.to_string())))) {
+    out.deleted.push_back(image.digest.to_string());
+    out.freed = image.size;
+  }
+  co_return out;
+}
+
+Co<Result<RemovedImages>> Daemon::prune_images(std::vector<std::string> excluded) {
+  std::set<std::string> keep;
+  for (const std::string& reference : excluded) {
+    ImageRef parsed = GANTRY_CO_TRY(ImageRef::parse(reference));
+    if (auto image = provisioner_.image(parsed)) keep.insert(image->digest.to_string());
+  }
+  for (const ContainerPtr& container : containerizer_.list()) {
+    keep.insert(container->image_digest);
+  }
+  RemovedImages out;
+  for (const ImageInfo& image : provisioner_.images()) {
+    std::string digest = image.digest.to_string();
+    if (keep.contains(digest)) continue;
+    ImageRef reference = GANTRY_CO_TRY(ImageRef::parse(digest));
+    GANTRY_CO_TRY(co_await provisioner_.remove_image(reference));
+    out.deleted.push_back(digest);
+    out.freed += image.size;
+    out.untagged.insert(out.untagged.end(), image.references.begin(), image.references.end());
+  }
+  co_return out;
+}
+}  // namespace gantry

@@ -1,0 +1,91 @@
+// gantry-executor: the long-lived daemon.
+#include <glog/logging.h>
+
+#include <csignal>
+#include <cstdio>
+#include <unistd.h>
+
+#include <boost/asio/signal_set.hpp>
+
+#include "base/failpoint.h"
+#include "executor/config.h"
+#include "executor/process.h"
+#include "executor/wiring.h"
+
+namespace gantry {
+namespace {
+void start_logging(const Config& config) {
+  FLAGS_logtostderr = config.log_file.empty();
+  FLAGS_timestamp_in_logfile_name = false;
+  FLAGS_stderrthreshold = google::FATAL;
+  FLAGS_logbufsecs = 0;
+  if (!config.log_file.empty()) {
+    for (auto severity : {google::WARNING, google::ERROR, google::FATAL}) {
+      google::SetLogDestination(severity, "");
+    }
+    google::SetLogDestination(google::INFO, config.log_file.c_str());
+  }
+  google::InitGoogleLogging("gantry-executor");
+}
+
+// SIGTERM and SIGINT end the daemon; containers go on.
+Co<Daemon::End> wait_end(Daemon& daemon) {
+  asio::signal_set signals(co_await asio::this_coro::executor, SIGTERM, SIGINT);
+  signals.async_wait([&daemon](boost::system::error_code e, int) {
+    if (!e) daemon.ask_end(Daemon::End::signalled);
+  });
+  co_return co_await daemon.wait_end();
+}
+
+Co<int> serve(const Config& config) {
+  auto executor = co_await asio::this_coro::executor;
+  auto wiring = Wiring::build(config, executor);
+  if (!wiring) {
+    LOG(ERROR) << wiring.error().to_string();
+    co_return 1;
+  }
+  Result<void> started = co_await (*wiring)->start();
+  if (!started) {
+    LOG(ERROR) << started.error().to_string();
+    co_await (*wiring)->stop(Wiring::Launcher::keep);
+    co_return 1;
+  }
+  LOG(INFO) << "serving " << config.socket;
+  Daemon& daemon = (*wiring)->daemon();
+  Daemon::End end = co_await wait_end(daemon);
+  bool all = end != Daemon::End::signalled;
+  LOG(INFO) << (all ? "ending; nothing runs" : "ending; containers go on");
+  co_await (*wiring)->stop(all ? Wiring::Launcher::end : Wiring::Launcher::keep);
+  co_return 0;
+}
+
+Result<int> run(const Config& config) {
+  GANTRY_TRY(failpoint::arm(config.failpoints));
+  if (!config.here) GANTRY_TRY(require_host_namespaces());
+  GANTRY_TRY(normalise_process());
+  GANTRY_TRY(make_runtime_dir(config.runtime_dir));
+  GANTRY_TRY(make_data_dir(config.data_dir));
+  start_logging(config);
+  UniqueFd lock = GANTRY_TRY(lock_runtime_dir(config.runtime_dir));
+  asio::io_context loop(1);
+  int code = 1;
+  asio::co_spawn(loop, serve(config), [&](std::exception_ptr e, int c) {
+    if (e) std::rethrow_exception(e);
+    code = c;
+  });
+  loop.run();
+  if (code == 0) remove_runtime_dir(config.runtime_dir);
+  return code;
+}
+}  // namespace
+}  // namespace gantry
+
+int main(int argc, char** argv) {
+  gantry::Config config;
+  auto answer = gantry::read_config(argc, argv, config);
+  if (answer && *answer == gantry::ConfigAnswer::printed) return 0;
+  gantry::Result<int> code = answer ? gantry::run(config) : std::move(answer).error();
+  if (code) return *code;
+  std::fprintf(stderr, "gantry-executor: %s\n", code.error().to_string().c_str());
+  return 1;
+}

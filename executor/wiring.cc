@@ -1,0 +1,159 @@
+#include "executor/wiring.h"
+
+#include <glog/logging.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api/wire/parse.h"
+#include "base/failpoint.h"
+#include "base/sys.h"
+#include "executor/http/router.h"
+#include "executor/http/server.h"
+#include "executor/operator_api.h"
+#include "executor/process.h"
+#include "fetcher/fetcher.h"
+#include "isolators/default_isolators.h"
+#include "launcher/log_client.h"
+#include "launcher/remote_launcher.h"
+#include "network/network_isolator.h"
+#include "provisioner/provisioner.h"
+
+namespace gantry {
+namespace {
+constexpr size_t kCgroupPool = 16;
+
+// The programs beside ours: build/release/bin, or where the package put them.
+Result<std::string> program_directory() {
+  char path[4096];
+  ssize_t n = ::readlink("/proc/self/exe", path, sizeof path - 1);
+  if (n <= 0) return Error::from_errno(errno, "find our own program");
+  std::string_view whole(path, static_cast<size_t>(n));
+  return std::string(whole.substr(0, whole.rfind('/')));
+}
+
+Result<UniqueFd> listen_on(const std::string& path) {
+  std::optional<gid_t> group = gantry_group();
+  UniqueFd fd = GANTRY_TRY(sys::listen_unix(path, SOCK_STREAM, group ? 0660 : 0600, 512));
+  if (group && ::chown(path.c_str(), 0, *group) != 0) {
+    return Error::from_errno(errno, cat("give ", path, " to the group gantry"));
+  }
+  return fd;
+}
+
+CgroupOptions cgroup_options(const Config& config) {
+  CgroupOptions options = default_cgroup_options(config.cgroup_root);
+  options.pool_size = kCgroupPool;
+  return options;
+}
+}  // namespace
+
+struct Wiring::Parts {
+  Parts(const Config& c, asio::any_io_executor e, std::string programs_,
+        std::unique_ptr<ContainerCgroups> cgroups_, AuditLog audit_)
+      : config(c),
+        executor(e),
+        programs(std::move(programs_)),
+        cgroups(std::move(cgroups_)),
+        audit_log(std::move(audit_)),
+        launcher(e),
+        logs(e, c.runtime_dir),
+        worker(e, {.program = programs + "/gantry-worker"}),
+        fetcher(e, worker, {.cache_dir = c.data_dir + "/fetcher"}),
+        server(e) {}
+
+  const Config& config;
+  asio::any_io_executor executor;
+  std::string programs;
+  std::unique_ptr<ContainerCgroups> cgroups;
+  AuditLog audit_log;
+  RemoteLauncher launcher;
+  LogClient logs;
+  WorkerClient worker;
+  Fetcher fetcher;
+  std::unique_ptr<Provisioner> provisioner;
+  std::vector<std::unique_ptr<Isolator>> isolators;
+  NetworkIsolator* network = nullptr;  // in `isolators`
+  std::unique_ptr<Containerizer> containerizer;
+  std::unique_ptr<Daemon> daemon;
+  std::unique_ptr<OperatorApi> operator_api;
+  http::Router router;
+  http::Server server;
+};
+
+Wiring::Wiring(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+Wiring::~Wiring() = default;
+Daemon& Wiring::daemon() { return *parts_->daemon; }
+
+Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config,
+                                              asio::any_io_executor executor) {
+  CgroupLayout layout = GANTRY_TRY(CgroupLayout::detect());
+  auto cgroups =
+      GANTRY_TRY(ContainerCgroups::open(executor, std::move(layout), cgroup_options(config)));
+  auto parts =
+      std::make_unique<Parts>(config, executor, GANTRY_TRY(program_directory()), std::move(cgroups),
+                              GANTRY_TRY(AuditLog::open(config.data_dir)));
+  Parts& p = *parts;
+  p.provisioner = GANTRY_TRY(open_provisioner(executor, p.worker, {.data_dir = config.data_dir}));
+  p.isolators = make_default_isolators(executor, *p.cgroups);
+  BridgeOptions bridge{.instance = bridge_instance(config.runtime_dir)};
+  if (!config.network_pool.empty()) {
+    bridge.subnet = GANTRY_TRY(Ipv4Subnet::parse(config.network_pool).context("--network-pool"));
+  }
+  auto network = make_network_isolator(executor, std::move(bridge));
+  p.network = network.get();
+  p.isolators.push_back(std::move(network));
+  std::vector<Isolator*> isolators;
+  for (auto& isolator : p.isolators) isolators.push_back(isolator.get());
+  p.containerizer = std::make_unique<Containerizer>(
+      ContainerizerConfig{.runtime_dir = config.runtime_dir, .data_dir = config.data_dir},
+      ContainerizerParts{.backend = p.launcher,
+                         .logs = p.logs,
+                         .provisioner = *p.provisioner,
+                         .fetcher = p.fetcher,
+                         .worker = p.worker,
+                         .cgroups = *p.cgroups,
+                         .isolators = std::move(isolators),
+                         .parse_spec = wire::parse_request_bytes},
+      executor);
+  p.daemon = std::make_unique<Daemon>(config, *p.containerizer, *p.provisioner, p.logs, p.audit_log,
+                                      executor);
+  p.operator_api = std::make_unique<OperatorApi>(*p.daemon);
+  p.router.add("/api/v1", *p.operator_api);
+  return std::unique_ptr<Wiring>(new Wiring(std::move(parts)));
+}
+
+Co<Result<void>> Wiring::start() {
+  Parts& p = *parts_;
+  GANTRY_CO_TRY(
+      (co_await p.launcher.start_or_connect({.runtime_dir = p.config.runtime_dir,
+                                             .launcher_binary = p.programs + "/gantry-launcher",
+                                             .logger_binary = p.programs + "/gantry-logger",
+                                             .cgroup_root = p.config.cgroup_root}))
+          .context("start the launcher"));
+  GANTRY_FAILPOINT_CO_TRY("start.after_launcher");
+  GANTRY_CO_TRY((co_await p.fetcher.recover()).context("recover the fetcher's cache"));
+  GANTRY_CO_TRY((co_await p.containerizer->recover()).context("recover containers"));
+  GANTRY_FAILPOINT_CO_TRY("start.after_recovery");
+  // ORDER: listening last: who connects finds everything recovered.
+  GANTRY_CO_TRY(p.server.serve(GANTRY_CO_TRY(listen_on(p.config.socket)), p.router));
+  co_return Result<void>();
+}
+
+Co<void> Wiring::stop(Launcher launcher) {
+  Parts& p = *parts_;
+  ::unlink(p.config.socket.c_str());
+  co_await p.server.drain(std::chrono::seconds(5));
+  co_await p.server.close();
+  co_await p.containerizer->close();
+  co_await p.provisioner->close();
+  if (launcher == Launcher::end) {
+    for (auto [what, result] : {std::pair("network", co_await p.network->close()),
+                                std::pair("launcher", co_await p.launcher.shutdown()),
+                                std::pair("cgroups", co_await p.cgroups->close())}) {
+      if (!result) LOG(WARNING) << "left behind, " << what << ": " << result.error().to_string();
+    }
+  }
+  co_await p.launcher.close();
+}
+}  // namespace gantry

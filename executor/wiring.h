@@ -1,0 +1,32 @@
+// The whole tree of objects, built by hand in one place (docs/adr/0007).
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/co.h"
+#include "executor/config.h"
+#include "executor/daemon.h"
+
+namespace gantry {
+class Wiring {
+ public:
+  // Builds the rooms; nothing runs yet.
+  static Result<std::unique_ptr<Wiring>> build(const Config& config,
+                                               asio::any_io_executor executor);
+  ~Wiring();
+
+  // Connects to (or starts) the launcher, recovers what an earlier executor left, and serves.
+  Co<Result<void>> start();
+  Daemon& daemon();
+  // Stops serving and lets every container go on. With Launcher::end (nothing lives any more) the
+  // launcher and the logger end too, and what is shared is removed.
+  enum class Launcher { keep, end };
+  Co<void> stop(Launcher launcher);
+
+ private:
+  struct Parts;
+  explicit Wiring(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
+};
+}  // namespace gantry

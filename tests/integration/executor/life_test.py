@@ -1,0 +1,167 @@
+"""From a request to exec to a clean end, on the real kernel."""
+import json
+import os
+import signal
+import threading
+import time
+
+from gantry import CallFailed, GantryTest, main
+
+
+class Life(GantryTest):
+    def test_exit_codes_and_output_are_true(self):
+        answer, out, err = self.sh("c", "echo to-out; echo to-err >&2; exit 7")
+        self.assertEqual(answer["exit_status"], 7 << 8)
+        self.assertEqual((out, err), ("to-out\n", "to-err\n"))
+
+    def test_writing_to_dev_stderr_loses_nothing(self):
+        _, _, err = self.sh("c", "echo one >&2; echo two > /dev/stderr; echo three >&2")
+        self.assertEqual(err, "one\ntwo\nthree\n")
+
+    def test_wait_keeps_answering_until_remove(self):
+        self.executor.launch("c", ["/bin/true"], self.root)
+        for _ in range(3):
+            self.assertEqual(self.executor.wait("c")["exit_status"], 0)
+        self.executor.remove("c")
+        with self.assertRaises(CallFailed) as failed:
+            self.executor.wait("c")
+        self.assertEqual(failed.exception.status, 404)
+
+    def test_a_second_launch_of_the_same_id_is_answered_202(self):
+        self.executor.launch("c", ["/bin/sleep", "100"], self.root)
+        body = {"type": "LAUNCH_CONTAINER", "launch_container": {
+            "container_id": {"value": "c"}, "gantry_spec": {"args": ["/bin/true"], "rootfs": str(self.root)}}}
+        self.assertEqual(self.executor.post(body)[0], 202)
+
+    def test_a_signal_right_after_launch_is_not_lost(self):
+        script = "trap 'exit 3' TERM; touch /tmp/ready; while :; do sleep 0.01; done"
+        for i in range(10):
+            self.executor.launch(f"k{i}", ["/bin/sleep", "1000"], self.root)
+            self.executor.signal(f"k{i}", signal.SIGKILL)
+            self.assertEqual(self.executor.wait(f"k{i}")["exit_status"], 9)
+            self.executor.remove(f"k{i}")
+        self.executor.launch("t", ["/bin/sh", "-c", script], self.root)
+        deadline = time.monotonic() + 5
+        while not (self.root / "tmp/ready").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.executor.signal("t", signal.SIGTERM)
+        self.assertEqual(self.executor.wait("t")["exit_status"], 3 << 8)
+
+    def test_stop_sends_the_signal_then_kills(self):
+        self.executor.launch("c", ["/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done"], self.root)
+        start = time.monotonic()
+        self.executor.call("GANTRY_STOP", gantry_stop={"container_id": {"value": "c"}, "timeout_seconds": 1})
+        self.assertGreater(time.monotonic() - start, 0.9)
+        self.assertLess(time.monotonic() - start, 5)
+        self.assertEqual(self.executor.wait("c")["exit_status"], 9)
+
+    def test_pause_stops_the_clock_of_the_container(self):
+        self.executor.launch("c", ["/bin/sh", "-c", "while :; do echo x; sleep 0.01; done"], self.root)
+        time.sleep(0.3)
+        self.executor.call("GANTRY_PAUSE", gantry_pause={"container_id": {"value": "c"}})
+        self.assertEqual(self.executor.states()["c"], "paused")
+        time.sleep(0.1)
+        before = len(self.executor.output("c"))
+        time.sleep(0.4)
+        self.assertEqual(len(self.executor.output("c")), before)
+        self.executor.call("GANTRY_RESUME", gantry_resume={"container_id": {"value": "c"}})
+        time.sleep(0.3)
+        self.assertGreater(len(self.executor.output("c")), before)
+        self.executor.signal("c", signal.SIGKILL)
+        self.assertEqual(self.executor.wait("c")["exit_status"], 9)
+
+    def test_a_paused_container_can_be_killed(self):
+        self.executor.launch("c", ["/bin/sleep", "1000"], self.root)
+        self.executor.call("GANTRY_PAUSE", gantry_pause={"container_id": {"value": "c"}})
+        self.executor.signal("c", signal.SIGKILL)
+        self.assertEqual(self.executor.wait("c")["exit_status"], 9)
+
+    def test_namespaces_are_its_own(self):
+        _, out, _ = self.sh("c", "echo $$; hostname; ls /proc | grep -c '^[0-9]'; cat /proc/self/cgroup | head -1; "
+                                 "ip addr 2>/dev/null | grep -c 'state'; ip link | grep lo:", hostname="inside")
+        lines = out.splitlines()
+        self.assertEqual(lines[0], "1")
+        self.assertEqual(lines[1], "inside")
+        self.assertLess(int(lines[2]), 8)
+        for line in lines[3:4]:
+            self.assertTrue(line.endswith(":/"), line)
+
+    def test_limits_are_the_kernels(self):
+        self.executor.launch("c", ["/bin/sleep", "100"], self.root, resources={
+            "memory_limit_bytes": 64 << 20, "pids_limit": 17, "cpus": 0.5})
+        stats = self.executor.call("GANTRY_STATS", gantry_stats={})["gantry_stats"]["containers"]
+        self.assertEqual(len(stats), 1)
+        self.assertEqual(stats[0]["statistics"]["mem_limit_bytes"], 64 << 20)
+
+    def test_phases_of_a_launch_are_reported(self):
+        self.executor.launch("c", ["/bin/sleep", "100"], self.root)
+        phases = {p["name"]: p["microseconds"] for p in self.executor.inspect("c")["phases"]}
+        self.assertTrue({"record", "provision", "prepare", "clone", "isolate", "exec"} <= set(phases), phases)
+        self.assertGreater(sum(phases.values()), 0)
+
+    def test_names_are_unique_while_a_record_lives(self):
+        self.executor.launch("a", ["/bin/sleep", "100"], self.root, name="web")
+        with self.assertRaises(CallFailed) as failed:
+            self.executor.launch("b", ["/bin/true"], self.root, name="web")
+        self.assertIn("name", failed.exception.text)
+        self.executor.remove("a", force=True)
+        self.executor.launch("b", ["/bin/true"], self.root, name="web")
+
+    def test_remove_on_exit_leaves_no_record(self):
+        self.executor.launch("c", ["/bin/true"], self.root, remove_on_exit=True)
+        deadline = time.monotonic() + 5
+        while self.executor.list() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.assertEqual(self.executor.list(), [])
+
+    def test_a_running_container_is_not_removed_without_force(self):
+        self.executor.launch("c", ["/bin/sleep", "100"], self.root)
+        with self.assertRaises(CallFailed) as failed:
+            self.executor.remove("c")
+        self.assertEqual(failed.exception.status, 409)
+        self.executor.remove("c", force=True)
+
+    def test_many_at_once_from_many_clients(self):
+        failures = []
+
+        def client(n):
+            from gantry import Executor
+            mine = Executor(self.top)
+            mine.cgroup_root = self.executor.cgroup_root
+            try:
+                for i in range(12):
+                    answer, out, _ = mine.run(f"m{n}-{i}", ["/bin/echo", f"{n}.{i}"], self.root)
+                    if answer["exit_status"] != 0 or out != f"{n}.{i}\n":
+                        failures.append((n, i, answer, out))
+            except Exception as e:  # noqa: BLE001 - whatever it is, the test shows it
+                failures.append((n, repr(e)))
+            mine.disconnect()
+
+        threads = [threading.Thread(target=client, args=(n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failures, [])
+
+    def test_a_thousand_launches_do_not_grow_the_executor(self):
+        def holdings():
+            pid = self.executor.process.pid
+            status = dict(line.split(":", 1) for line in open(f"/proc/{pid}/status", encoding="ascii"))
+            return {"fds": len(os.listdir(f"/proc/{pid}/fd")), "threads": int(status["Threads"]),
+                    "rss_kib": int(status["VmRSS"].split()[0])}
+
+        for i in range(100):
+            self.executor.run(f"w{i}", ["/bin/true"], self.root)
+        before = holdings()
+        for i in range(1000):
+            self.executor.run(f"g{i}", ["/bin/true"], self.root)
+        after = holdings()
+        print(json.dumps({"before": before, "after": after}))
+        self.assertLessEqual(after["fds"], before["fds"] + 2)
+        self.assertLessEqual(after["threads"], before["threads"])
+        self.assertLess(after["rss_kib"], before["rss_kib"] + 2048)
+
+
+if __name__ == "__main__":
+    main()

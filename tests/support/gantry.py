@@ -1,0 +1,252 @@
+"""A real executor under test: started in directories of its own, spoken to over its socket, killed and started again.
+
+    class T(GantryTest):
+        def test_it(self):
+            self.executor.run("c1", ["/bin/true"])
+
+Every test ends with tools/leakcheck: a leak is a failure. Needs root and the built programs (GANTRY_BIN).
+"""
+import base64
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("GANTRY_BIN", TOP / "build/release/bin"))
+LEAKCHECK = TOP / "tools/leakcheck"
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout=60):
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self.path))
+
+
+class CallFailed(Exception):
+    def __init__(self, status, text):
+        super().__init__(f"{status}: {text}")
+        self.status, self.text = status, text
+
+
+def busybox_root(where):
+    """A root file system of busybox with a link for every applet; returns its path."""
+    root = pathlib.Path(where)
+    for name in ("bin", "dev", "etc", "proc", "sys", "tmp", "root"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    (root / "tmp").chmod(0o1777)
+    shutil.copy("/bin/busybox", root / "bin/busybox")
+    applets = subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True).stdout.split()
+    for applet in applets:
+        with contextlib.suppress(FileExistsError):
+            (root / "bin" / applet).symlink_to("busybox")
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n")
+    (root / "etc/group").write_text("root:x:0:\nuser:x:1000:\nextra:x:2000:user\n")
+    return root
+
+
+class Executor:
+    """One executor at a time over the same directories; it may be killed and started again."""
+
+    def __init__(self, top):
+        self.top = pathlib.Path(top)
+        self.runtime, self.data = self.top / "run", self.top / "data"
+        self.cgroup_root = f"/gantry-test-{os.getpid()}-{self.top.name[-6:]}"
+        self.socket = self.runtime / "gantry.sock"
+        self.log = self.top / "executor.log"
+        self.process = None
+        self.connection = None
+
+    def flags(self):
+        return ["--runtime-dir", str(self.runtime), "--data-dir", str(self.data), "--cgroup-root", self.cgroup_root]
+
+    def start(self, *extra, wait=True, env=None, preexec_fn=None):
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [str(BIN / "gantry-executor"), *self.flags(), *extra], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=env, preexec_fn=preexec_fn)
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self, limit=20):
+        deadline = time.monotonic() + limit
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"executor ended with {self.process.returncode}: {self.log_tail()}")
+            with contextlib.suppress(OSError, CallFailed, http.client.HTTPException):
+                self.disconnect()
+                if self.call("GET_HEALTH")["get_health"]["healthy"]:
+                    return
+            time.sleep(0.005)
+        raise AssertionError(f"executor is not ready after {limit} s: {self.log_tail()}")
+
+    def log_tail(self):
+        return self.log.read_text(errors="replace")[-3000:] if self.log.exists() else ""
+
+    def kill(self):
+        """SIGKILL; returns when the process is gone."""
+        self.process.send_signal(signal.SIGKILL)
+        self.wait_dead()
+
+    def wait_dead(self, limit=20):
+        code = self.process.wait(limit)
+        self.disconnect()
+        return code
+
+    def restart(self, *extra):
+        self.kill()
+        return self.start(*extra)
+
+    def disconnect(self):
+        if self.connection:
+            self.connection.close()
+        self.connection = None
+
+    # Calls
+
+    def post(self, body, content_type="application/json", path="/api/v1", headers=None, timeout=60):
+        """One request on the kept connection; (status, headers, bytes)."""
+        if self.connection is None:
+            self.connection = UnixConnection(self.socket, timeout)
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        try:
+            self.connection.request("POST", path, data, {"Content-Type": content_type, "Accept": "application/json",
+                                                         **(headers or {})})
+            response = self.connection.getresponse()
+            return response.status, response.headers, response.read()
+        except (OSError, http.client.HTTPException):
+            self.disconnect()
+            raise
+
+    def call(self, kind, **fields):
+        status, _, data = self.post({"type": kind, **fields})
+        if status >= 300:
+            raise CallFailed(status, data.decode(errors="replace"))
+        return json.loads(data) if data else {}
+
+    def launch(self, name, argv, rootfs=None, **spec):
+        spec.setdefault("args", argv)
+        if rootfs is not None:
+            spec["rootfs"] = str(rootfs)
+        return self.call("LAUNCH_CONTAINER", launch_container={"container_id": {"value": name}, "gantry_spec": spec})
+
+    def wait(self, name):
+        return self.call("WAIT_CONTAINER", wait_container={"container_id": {"value": name}})["wait_container"]
+
+    def remove(self, name, force=False):
+        return self.call("REMOVE_CONTAINER",
+                         remove_container={"container_id": {"value": name}, "gantry_force": force})
+
+    def signal(self, name, number=signal.SIGKILL):
+        return self.call("KILL_CONTAINER", kill_container={"container_id": {"value": name}, "signal": int(number)})
+
+    def inspect(self, name):
+        return self.call("GANTRY_INSPECT", gantry_inspect={"container_id": {"value": name}})["gantry_inspect"]
+
+    def list(self):
+        return self.call("GANTRY_LIST", gantry_list={})["gantry_list"].get("containers", [])
+
+    def states(self):
+        return {c["container_id"]["value"]: c["state"] for c in self.list()}
+
+    def output(self, name, stream="stdout"):
+        """All of a container's output, by READ_FILE."""
+        out = b""
+        while True:
+            answer = self.call("READ_FILE", read_file={"path": f"/containers/{name}/{stream}", "offset": len(out)})
+            data = base64.b64decode(answer["read_file"].get("data", ""))
+            if not data:
+                return out.decode(errors="replace")
+            out += data
+
+    def run(self, name, argv, rootfs=None, **spec):
+        """launch, wait, output, remove: (wait answer, stdout, stderr)."""
+        self.launch(name, argv, rootfs, **spec)
+        answer = self.wait(name)
+        out = []
+        for stream in ("stdout", "stderr"):
+            try:
+                out.append(self.output(name, stream))
+            except CallFailed as e:
+                if e.status != 404:
+                    raise
+                out.append("")  # files are made at the first byte
+        self.remove(name)
+        return answer, out[0], out[1]
+
+    # The end
+
+    def close(self):
+        """Removes every container, ends executor, launcher and logger, and demands that nothing is left."""
+        if self.process is None:
+            return []
+        if self.process.poll() is not None:
+            self.start()
+        for container in self.list():
+            self.remove(container["container_id"]["value"], force=True)
+        self.call("GANTRY_SHUTDOWN", gantry_shutdown={})
+        self.wait_dead()
+        return self.leaks()
+
+    def leaks(self):
+        found = subprocess.run(
+            [str(LEAKCHECK), "--runtime-dir", str(self.runtime), "--data-dir", str(self.data), "--cgroup-root",
+             self.cgroup_root], capture_output=True, text=True, check=False)
+        return [line for line in (found.stdout + found.stderr).splitlines() if line]
+
+    def check_leaks(self):
+        deadline = time.monotonic() + 2
+        leaks = self.leaks()
+        while leaks and time.monotonic() < deadline:
+            time.sleep(0.1)
+            leaks = self.leaks()
+        return leaks
+
+
+class GantryTest(unittest.TestCase):
+    """A test with an executor and a busybox root; subclasses set start_flags or override start()."""
+
+    start_flags = ()
+
+    def setUp(self):
+        self.top = pathlib.Path(tempfile.mkdtemp(prefix="gantry-test-"))
+        self.addCleanup(shutil.rmtree, self.top, ignore_errors=True)
+        self.root = busybox_root(self.top / "root")
+        self.executor = Executor(self.top)
+        self.addCleanup(self.finish)
+        self.start()
+
+    def start(self):
+        self.executor.start(*self.start_flags)
+
+    def finish(self):
+        leaks = self.executor.close()
+        deadline = time.monotonic() + 2
+        while leaks and time.monotonic() < deadline:
+            time.sleep(0.1)
+            leaks = self.executor.leaks()
+        self.assertEqual(leaks, [], f"left behind; log: {self.executor.log_tail()}")
+
+    def sh(self, name, script, **spec):
+        return self.executor.run(name, ["/bin/sh", "-c", script], self.root, **spec)
+
+
+def main():
+    if os.geteuid() != 0:
+        sys.exit("needs root")
+    unittest.main(verbosity=2)
