@@ -92,6 +92,7 @@ struct TaskSpec {
   std::string id, name, agent_id;
   ResourceAmounts resources;
   std::optional<std::string> problem;  // why it cannot be a task of ours: TASK_ERROR, this message
+  std::string container_id;            // made for it
   ContainerSpec container;             // meaningless with a problem
   std::chrono::nanoseconds kill_grace{std::chrono::seconds(3)};
   std::string raw;  // the TaskInfo as it came, serialized; opaque

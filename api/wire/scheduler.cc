@@ -63,21 +63,7 @@ FrameworkSpec read_framework(const FrameworkInfo& info) {
   return out;
 }
 
-// The container of a command task: the same request as LAUNCH_CONTAINER, through the same parser.
-Result<ContainerSpec> read_container(const TaskInfo& info) {
-  agent::Call::LaunchContainer launch;
-  launch.mutable_container_id()->set_value("task");  // the real one is the scheduler's
-  *launch.mutable_command() = info.command();
-  if (info.has_container()) *launch.mutable_container() = info.container();
-  *launch.mutable_resources() = info.resources();
-  *launch.mutable_limits() = info.limits();
-  bool has_image = info.container().mesos().has_image();
-  GantrySpec& spec = *launch.mutable_gantry_spec();
-  if (has_image) spec.set_sandbox_mount("/mnt/mesos/sandbox");
-  return parse_launch_container(launch);
-}
-
-TaskSpec read_task(const TaskInfo& info) {
+TaskSpec read_task(const TaskInfo& info, const std::string& user) {
   TaskSpec out;
   out.id = info.task_id().value();
   out.name = info.name();
@@ -97,15 +83,21 @@ TaskSpec read_task(const TaskInfo& info) {
     out.problem = "check, health_check: not supported yet";
   } else if (out.kill_grace.count() < 0) {
     out.problem = "Task's 'kill_policy.grace_period' must be non-negative";
-  } else if (auto container = read_container(info); container) {
-    out.container = std::move(*container);
   } else {
-    out.problem = container.error().to_string();
+    // The container of a command task is made by the same parser as LAUNCH_CONTAINER.
+    ContainerId id = ContainerId::generate();
+    out.container_id = id.value();
+    auto container = parse_launch(Field("task_info"), launch_of_task(info, id, user));
+    if (container) {
+      out.container = std::move(*container);
+    } else {
+      out.problem = container.error().to_string();
+    }
   }
   return out;
 }
 
-Result<AcceptCall> read_accept(const Call::Accept& accept) {
+Result<AcceptCall> read_accept(const Call::Accept& accept, const std::string& user) {
   AcceptCall out;
   for (const OfferID& id : accept.offer_ids()) out.offer_ids.push_back(id.value());
   out.refuse_seconds = accept.filters().refuse_seconds();
@@ -114,7 +106,7 @@ Result<AcceptCall> read_accept(const Call::Accept& accept) {
       std::string name = Offer::Operation::Type_Name(operation.type());
       // Tasks of a group get their TASK_ERROR; other operations have no task to tell it by.
       for (const TaskInfo& task : operation.launch_group().task_group().tasks()) {
-        TaskSpec spec = read_task(task);
+        TaskSpec spec = read_task(task, user);
         spec.problem = cat(name, ": task groups are not supported yet");
         out.launches.push_back(std::move(spec));
       }
@@ -122,7 +114,7 @@ Result<AcceptCall> read_accept(const Call::Accept& accept) {
       return Error(Errc::unsupported, cat("accept.operations: ", name, " is not supported yet"));
     }
     for (const TaskInfo& task : operation.launch().task_infos()) {
-      out.launches.push_back(read_task(task));
+      out.launches.push_back(read_task(task, user));
     }
   }
   return out;
@@ -133,7 +125,7 @@ Error missing(std::string_view field) {
           cat("Failed to validate scheduler::Call: Expecting '", field, "' to be present")};
 }
 
-Result<SchedulerCall> read_call(const Call& call) {
+Result<SchedulerCall> read_call(const Call& call, const std::string& user) {
   SchedulerCall out;
   if (!call.has_type()) return missing("type");
   out.framework_id = call.framework_id().value();
@@ -156,7 +148,7 @@ Result<SchedulerCall> read_call(const Call& call) {
       break;
     case Call::ACCEPT:
       if (!call.has_accept()) return missing("accept");
-      out.call = GANTRY_TRY(read_accept(call.accept()));
+      out.call = GANTRY_TRY(read_accept(call.accept(), user));
       break;
     case Call::DECLINE: {
       if (!call.has_decline()) return missing("decline");
@@ -306,7 +298,7 @@ struct EventWriter {
 Result<SchedulerCall> parse_scheduler_call(std::string_view body, Encoding encoding) {
   Call call;
   GANTRY_TRY(decode(body, encoding, call));
-  return read_call(call);
+  return read_call(call, {});
 }
 
 std::string encode_event(const SchedulerEvent& event, Encoding encoding) {
@@ -324,6 +316,6 @@ Result<FrameworkSpec> parse_framework_info(const std::string& raw) {
 Result<TaskSpec> parse_task_info(const std::string& raw) {
   TaskInfo info;
   GANTRY_TRY(from_binary(raw, info));
-  return read_task(info);
+  return read_task(info, {});
 }
 }  // namespace gantry::wire

@@ -224,7 +224,7 @@ void Scheduler::start_task(Framework& framework, TaskSpec spec, ResourceAmounts&
   auto task = std::make_shared<Task>(executor_);
   task->framework_id = framework_id;
   task->id = spec.id;
-  task->container_id = ContainerId::generate().value();
+  task->container_id = spec.container_id;
   task->agent_id = agent_id_;
   task->raw = std::move(spec.raw);
   task->resources = spec.resources;
