@@ -63,7 +63,7 @@ FrameworkSpec read_framework(const FrameworkInfo& info) {
   return out;
 }
 
-TaskSpec read_task(const TaskInfo& info, const std::string& user) {
+TaskSpec read_task(const TaskInfo& info) {
   TaskSpec out;
   out.id = info.task_id().value();
   out.name = info.name();
@@ -87,7 +87,7 @@ TaskSpec read_task(const TaskInfo& info, const std::string& user) {
     // The container of a command task is made by the same parser as LAUNCH_CONTAINER.
     ContainerId id = ContainerId::generate();
     out.container_id = id.value();
-    auto container = parse_launch(Field("task_info"), launch_of_task(info, id, user));
+    auto container = parse_launch(Field("task_info"), launch_of_task(info, id, {}));
     if (container) {
       out.container = std::move(*container);
     } else {
@@ -97,7 +97,7 @@ TaskSpec read_task(const TaskInfo& info, const std::string& user) {
   return out;
 }
 
-Result<AcceptCall> read_accept(const Call::Accept& accept, const std::string& user) {
+Result<AcceptCall> read_accept(const Call::Accept& accept) {
   AcceptCall out;
   for (const OfferID& id : accept.offer_ids()) out.offer_ids.push_back(id.value());
   out.refuse_seconds = accept.filters().refuse_seconds();
@@ -106,7 +106,7 @@ Result<AcceptCall> read_accept(const Call::Accept& accept, const std::string& us
       std::string name = Offer::Operation::Type_Name(operation.type());
       // Tasks of a group get their TASK_ERROR; other operations have no task to tell it by.
       for (const TaskInfo& task : operation.launch_group().task_group().tasks()) {
-        TaskSpec spec = read_task(task, user);
+        TaskSpec spec = read_task(task);
         spec.problem = cat(name, ": task groups are not supported yet");
         out.launches.push_back(std::move(spec));
       }
@@ -114,7 +114,7 @@ Result<AcceptCall> read_accept(const Call::Accept& accept, const std::string& us
       return Error(Errc::unsupported, cat("accept.operations: ", name, " is not supported yet"));
     }
     for (const TaskInfo& task : operation.launch().task_infos()) {
-      out.launches.push_back(read_task(task, user));
+      out.launches.push_back(read_task(task));
     }
   }
   return out;
@@ -125,7 +125,7 @@ Error missing(std::string_view field) {
           cat("Failed to validate scheduler::Call: Expecting '", field, "' to be present")};
 }
 
-Result<SchedulerCall> read_call(const Call& call, const std::string& user) {
+Result<SchedulerCall> read_call(const Call& call) {
   SchedulerCall out;
   if (!call.has_type()) return missing("type");
   out.framework_id = call.framework_id().value();
@@ -148,7 +148,7 @@ Result<SchedulerCall> read_call(const Call& call, const std::string& user) {
       break;
     case Call::ACCEPT:
       if (!call.has_accept()) return missing("accept");
-      out.call = GANTRY_TRY(read_accept(call.accept(), user));
+      out.call = GANTRY_TRY(read_accept(call.accept()));
       break;
     case Call::DECLINE: {
       if (!call.has_decline()) return missing("decline");
@@ -298,7 +298,7 @@ struct EventWriter {
 Result<SchedulerCall> parse_scheduler_call(std::string_view body, Encoding encoding) {
   Call call;
   GANTRY_TRY(decode(body, encoding, call));
-  return read_call(call, {});
+  return read_call(call);
 }
 
 std::string encode_event(const SchedulerEvent& event, Encoding encoding) {
@@ -316,6 +316,6 @@ Result<FrameworkSpec> parse_framework_info(const std::string& raw) {
 Result<TaskSpec> parse_task_info(const std::string& raw) {
   TaskInfo info;
   GANTRY_TRY(from_binary(raw, info));
-  return read_task(info, {});
+  return read_task(info);
 }
 }  // namespace gantry::wire

@@ -229,6 +229,8 @@ void Scheduler::start_task(Framework& framework, TaskSpec spec, ResourceAmounts&
   task->raw = std::move(spec.raw);
   task->resources = spec.resources;
   task->kill_grace = spec.kill_grace;
+  if (spec.container.process.user.text.empty())
+    spec.container.process.user.text = framework.spec.user;
   tasks_[{framework_id, task->id}] = task;
   scope_.spawn(run_task(task, std::move(spec.container)));
 }
