@@ -73,8 +73,8 @@ TaskSpec read_task(const TaskInfo& info) {
   if (info.kill_policy().has_grace_period()) {
     out.kill_grace = std::chrono::nanoseconds(info.kill_policy().grace_period().nanoseconds());
   }
-  if (auto id = check_id("task_id.value", out.id); !id) {
-    out.problem = id.error().to_string();
+  if (auto valid = check_id("task_id.value", out.id); !valid) {
+    out.problem = valid.error().to_string();
   } else if (info.has_executor()) {
     out.problem = "executor: custom and default executors are not supported yet; give a command";
   } else if (!info.has_command()) {
@@ -231,7 +231,7 @@ void write_resources(const ResourceAmounts& amounts,
   write_scalar(out, "disk", amounts.disk_mib);
 }
 
-void write_status(const TaskStatus& status, gantry::wire::TaskStatus& out) {
+void write_status(const gantry::TaskStatus& status, gantry::wire::TaskStatus& out) {
   out.mutable_task_id()->set_value(status.task_id);
   out.set_state(static_cast<gantry::wire::TaskState>(status.state));
   if (!status.message.empty()) out.set_message(to_valid_utf8(status.message));
