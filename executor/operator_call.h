@@ -1,0 +1,95 @@
+// Inside of the operator API: one call on its way. Not a public header.
+#pragma once
+
+#include <string>
+
+#include "api/proto/agent.pb.h"
+#include "api/wire/parse.h"
+#include "executor/http/exchange.h"
+#include "executor/negotiation.h"
+#include "executor/operator_backend.h"
+
+namespace gantry {
+// Lifetime: of OperatorApi::handle.
+class OperatorCall {
+ public:
+  using Call = wire::agent::Call;
+  using Answer = wire::agent::Response;
+
+  OperatorCall(http::Exchange& exchange, OperatorBackend& backend, Negotiated negotiated)
+      : exchange_(exchange), backend_(backend), negotiated_(negotiated) {}
+
+  // The whole body is there.
+  Co<http::Response> run();
+  // ATTACH_CONTAINER_INPUT: a stream of calls.
+  Co<http::Response> run_input();
+  // GANTRY_IMPORT: the call in a header, the tar as the body.
+  Co<http::Response> run_import();
+
+ private:
+  struct Operation;
+  static const Operation* find_operation(Call::Type type);
+  http::Response check_streaming(const Operation& operation) const;
+
+  Co<http::Response> get_health();
+  Co<http::Response> get_version();
+  Co<http::Response> get_metrics();
+  Co<http::Response> get_containers();
+  Co<http::Response> list_files();
+  Co<http::Response> read_file();
+  Co<http::Response> launch_container();
+  Co<http::Response> launch_nested_container();
+  Co<http::Response> wait_container();
+  Co<http::Response> wait_nested_container();
+  Co<http::Response> kill_container();
+  Co<http::Response> kill_nested_container();
+  Co<http::Response> remove_container();
+  Co<http::Response> remove_nested_container();
+  Co<http::Response> prune_images();
+  Co<http::Response> list();
+  Co<http::Response> inspect();
+  Co<http::Response> pause();
+  Co<http::Response> resume();
+  Co<http::Response> stop();
+  Co<http::Response> stats();
+  Co<http::Response> images();
+  Co<http::Response> remove_image();
+  Co<http::Response> checkpoint();
+  Co<http::Response> restore();
+  Co<http::Response> doctor();
+  Co<http::Response> shutdown();
+  Co<http::Response> attach_output();
+  Co<http::Response> launch_session();
+  Co<http::Response> run_container();
+
+  Co<http::Response> launch(wire::Field field, Call::LaunchContainer request);
+  Co<http::Response> kill(ContainerId id, int signal);
+  Co<http::Response> remove(ContainerId id, Force force);
+  // Sends a container's output until its end or the client's. `exit`: then how it ended.
+  enum class ReportExit { no, yes };
+  Co<Result<void>> pump(http::ResponseStream& stream, ContainerId id, OutputStream& output,
+                        ReportExit report);
+  Co<Result<void>> send(http::ResponseStream& stream, const wire::agent::ProcessIO& message);
+  Co<Result<http::ResponseStream*>> start_output();
+  // One record of ATTACH_CONTAINER_INPUT after the first.
+  Co<Result<void>> take_input(InputSink& sink, const Call& call);
+  Co<Result<std::unique_ptr<InputSink>>> open_input(const Call& first);
+
+  // The id of a call's container_id; remembered for the audit log.
+  Result<ContainerId> id_of(const wire::Field& field, const wire::ContainerID& in);
+  http::Response answer(Answer::Type type);
+  http::Response done() { return http::Response::empty(200); }
+  void audit(const http::Response& response);
+
+  http::Exchange& exchange_;
+  OperatorBackend& backend_;
+  const Negotiated negotiated_;
+  Call call_;
+  Answer answer_;
+  std::string audited_id_;
+};
+
+// "Failed to validate agent::Call: …"
+http::Response invalid_call(const Error& error);
+OutputOptions output_options(const wire::agent::Call::GantryOutput& in);
+}  // namespace gantry
