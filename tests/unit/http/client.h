@@ -111,13 +111,17 @@ class ServerThread {
     }
     thread_ = std::thread([this] { context_.run(); });
   }
-  ~ServerThread() {
+  ~ServerThread() { stop(); }
+  // Before what its handlers use goes.
+  void stop() {
+    if (!thread_.joinable()) return;
     on_loop(server_->close());
     work_.reset();
     thread_.join();
     ::unlink(path().c_str());
     ::rmdir(directory_.c_str());
   }
+  asio::any_io_executor executor() { return context_.get_executor(); }
   std::string path() const { return directory_ + "/s"; }
   const std::string& address() const { return address_; }
   Server& server() { return *server_; }
@@ -140,11 +144,13 @@ class ServerThread {
     return on_loop_get([this] { return server_->active_request_count(); });
   }
 
- private:
+  // What `f` returns, run on the server's thread.
   template <class F>
   std::invoke_result_t<F> on_loop_get(F f) {
     return asio::post(context_, asio::use_future(f)).get();
   }
+
+ private:
   asio::io_context context_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_{context_.get_executor()};
   std::unique_ptr<Server> server_;
