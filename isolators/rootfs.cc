@@ -78,7 +78,13 @@ void add_dev(const ContainerSpec& spec, LaunchPlan::Builder& plan) {
     plan.add(Stage::devices,
              {.kind = OpKind::kSymlink, .s1 = plan.str(link[0]), .s2 = plan.str(link[1])});
   }
-  for (const DeviceNode& node : spec.devices) add_node(plan, node);
+  for (const DeviceNode& node : spec.devices) {
+    const std::string parent = node.path.substr(0, node.path.rfind('/'));
+    if (parent != "/dev") {
+      plan.add(Stage::devices, {.kind = OpKind::kMkdir, .s1 = plan.str(parent), .a = 0755});
+    }
+    add_node(plan, node);
+  }
 }
 
 Result<void> check_devices(const ContainerSpec& spec) {
