@@ -20,9 +20,11 @@ Trash::Trash(asio::any_io_executor executor, WorkerClient& worker, std::string d
       directory_(std::move(directory)),
       wake_(executor),
       idle_(executor),
-      scope_(executor) {
-  auto fd = sys::open(directory_, O_PATH | O_DIRECTORY);
-  if (fd) fd_ = std::move(*fd);
+      scope_(executor) {}
+
+Result<void> Trash::open() {
+  fd_ = GANTRY_TRY(sys::open(directory_, O_PATH | O_DIRECTORY));
+  return {};
 }
 
 Result<void> Trash::discard(int parent_fd, std::string_view name) {

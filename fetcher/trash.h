@@ -16,9 +16,11 @@
 namespace gantry {
 class Trash {
  public:
-  // `directory` is an existing directory of ours, on the file system of what will be discarded.
+  // `directory` is a directory of ours, on the file system of what will be discarded.
   Trash(asio::any_io_executor executor, WorkerClient& worker, std::string directory);
 
+  // Once the directory exists, before anything is discarded.
+  Result<void> open();
   // Missing is success. Errc::busy when something is mounted on it.
   Result<void> discard(int parent_fd, std::string_view name);
   // Empties the directory in the background if anything is in it. Called by discard().

@@ -1,9 +1,9 @@
 // Provisioner: image references into root file systems.
 //
-// Everything below DATA/{images,layers,roots,work,staging,trash} is its own. Provisioning an image
-// that is in the store costs two mkdirs and no process: it is on the launch path. Unpacking,
-// removing and looking into trees is gantry-worker's. Threads: loop only. Failure: an operation
-// leaves nothing behind; recover() removes what a killed executor did not finish.
+// Everything below DATA/{images,catalog,layers,roots,work,volumes,staging,trash} is its own.
+// Provisioning an image that is in the store costs two mkdirs and no process: it is on the launch
+// path. Unpacking, removing and looking into trees is gantry-worker's. Threads: loop only. Failure:
+// an operation leaves nothing behind; recover() removes what a killed executor did not finish.
 #pragma once
 
 #include <memory>
@@ -51,6 +51,11 @@ class Provisioner {
   // Gone after; a container without a snapshot is success.
   virtual Co<Result<void>> remove(ContainerId id) = 0;
   virtual Co<Result<void>> remove(std::string snapshot_key) = 0;
+  // Gives every volume without a source (an image's VOLUME, see merge_image_config) a host
+  // directory of its own that lives as long as the snapshot, with the owner, mode and content that
+  // the image has there. Returns the mounts; at once when there is no such volume.
+  virtual Co<Result<std::vector<MountSpec>>> prepare_volumes(std::string snapshot_key,
+                                                             std::vector<MountSpec> mounts) = 0;
   // Bytes and inodes of the container's writable layer.
   virtual Co<Result<TreeUsage>> usage(std::string snapshot_key) = 0;
 

@@ -10,6 +10,7 @@
 //   measure  -       parent                 bytes and inodes of `name`
 //   unmount  -       -                      detaches the mount at `path`
 //   user     -       -                      a user looked up in a root file system
+//   volumes  -       targets…               directories of a root file system copied out of it
 //   fetch    (file)  sandbox or file        one URI, or stdin, into a file
 //   extract  -       sandbox                the archive `name` there
 #pragma once
@@ -33,6 +34,7 @@ Result<Fields> empty_job(const Job& job);
 Result<Fields> measure_job(const Job& job);
 Result<Fields> unmount_job(const Job& job);
 Result<Fields> user_job(const Job& job);
+Result<Fields> volumes_job(const Job& job);
 Result<Fields> fetch_job(const Job& job);
 Result<Fields> extract_job(const Job& job);
 }  // namespace gantry::worker

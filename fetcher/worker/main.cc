@@ -22,10 +22,10 @@ struct Entry {
   Result<Fields> (*run)(const Job&);
 };
 constexpr Entry kJobs[] = {
-    {"ingest", ingest_job}, {"unpack", unpack_job},   {"copy", copy_job},
-    {"remove", remove_job}, {"empty", empty_job},     {"measure", measure_job},
-    {"user", user_job},     {"unmount", unmount_job}, {"extract", extract_job},
-    {"fetch", fetch_job},
+    {"ingest", ingest_job},   {"unpack", unpack_job},   {"copy", copy_job},
+    {"remove", remove_job},   {"empty", empty_job},     {"measure", measure_job},
+    {"user", user_job},       {"unmount", unmount_job}, {"extract", extract_job},
+    {"volumes", volumes_job}, {"fetch", fetch_job},
 };
 
 Result<std::string> receive(size_t size) {

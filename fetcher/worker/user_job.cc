@@ -13,6 +13,7 @@
 #include "base/sys.h"
 #include "fetcher/worker/confine.h"
 #include "fetcher/worker/jobs.h"
+#include "fetcher/worker/tree.h"
 #include "fetcher/worker/users.h"
 
 namespace gantry::worker {
@@ -48,6 +49,11 @@ Result<UniqueFd> mount_layers(const std::vector<std::string>& layers) {
   return mount;
 }
 
+Result<DirFd> open_root(const Fields& request) {
+  if (!request.has("directory")) return DirFd(GANTRY_TRY(mount_layers(request.all("layer"))));
+  return DirFd::open(std::string(request.get("directory")));
+}
+
 // A file of the container's database: regular, bounded, not of a kernel file system. Missing is
 // empty.
 Result<std::string> read_database(const DirFd& root, const char* path) {
@@ -74,9 +80,7 @@ Result<std::string> read_database(const DirFd& root, const char* path) {
 Result<Fields> user_job(const Job& job) {
   const Fields& request = job.request;
   GANTRY_TRY(limit({}));
-  DirFd root(request.has("directory") ? GANTRY_TRY(sys::open(std::string(request.get("directory")),
-                                                             O_PATH | O_DIRECTORY))
-                                      : GANTRY_TRY(mount_layers(request.all("layer"))));
+  DirFd root = GANTRY_TRY(open_root(request));
   GANTRY_TRY(keep_capabilities(cap_bit(CAP_DAC_READ_SEARCH)));
   GANTRY_TRY(restrict_system_calls(SystemCalls::files));
   UserSpec user{std::string(request.get("user")), request.all("group")};
@@ -89,5 +93,28 @@ Result<Fields> user_job(const Job& job) {
   answer.add("home", found.home);
   for (gid_t gid : found.groups) answer.add_number("gid.more", gid);
   return answer;
+}
+
+Result<Fields> volumes_job(const Job& job) {
+  constexpr uint64_t kCopy = cap_bit(CAP_CHOWN) | cap_bit(CAP_DAC_OVERRIDE) | cap_bit(CAP_FOWNER) |
+                             cap_bit(CAP_FSETID) | cap_bit(CAP_MKNOD) | cap_bit(CAP_SETFCAP);
+  GANTRY_TRY(limit({.open_files = 8192}));
+  DirFd root = GANTRY_TRY(open_root(job.request));
+  GANTRY_TRY(leave_network());
+  GANTRY_TRY(keep_capabilities(kCopy));
+  GANTRY_TRY(restrict_system_calls(SystemCalls::files));
+  std::vector<std::string> paths = job.request.all("path");
+  if (paths.size() != job.fds.size()) return Error(Errc::corrupt, "volumes: fields do not match");
+  for (size_t i = 0; i < paths.size(); ++i) {
+    // KERNEL: an O_PATH descriptor is good for lookups only; metadata needs an open directory.
+    UniqueFd target = GANTRY_TRY(sys::open_at(job.fds[i], ".", O_RDONLY | O_DIRECTORY));
+    auto source = root.open_in_root(paths[i], O_RDONLY | O_DIRECTORY);
+    if (source) {
+      GANTRY_TRY(copy_layer(source->get(), target.get()).context(paths[i]));
+    } else if (::fchmod(target.get(), 0755) != 0) {  // the image has no such directory
+      return failed("chmod of a volume");
+    }
+  }
+  return Fields();
 }
 }  // namespace gantry::worker

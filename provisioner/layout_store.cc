@@ -1,0 +1,352 @@
+#include "provisioner/layout_store.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <set>
+
+#include "base/atomic_file.h"
+#include "base/failpoint.h"
+#include "base/record_file.h"
+#include "base/sys.h"
+
+namespace gantry {
+namespace {
+constexpr std::string_view kLayoutFile = R"({"imageLayoutVersion":"1.0.0"})";
+
+Result<std::vector<std::string>> names_in(int directory) {
+  UniqueFd fd = GANTRY_TRY(sys::open_at(directory, ".", O_RDONLY | O_DIRECTORY));
+  std::unique_ptr<DIR, int (*)(DIR*)> dir(::fdopendir(fd.get()), &::closedir);
+  if (!dir) return Error::from_errno(errno, "read a directory");
+  (void)fd.release();
+  std::vector<std::string> out;
+  while (dirent* entry = ::readdir(dir.get())) {
+    if (entry->d_name[0] != '.') out.emplace_back(entry->d_name);
+  }
+  return out;
+}
+
+std::string index_of(const std::map<std::string, std::shared_ptr<const CatalogEntry>>& entries) {
+  oci::Index index;
+  for (const auto& [hex, entry] : entries) {
+    oci::Descriptor descriptor{entry->manifest_type,
+                               entry->info.digest,
+                               entry->manifest_size,
+                               {},
+                               oci::Platform{"linux", std::string(oci::host_architecture()), ""}};
+    for (const std::string& name : entry->info.references) {
+      descriptor.annotations["org.opencontainers.image.ref.name"] = name;
+      index.manifests.push_back(descriptor);
+    }
+    if (entry->info.references.empty()) index.manifests.push_back(descriptor);
+  }
+  return oci::write_index(index);
+}
+
+std::map<std::string, std::string, std::less<>> names_of(
+    const std::map<std::string, std::shared_ptr<const CatalogEntry>>& entries) {
+  std::map<std::string, std::string, std::less<>> out;
+  for (const auto& [hex, entry] : entries) {
+    for (const std::string& name : entry->info.references) out[name] = hex;
+  }
+  return out;
+}
+}  // namespace
+
+LayoutStore::LayoutStore(asio::any_io_executor executor, WorkerClient& worker, Trash& trash,
+                         LayerStore& layers, std::string data_dir, StoreLimits limits)
+    : worker_(worker),
+      trash_(trash),
+      layers_(layers),
+      data_dir_(std::move(data_dir)),
+      limits_(limits),
+      lock_(std::move(executor)) {}
+
+Result<void> LayoutStore::load() {
+  GANTRY_TRY(sys::ensure_directories(cat(data_dir_, "/images/blobs/sha256"), 0700));
+  GANTRY_TRY(sys::ensure_directories(cat(data_dir_, "/catalog"), 0700));
+  images_fd_ = GANTRY_TRY(sys::open(cat(data_dir_, "/images"), O_RDONLY | O_DIRECTORY));
+  blobs_fd_ = GANTRY_TRY(sys::open(cat(data_dir_, "/images/blobs/sha256"), O_RDONLY | O_DIRECTORY));
+  catalog_fd_ = GANTRY_TRY(sys::open(cat(data_dir_, "/catalog"), O_RDONLY | O_DIRECTORY));
+  GANTRY_TRY(remove_temporaries(images_fd_.get()));
+  GANTRY_TRY(remove_temporaries(catalog_fd_.get()));
+  for (const std::string& name : GANTRY_TRY(names_in(catalog_fd_.get()))) {
+    if (name.size() != 64) continue;  // quarantined earlier
+    auto record = read_record(catalog_fd_.get(), name.c_str());
+    auto entry = record ? decode_entry(*record) : Result<CatalogEntry>(std::move(record).error());
+    if (entry && entry->info.digest.hex() == name) {
+      entries_[name] = std::make_shared<CatalogEntry>(std::move(*entry));
+    } else {
+      GANTRY_TRY(quarantine_record(catalog_fd_.get(), name));
+    }
+  }
+  names_ = names_of(entries_);
+  if (::faccessat(images_fd_.get(), "oci-layout", F_OK, 0) != 0) {
+    GANTRY_TRY(write_file_atomically(images_fd_.get(), "oci-layout", kLayoutFile,
+                                     Durability::memory, 0644));
+  }
+  // Derived, so written anew: a killed executor may have changed a record and not the index.
+  return write_file_atomically(images_fd_.get(), "index.json", index_of(entries_),
+                               Durability::memory, 0644);
+}
+
+Result<const CatalogEntry*> LayoutStore::find(const ImageRef& reference) const {
+  if (reference.digest().empty()) {
+    auto name = names_.find(reference.to_string());
+    if (name == names_.end()) {
+      return Error(Errc::not_found, cat("no image '", reference.to_string(),
+                                        "': import it with `gantry import`, or see "
+                                        "`gantry images`"));
+    }
+    return entries_.at(name->second).get();
+  }
+  const CatalogEntry* found = nullptr;
+  for (const auto& [hex, entry] : entries_) {
+    if (!hex.starts_with(reference.digest()) &&
+        !entry->info.id.hex().starts_with(reference.digest())) {
+      continue;
+    }
+    if (found != nullptr && found != entry.get()) {
+      return Error(Errc::conflict, cat("image '", reference.to_string(),
+                                       "': several images begin so, give more digits"));
+    }
+    found = entry.get();
+  }
+  if (found == nullptr) {
+    return Error(Errc::not_found, cat("no image '", reference.to_string(), "'"));
+  }
+  return found;
+}
+
+Result<ImageInfo> LayoutStore::get(const ImageRef& reference) const {
+  return GANTRY_TRY(find(reference))->info;
+}
+
+Result<ImageInfo> LayoutStore::find_by_prefix(std::string_view digits) const {
+  auto it = entries_.lower_bound(std::string(digits));
+  if (it == entries_.end() || !it->first.starts_with(digits)) {
+    return Error(Errc::not_found, cat("no image sha256:", digits));
+  }
+  return it->second->info;
+}
+
+std::vector<ImageInfo> LayoutStore::list() const {
+  std::vector<ImageInfo> out;
+  for (const auto& [hex, entry] : entries_) out.push_back(entry->info);
+  return out;
+}
+
+Result<bool> LayoutStore::is_last_name(const ImageRef& reference) const {
+  const CatalogEntry* entry = GANTRY_TRY(find(reference));
+  return !reference.digest().empty() || entry->info.references.size() <= 1;
+}
+
+Result<SnapshotParent> LayoutStore::parent(const ImageInfo& image) const {
+  const CatalogEntry& entry = *entries_.at(image.digest.hex());
+  for (const oci::Digest& chain : entry.chains) {
+    if (!layers_.has(chain)) return Error(Errc::busy, "layers are not unpacked");
+  }
+  return layers_.parent_of(entry.chains);
+}
+
+Result<UniqueFd> LayoutStore::open_blob(const oci::Digest& digest,
+                                        const std::string& staged) const {
+  if (!staged.empty()) {
+    auto fd = sys::open(cat(staged, "/", digest.hex()), O_RDONLY | O_NOFOLLOW);
+    if (fd || !fd.error().is_errno(ENOENT)) return fd;
+  }
+  return sys::open_at(blobs_fd_.get(), digest.hex().c_str(), O_RDONLY | O_NOFOLLOW)
+      .context("blob ", digest.to_string());
+}
+
+// Preconditions: the lock is held.
+Co<Result<void>> LayoutStore::unpack_missing(std::shared_ptr<const CatalogEntry> entry,
+                                             std::string staged) {
+  std::vector<oci::Digest> below;
+  for (size_t i = 0; i < entry->chains.size(); ++i) {
+    const oci::Digest& chain = entry->chains[i];
+    if (!layers_.has(chain)) {
+      UniqueFd blob = GANTRY_CO_TRY(open_blob(entry->layers[i].first, staged));
+      GANTRY_CO_TRY(co_await layers_.unpack(chain, below, entry->info.config->diff_ids[i],
+                                            std::move(blob), limits_.unpack));
+    }
+    below.push_back(chain);
+  }
+  co_return Result<void>();
+}
+
+Co<Result<void>> LayoutStore::ensure_layers(oci::Digest image) {
+  auto guard = GANTRY_CO_TRY(co_await lock_.acquire());
+  auto it = entries_.find(image.hex());
+  if (it == entries_.end()) {
+    co_return Error(Errc::not_found, cat("no image ", image.to_string()));
+  }
+  co_return co_await unpack_missing(it->second, "");
+}
+
+Co<Result<std::vector<ImageInfo>>> LayoutStore::ingest(UniqueFd stream, std::string name) {
+  std::optional<ImageRef> reference;
+  if (!name.empty()) {
+    reference = GANTRY_CO_TRY(ImageRef::parse(name));
+    if (reference->name().empty() || !reference->digest().empty()) {
+      co_return Error(Errc::invalid, cat("image '", name.substr(0, 100),
+                                         "': an image is given a name and a tag, not a digest"));
+    }
+  }
+  std::string staged = cat(data_dir_, "/staging/import.", ::getpid(), ".", next_++);
+  GANTRY_CO_TRY(sys::mkdir_at(AT_FDCWD, staged.c_str(), 0700));
+  WorkerRequest request;
+  request.job = "ingest";
+  request.fields.add_number("max_bytes", limits_.unpack.max_bytes);
+  request.fields.add_number("stall", limits_.stall.count());
+  request.input = std::move(stream);
+  request.limit = limits_.unpack.limit;
+  Result<std::vector<ImageInfo>> done = Error(Errc::cancelled, "cancelled");
+  auto directory = sys::open(staged, O_PATH | O_DIRECTORY);
+  if (directory) {
+    request.fds.push_back(std::move(*directory));
+    auto answer = co_await worker_.run(std::move(request));
+    GANTRY_FAILPOINT("image.after_ingest");
+    if (answer) {
+      done = co_await commit(std::move(*answer), staged, reference);
+    } else {
+      done = std::move(answer).error();
+    }
+  } else {
+    done = std::move(directory).error();
+  }
+  trash_.discard(AT_FDCWD, staged).ignore("recover() removes what stays in staging");
+  if (!done) co_return std::move(done).error().context("import");
+  co_return done;
+}
+
+Co<Result<std::vector<ImageInfo>>> LayoutStore::commit(Fields answer, std::string staged,
+                                                       std::optional<ImageRef> name) {
+  std::vector<CatalogEntry> images;
+  for (const std::string& image : answer.all("image")) {
+    images.push_back(GANTRY_CO_TRY(decode_entry(image)));
+  }
+  if (images.empty()) co_return Error(Errc::invalid, "it holds no image");
+  if (name && images.size() != 1) {
+    co_return Error(Errc::invalid,
+                    cat("it holds ", images.size(), " images, which cannot all be named ",
+                        name->to_string(), ": leave the name out"));
+  }
+  auto guard = GANTRY_CO_TRY(co_await lock_.acquire());
+  Entries next = entries_;
+  std::vector<ImageInfo> out;
+  for (CatalogEntry& image : images) {
+    std::set<std::string> references;
+    if (name) {
+      references.insert(name->to_string());
+    } else {
+      for (const std::string& text : image.info.references) {
+        // A name that is none is the archive's problem, not the image's.
+        auto parsed = ImageRef::parse(text);
+        if (parsed && parsed->digest().empty()) references.insert(parsed->to_string());
+      }
+    }
+    image.info.imported_ns = sys::realtime_ns();
+    auto known = next.find(image.info.digest.hex());
+    if (known != next.end()) {
+      image.info.imported_ns = known->second->info.imported_ns;
+      references.insert(known->second->info.references.begin(),
+                        known->second->info.references.end());
+    }
+    // A name is one image's: the one that had it keeps its digest.
+    for (auto& [hex, other] : next) {
+      CatalogEntry changed = *other;
+      size_t gone = std::erase_if(changed.info.references,
+                                  [&](const std::string& r) { return references.contains(r); });
+      if (gone > 0) other = std::make_shared<CatalogEntry>(std::move(changed));
+    }
+    image.info.references.assign(references.begin(), references.end());
+    auto entry = std::make_shared<CatalogEntry>(std::move(image));
+    GANTRY_CO_TRY(co_await unpack_missing(entry, staged));
+    out.push_back(entry->info);
+    next[entry->info.digest.hex()] = std::move(entry);
+  }
+  auto blobs = answer.all("blob");
+  GANTRY_CO_TRY(co_await offload([this, staged, blobs] { return move_blobs(staged, blobs); }));
+  GANTRY_FAILPOINT_CO_TRY("image.before_commit");
+  GANTRY_CO_TRY(co_await publish(std::move(next)));
+  GANTRY_FAILPOINT("image.after_commit");
+  co_return out;
+}
+
+// On the offload pool. The worker has synced the files; the rename is made durable here.
+Result<void> LayoutStore::move_blobs(const std::string& staged,
+                                     const std::vector<std::string>& names) const {
+  UniqueFd from = GANTRY_TRY(sys::open(staged, O_RDONLY | O_DIRECTORY));
+  for (const std::string& name : names) {
+    if (!oci::Digest::parse("sha256:" + name)) return Error(Errc::corrupt, "a blob's name");
+    if (::faccessat(blobs_fd_.get(), name.c_str(), F_OK, 0) == 0) continue;
+    if (::renameat(from.get(), name.c_str(), blobs_fd_.get(), name.c_str()) != 0) {
+      return Error::from_errno(errno, cat("store blob ", name));
+    }
+  }
+  if (::fsync(blobs_fd_.get()) != 0) return Error::from_errno(errno, "sync the blobs");
+  return {};
+}
+
+// On the offload pool.
+Result<void> LayoutStore::write_catalog(const Entries& before, const Entries& next) const {
+  for (const auto& [hex, entry] : next) {
+    auto old = before.find(hex);
+    if (old != before.end() && old->second == entry) continue;
+    GANTRY_TRY(write_record(catalog_fd_.get(), hex, encode_entry(*entry), Durability::disk));
+  }
+  for (const auto& [hex, entry] : before) {
+    if (next.contains(hex)) continue;
+    if (::unlinkat(catalog_fd_.get(), hex.c_str(), 0) != 0 && errno != ENOENT) {
+      return Error::from_errno(errno, cat("remove the record of image ", hex));
+    }
+  }
+  return write_file_atomically(images_fd_.get(), "index.json", index_of(next), Durability::disk,
+                               0644);
+}
+
+// Preconditions: the lock is held. Everybody sees the change once it is on disk.
+Co<Result<void>> LayoutStore::publish(Entries next) {
+  GANTRY_CO_TRY(
+      co_await offload([this, before = entries_, next] { return write_catalog(before, next); }));
+  entries_ = std::move(next);
+  names_ = names_of(entries_);
+  co_return Result<void>();
+}
+
+Co<Result<void>> LayoutStore::remove(ImageRef reference) {
+  auto guard = GANTRY_CO_TRY(co_await lock_.acquire());
+  const CatalogEntry* entry = GANTRY_CO_TRY(find(reference));
+  std::string hex = entry->info.digest.hex();
+  Entries next = entries_;
+  if (GANTRY_CO_TRY(is_last_name(reference))) {
+    next.erase(hex);
+  } else {
+    CatalogEntry changed = *entry;
+    std::erase(changed.info.references, reference.to_string());
+    next[hex] = std::make_shared<CatalogEntry>(std::move(changed));
+  }
+  GANTRY_CO_TRY(co_await publish(std::move(next)));
+  co_return remove_unneeded(entries_);
+}
+
+// Preconditions: the lock is held, so no import is between its blobs and its record.
+Result<void> LayoutStore::remove_unneeded(const Entries& next) {
+  std::set<std::string> blobs;
+  std::vector<oci::Digest> chains;
+  for (const auto& [hex, entry] : next) {
+    blobs.insert({hex, entry->info.id.hex()});
+    for (const auto& [digest, size] : entry->layers) blobs.insert(digest.hex());
+    chains.insert(chains.end(), entry->chains.begin(), entry->chains.end());
+  }
+  for (const std::string& name : GANTRY_TRY(names_in(blobs_fd_.get()))) {
+    if (!blobs.contains(name)) GANTRY_TRY(trash_.discard(blobs_fd_.get(), name));
+  }
+  return layers_.keep_only(chains);
+}
+}  // namespace gantry

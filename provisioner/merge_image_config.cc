@@ -1,0 +1,114 @@
+#include "provisioner/merge_image_config.h"
+
+#include <algorithm>
+#include <set>
+
+namespace gantry {
+namespace {
+constexpr const char* kDefaultPath =
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+bool has_control_characters(std::string_view text) {
+  return std::ranges::any_of(text, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+}
+
+// Absolute, without "." and ".."; Errc::invalid names the field.
+Result<std::string> clean_path(std::string_view field, std::string_view path) {
+  std::string shown(path.substr(0, 100));
+  if (path.size() > 4095 || has_control_characters(path)) {
+    return Error(Errc::invalid,
+                 cat("image config: ", field, ": is too long or has control characters"));
+  }
+  std::string out;
+  while (!path.empty()) {
+    size_t end = std::min(path.find('/'), path.size());
+    std::string_view part = path.substr(0, end);
+    path.remove_prefix(std::min(end + 1, path.size()));
+    if (part == "..") {
+      return Error(Errc::invalid, cat("image config: ", field, ": '", shown, "' contains '..'"));
+    }
+    if (!part.empty() && part != ".") out += cat("/", part);
+  }
+  return out.empty() ? "/" : out;
+}
+
+std::string_view name_of(std::string_view variable) {
+  return variable.substr(0, variable.find('='));
+}
+
+// Later ones win, in the place of the first of that name.
+Result<std::vector<std::string>> merge_env(const std::vector<std::string>& image,
+                                           const std::vector<std::string>& own) {
+  std::vector<std::string> out;
+  std::map<std::string, size_t, std::less<>> index;
+  auto add = [&](const std::string& variable) {
+    auto [it, is_new] = index.emplace(name_of(variable), out.size());
+    if (is_new) {
+      out.push_back(variable);
+    } else {
+      out[it->second] = variable;
+    }
+  };
+  for (const std::string& variable : image) {
+    if (variable.starts_with('=') || variable.find('=') == std::string::npos) {
+      return Error(Errc::invalid, cat("image config: config.Env: '", variable.substr(0, 60),
+                                      "' is not NAME=VALUE"));
+    }
+    add(variable);
+  }
+  for (const std::string& variable : own) add(variable);
+  if (!index.contains("PATH")) out.insert(out.begin(), kDefaultPath);
+  return out;
+}
+
+Result<void> merge_command(ProcessSpec& process, const oci::ImageConfig& image) {
+  std::vector<std::string> args;
+  if (process.entrypoint) {
+    args = *process.entrypoint;
+  } else {
+    args = image.entrypoint;
+    if (process.args.empty()) process.args = image.cmd;
+  }
+  args.insert(args.end(), process.args.begin(), process.args.end());
+  if (args.empty() || args[0].empty()) {
+    return Error(Errc::invalid, "no command: the image has neither entrypoint nor cmd, give one");
+  }
+  process.args = std::move(args);
+  process.entrypoint = std::nullopt;
+  return {};
+}
+}  // namespace
+
+Result<void> merge_image_config(ContainerSpec& spec, const oci::ImageConfig& image) {
+  GANTRY_TRY(merge_command(spec.process, image));
+  spec.process.env = GANTRY_TRY(merge_env(image.env, spec.process.env));
+  if (spec.process.cwd.empty()) {
+    spec.process.cwd = GANTRY_TRY(clean_path("config.WorkingDir", image.working_dir));
+  }
+  if (spec.process.user.text.empty()) {
+    if (image.user.size() > 255 || has_control_characters(image.user)) {
+      return Error(Errc::invalid,
+                   "image config: config.User: is too long or has control characters");
+    }
+    spec.process.user.text = image.user;
+  }
+  if (spec.stop_signal.empty()) {
+    if (image.stop_signal.size() > 32 || has_control_characters(image.stop_signal)) {
+      return Error(Errc::invalid, "image config: config.StopSignal: is not the name of a signal");
+    }
+    spec.stop_signal = image.stop_signal;
+  }
+  std::set<std::string> mounted;
+  for (const MountSpec& mount : spec.mounts) mounted.insert(mount.destination);
+  for (const std::string& volume : image.volumes) {
+    std::string path = GANTRY_TRY(clean_path("config.Volumes", volume));
+    if (path == "/") return Error(Errc::invalid, "image config: config.Volumes: names '/'");
+    if (!mounted.insert(path).second) continue;
+    MountSpec mount;
+    mount.type = MountSpec::Type::volume;
+    mount.destination = std::move(path);
+    spec.mounts.push_back(std::move(mount));
+  }
+  return {};
+}
+}  // namespace gantry
