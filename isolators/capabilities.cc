@@ -113,7 +113,10 @@ Co<Result<void>> CapabilitiesIsolator::prepare(const LaunchContext& context,
                                 .b = wanted.permitted,
                                 .c = wanted.inheritable});
   plan.add(Stage::credentials, {.kind = OpKind::kAmbient, .a = wanted.ambient});
-  plan.add(Stage::credentials, {.kind = OpKind::kParentDeathSignal, .a = SIGKILL});
+  // KERNEL: commit_creds clears the death signal where an id changed.
+  if (user.uid != 0 || user.gid != 0) {
+    plan.add(Stage::credentials, {.kind = OpKind::kParentDeathSignal, .a = SIGKILL});
+  }
   if (context.spec.security.no_new_privileges) {
     plan.add(Stage::lockdown, {.kind = OpKind::kNoNewPrivileges});
   }

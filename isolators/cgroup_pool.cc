@@ -10,6 +10,16 @@
 #include "base/sys.h"
 
 namespace gantry {
+Result<void> apply_default(int containers_fd, const std::string& name, const CgroupDefault& value) {
+  if (value.kind == CgroupDefault::Kind::write) {
+    return cgroup::write_at(containers_fd, name, value.file, value.value);
+  }
+  const std::string now = GANTRY_TRY(cgroup::read_at(containers_fd, name, value.file));
+  if (now == value.value) return {};
+  return Error(Errc::conflict,
+               cat(value.file, " of a new cgroup reads '", now.substr(0, 200), "'"));
+}
+
 CgroupPool::CgroupPool(asio::any_io_executor executor, std::vector<Parent> parents, size_t size)
     : parents_(std::move(parents)),
       slots_(parents_.size()),
@@ -22,7 +32,7 @@ std::string CgroupPool::next_name() { return cat(prefix_, next_++); }
 Result<CgroupPool::Slot> CgroupPool::make(const Parent& parent, std::string name) {
   GANTRY_TRY(cgroup::create_at(parent.containers_fd, name));
   for (const CgroupDefault& value : parent.defaults) {
-    auto written = cgroup::write_at(parent.containers_fd, name, value.file, value.value);
+    auto written = apply_default(parent.containers_fd, name, value);
     if (!written) {
       ::unlinkat(parent.containers_fd, name.c_str(), AT_REMOVEDIR);
       return std::move(written).error();
@@ -68,6 +78,13 @@ bool CgroupPool::give_back(size_t parent, const std::string& name) {
   return true;
 }
 
+bool CgroupPool::is_low() const {
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    if (parents_[i].containers_fd >= 0 && slots_[i].size() < size_ / 2) return true;
+  }
+  return false;
+}
+
 void CgroupPool::refill() {
   if (is_filling_ || size_ == 0) return;
   bool is_full = true;
@@ -82,6 +99,8 @@ void CgroupPool::refill() {
 Co<void> CgroupPool::fill() {
   // One directory of one hierarchy at a time: the kernel has one lock for all of them, and a launch
   // that comes meanwhile must not wait for a long queue.
+  // Launches come in bursts: what is left is used first, in peace.
+  if (!is_low()) co_await sleep_for(std::chrono::milliseconds(20));
   for (bool is_full = false; !is_full && !co_await is_cancelled();) {
     is_full = true;
     for (size_t parent = 0; parent < parents_.size() && !co_await is_cancelled(); ++parent) {

@@ -19,10 +19,13 @@
 #include "base/unique_fd.h"
 
 namespace gantry {
-// A value every new cgroup of a controller gets.
+// A value every new cgroup of a controller gets; or, with Kind::check, what the file must read
+// after the values before it.
 struct CgroupDefault {
   std::string controller, file, value;
+  enum class Kind { write, check } kind = Kind::write;
 };
+Result<void> apply_default(int containers_fd, const std::string& name, const CgroupDefault& value);
 
 class CgroupPool {
  public:
@@ -43,6 +46,8 @@ class CgroupPool {
   }
   // Starts filling up in the background, unless that is under way or nothing is missing.
   void refill();
+  // Less than half of some hierarchy's directories is ready.
+  bool is_low() const;
   // Waits until a refill under way has ended (tests, measurements).
   Co<void> settle() { return scope_.join(); }
   size_t ready(size_t parent) const { return slots_[parent].size(); }

@@ -45,7 +45,8 @@ Co<Result<void>> CgroupsIsolator::prepare(const LaunchContext& context, LaunchPl
 
 Co<Result<void>> CgroupsIsolator::isolate(const LaunchContext& context, const ProcessRef& child) {
   (void)context, (void)child;
-  cgroups_.refill_pool();
+  // Otherwise after the end of a container: off the launch path.
+  if (cgroups_.pool_is_low()) cgroups_.refill_pool();
   co_return Result<void>();
 }
 

@@ -194,7 +194,7 @@ Result<void> ContainerCgroups::create_v1(size_t index, const std::string& name,
   if (!tasks) {
     GANTRY_TRY(cgroup::create_at(fd, name));
     for (const CgroupDefault& value : pool_->defaults(index)) {
-      GANTRY_TRY(cgroup::write_at(fd, name, value.file, value.value));
+      GANTRY_TRY(apply_default(fd, name, value));
     }
     tasks = GANTRY_TRY(cgroup::open_join_at(fd, name, false));
   }
@@ -382,6 +382,9 @@ Co<Result<void>> ContainerCgroups::resume(std::string name, Duration limit) {
 Co<Result<void>> ContainerCgroups::kill_all(std::string name, Duration limit) {
   const Hierarchy* hierarchy = freezer(name);
   if (hierarchy == nullptr) co_return Error(Errc::unsupported, "this host has no cgroup freezer");
+  auto members = cgroup::processes_at(hierarchy->containers.get(), name);
+  if (!members) co_return std::move(members).error();
+  if (members->empty()) co_return Result<void>();
   if (hierarchy->is_v2 && find("freezer") != nullptr) {
     // Nothing of ours writes the v1 freezer of a hybrid host, but a process frozen there by
     // somebody else ignores cgroup.kill (measured): thaw it.
@@ -403,28 +406,40 @@ Result<std::vector<pid_t>> ContainerCgroups::processes(const std::string& name) 
   return cgroup::processes_at(hierarchy->containers.get(), name);
 }
 
-Result<bool> ContainerCgroups::try_remove_all(const std::string& name) {
+Result<bool> ContainerCgroups::try_remove(size_t index, const std::string& name) {
+  const Hierarchy& hierarchy = hierarchies_[index];
+  const int fd = hierarchy.containers.get();
+  if (hierarchy.is_v2) {
+    // Most have their leaf and nothing else.
+    ::unlinkat(fd, (name + "/0").c_str(), AT_REMOVEDIR);
+    return cgroup::try_remove_tree_at(fd, name);
+  }
   const auto group = groups_.find(name);
-  const bool may_recycle =
-      group != groups_.end() && group->second.may_recycle && name.find('/') == std::string::npos;
+  const bool may_recycle = group != groups_.end() && group->second.may_recycle &&
+                           !group->second.written.contains(index) &&
+                           name.find('/') == std::string::npos;
+  if (may_recycle && pool_->give_back(index, name)) return true;
+  return cgroup::try_remove_tree_at(fd, name);
+}
+
+Result<bool> ContainerCgroups::try_remove_all(const std::string& name) {
   bool is_gone = true;
   for (size_t i = 0; i < hierarchies_.size(); ++i) {
-    if (may_recycle && !hierarchies_[i].is_v2 && !group->second.written.contains(i) &&
-        pool_->give_back(i, name)) {
-      continue;
-    }
-    is_gone =
-        GANTRY_TRY(cgroup::try_remove_tree_at(hierarchies_[i].containers.get(), name)) && is_gone;
+    is_gone = GANTRY_TRY(try_remove(i, name)) && is_gone;
   }
   return is_gone;
 }
 
 Co<Result<void>> ContainerCgroups::destroy(std::string name, Duration limit) {
   const auto end = std::chrono::steady_clock::now() + limit;
-  GANTRY_CO_TRY(co_await kill_all(name, limit));
-  auto is_gone = try_remove_all(name);
-  if (!is_gone) co_return std::move(is_gone).error();
-  if (!*is_gone) {
+  // ORDER: the freezer's first: when that can be removed there is nobody left to kill, and a
+  // directory that is given back to the pool is empty.
+  const Hierarchy* first = freezer(name);
+  bool is_gone = first != nullptr &&
+                 GANTRY_CO_TRY(try_remove(static_cast<size_t>(first - hierarchies_.data()), name));
+  if (!is_gone) GANTRY_CO_TRY(co_await kill_all(name, limit));
+  is_gone = GANTRY_CO_TRY(try_remove_all(name));
+  if (!is_gone) {
     // v1 hierarchies are only as empty as their own members say: somebody may have moved a process.
     for (const Hierarchy& hierarchy : hierarchies_) {
       const Duration left =

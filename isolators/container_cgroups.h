@@ -67,6 +67,7 @@ class ContainerCgroups {
   Result<void> verify_membership(const ContainerId& id, pid_t pid) const;
   // Refills the pool of v1 directories in the background. Cheap; called after launches.
   void refill_pool();
+  bool pool_is_low() const { return pool_->is_low(); }
   // Waits until a refill under way has ended (tests, measurements).
   Co<void> settle_pool() { return pool_->settle(); }
   // The directories of this container may go back to the pool: nothing inside could write to them.
@@ -144,6 +145,7 @@ class ContainerCgroups {
   Result<const Hierarchy*> need(std::string_view controller) const;
   const Hierarchy* find(std::string_view controller) const;
   const Hierarchy* freezer(const std::string& name) const;
+  Result<bool> try_remove(size_t index, const std::string& name);
   Result<bool> try_remove_all(const std::string& name);
   // The first hierarchy the process is not in; empty: it is where it should be.
   Result<std::string> missing_in(const std::string& name, pid_t pid) const;

@@ -33,11 +33,15 @@ std::vector<CgroupDefault> DevicesIsolator::v1_defaults() {
   for (const DeviceRule& rule : default_rules()) {
     out.push_back({"devices", "devices.allow", to_v1(rule)});
   }
+  std::string list;
+  for (const DeviceRule& rule : default_rules()) list += to_v1(rule) + "\n";
+  out.push_back({"devices", "devices.list", list, CgroupDefault::Kind::check});
   return out;
 }
 
 Result<void> DevicesIsolator::apply_v1(const LaunchContext& context,
                                        const std::vector<DeviceRule>& extra) {
+  if (extra.empty()) return {};  // in place, and read back, since the directory was made
   const std::string name = name_of(context.id);
   bool is_plain = true;  // only allowing rules, none of them for everything
   for (const DeviceRule& rule : extra) {

@@ -201,7 +201,8 @@ class Emitter {
 class Tree {
  public:
   template <class Leaf>
-  Tree(const Ranges& ranges, Emitter& out, Leaf leaf) : ranges_(ranges), out_(out) {
+  Tree(const Ranges& ranges, Emitter& out, Leaf leaf)
+      : ranges_(ranges), out_(out), known_(ranges.size() * ranges.size()) {
     entry_ = emit(0, ranges.size() - 1, leaf);
   }
   int entry() const { return entry_; }
@@ -215,17 +216,20 @@ class Tree {
   int cost(size_t first, size_t last) {
     if (first == last) return 0;
     if (is_island(first, last)) return 1;
-    int& known = costs_[{first, last}].first;
-    if (known == 0) known = 1 + best(first, last).first;
-    return known;
+    return 1 + best(first, last).cost;
   }
-  // {cost of both halves, where the right one begins}
-  std::pair<int, size_t> best(size_t first, size_t last) {
+  struct Split {
+    int cost = 0;       // of both halves
+    size_t middle = 0;  // where the right one begins; 0: not looked for yet
+  };
+  const Split& best(size_t first, size_t last) {
+    Split& found = known_[first * ranges_.size() + last];
+    if (found.middle != 0) return found;
+    found.cost = INT32_MAX;
     const size_t slack = (last - first + 1) / 3;
-    std::pair<int, size_t> found = {INT32_MAX, 0};
     for (size_t middle = first + 1 + slack / 2; middle + slack / 2 <= last; ++middle) {
       const int sum = cost(first, middle - 1) + cost(middle, last);
-      if (sum < found.first) found = {sum, middle};
+      if (sum < found.cost) found = {sum, middle};
     }
     return found;
   }
@@ -237,7 +241,7 @@ class Tree {
       const int island = leaf(ranges_[first + 1].decision);
       return out_.branch(BPF_JEQ, ranges_[first + 1].start, island, other);
     }
-    const size_t middle = best(first, last).second;
+    const size_t middle = best(first, last).middle;
     const int right = emit(middle, last, leaf);
     const int left = emit(first, middle - 1, leaf);
     return out_.branch(BPF_JGE, ranges_[middle].start, right, left);
@@ -245,7 +249,7 @@ class Tree {
 
   const Ranges& ranges_;
   Emitter& out_;
-  std::map<std::pair<size_t, size_t>, std::pair<int, size_t>> costs_;
+  std::vector<Split> known_;
   int entry_ = -1;
 };
 
