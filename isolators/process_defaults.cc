@@ -26,10 +26,17 @@ std::string every_cpu() {
 }
 
 void add_rlimits(const ProcessSpec& process, LaunchPlan::Builder& plan) {
-  std::vector<Rlimit> limits = ProcessDefaultsIsolator::default_rlimits();
-  for (Rlimit& limit : limits) {
-    const auto asked = std::ranges::find(process.rlimits, limit.resource, &Rlimit::resource);
-    limit = asked == process.rlimits.end() ? within_own(limit) : *asked;
+  // Our own hard limits can only fall, and nobody lowers them while we run.
+  static const std::vector<Rlimit>& possible = *[] {
+    auto* out = new std::vector<Rlimit>;
+    for (const Rlimit& limit : ProcessDefaultsIsolator::default_rlimits()) {
+      out->push_back(within_own(limit));
+    }
+    return out;
+  }();
+  for (const Rlimit& value : possible) {
+    const auto asked = std::ranges::find(process.rlimits, value.resource, &Rlimit::resource);
+    const Rlimit& limit = asked == process.rlimits.end() ? value : *asked;
     plan.add(Stage::limits, {.kind = OpKind::kRlimit,
                              .a = static_cast<uint64_t>(limit.resource),
                              .b = limit.soft,
