@@ -6,12 +6,14 @@
 #include <unistd.h>
 
 #include "api/wire/parse.h"
+#include "api/wire/scheduler.h"
 #include "base/failpoint.h"
 #include "base/sys.h"
 #include "executor/http/router.h"
 #include "executor/http/server.h"
 #include "executor/operator_api.h"
 #include "executor/process.h"
+#include "executor/scheduler/scheduler_api.h"
 #include "fetcher/fetcher.h"
 #include "isolators/default_isolators.h"
 #include "launcher/log_client.h"
@@ -39,6 +41,11 @@ Result<UniqueFd> listen_on(const std::string& path) {
     return Error::from_errno(errno, cat("give ", path, " to the group gantry"));
   }
   return fd;
+}
+
+std::string host_name() {
+  char name[256] = {};
+  return ::gethostname(name, sizeof name - 1) == 0 ? name : "localhost";
 }
 
 CgroupOptions cgroup_options(const Config& config) {
@@ -77,7 +84,10 @@ struct Wiring::Parts {
   std::unique_ptr<Containerizer> containerizer;
   std::unique_ptr<Daemon> daemon;
   std::unique_ptr<OperatorApi> operator_api;
+  std::unique_ptr<Scheduler> scheduler;
+  std::unique_ptr<SchedulerApi> scheduler_api;
   http::Router router;
+  http::Router insecure_router;  // the scheduler API alone
   http::Server server;
 };
 
@@ -120,6 +130,16 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config,
                                       executor);
   p.operator_api = std::make_unique<OperatorApi>(*p.daemon);
   p.router.add("/api/v1", *p.operator_api);
+  p.scheduler =
+      std::make_unique<Scheduler>(SchedulerConfig{.data_dir = config.data_dir,
+                                                  .hostname = host_name(),
+                                                  .total = host_resources(config.data_dir)},
+                                  SchedulerCodec{.parse_framework = wire::parse_framework_info,
+                                                 .parse_task = wire::parse_task_info},
+                                  *p.containerizer, executor);
+  p.scheduler_api = std::make_unique<SchedulerApi>(*p.scheduler);
+  p.router.add("/api/v1/scheduler", *p.scheduler_api);
+  p.insecure_router.add("/api/v1/scheduler", *p.scheduler_api);
   return std::unique_ptr<Wiring>(new Wiring(std::move(parts)));
 }
 
@@ -134,15 +154,26 @@ Co<Result<void>> Wiring::start() {
   GANTRY_FAILPOINT_CO_TRY("start.after_launcher");
   GANTRY_CO_TRY((co_await p.fetcher.recover()).context("recover the fetcher's cache"));
   GANTRY_CO_TRY((co_await p.containerizer->recover()).context("recover containers"));
+  std::vector<std::string> damaged;
+  GANTRY_CO_TRY((co_await p.scheduler->recover(damaged)).context("recover tasks"));
+  for (const std::string& record : damaged) LOG(ERROR) << "set aside: " << record;
   GANTRY_FAILPOINT_CO_TRY("start.after_recovery");
   // ORDER: listening last: who connects finds everything recovered.
   GANTRY_CO_TRY(p.server.serve(GANTRY_CO_TRY(listen_on(p.config.socket)), p.router));
+  if (!p.config.listen_insecure.empty()) {
+    UniqueFd tcp =
+        GANTRY_CO_TRY(http::listen_tcp(p.config.listen_insecure).context("--listen-insecure"));
+    LOG(WARNING) << "every local user is root-equivalent through " << p.config.listen_insecure
+                 << " (--listen-insecure)";
+    GANTRY_CO_TRY(p.server.serve(std::move(tcp), p.insecure_router));
+  }
   co_return Result<void>();
 }
 
 Co<void> Wiring::stop(Launcher launcher) {
   Parts& p = *parts_;
   ::unlink(p.config.socket.c_str());
+  co_await p.scheduler->close();  // ends the event streams, which would hold the server open
   co_await p.server.drain(std::chrono::seconds(5));
   co_await p.server.close();
   co_await p.containerizer->close();
@@ -154,6 +185,7 @@ Co<void> Wiring::stop(Launcher launcher) {
       if (!result) LOG(WARNING) << "left behind, " << what << ": " << result.error().to_string();
     }
   }
+  co_await p.logs.close();
   co_await p.launcher.close();
 }
 }  // namespace gantry
