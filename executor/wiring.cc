@@ -84,6 +84,7 @@ struct Wiring::Parts {
   std::unique_ptr<Containerizer> containerizer;
   std::unique_ptr<Daemon> daemon;
   std::unique_ptr<OperatorApi> operator_api;
+  std::unique_ptr<HealthEndpoint> health;
   std::unique_ptr<Scheduler> scheduler;
   std::unique_ptr<SchedulerApi> scheduler_api;
   http::Router router;
@@ -130,6 +131,8 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config,
                                       executor);
   p.operator_api = std::make_unique<OperatorApi>(*p.daemon);
   p.router.add("/api/v1", *p.operator_api);
+  p.health = std::make_unique<HealthEndpoint>(*p.daemon);
+  p.router.add("/health", *p.health);
   p.scheduler =
       std::make_unique<Scheduler>(SchedulerConfig{.data_dir = config.data_dir,
                                                   .hostname = host_name(),

@@ -1,4 +1,4 @@
-// What the scheduler keeps of a framework and of an offer, and arithmetic on resources. Internal to
+// What the scheduler keeps of a framework, and arithmetic on resources. Internal to
 // executor/scheduler/.
 #pragma once
 
@@ -17,10 +17,6 @@ struct Scheduler::Framework {
   std::chrono::steady_clock::time_point refused_until{};
   bool is_suppressed = false;
   std::set<std::string> offers;
-};
-struct Scheduler::Offer {
-  std::string framework_id;
-  ResourceAmounts resources;
 };
 
 void add(ResourceAmounts& to, const ResourceAmounts& what);

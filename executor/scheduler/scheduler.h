@@ -55,7 +55,10 @@ class Scheduler {
 
  private:
   struct Framework;
-  struct Offer;
+  struct Offer {
+    std::string framework_id;
+    ResourceAmounts resources;
+  };
   using FrameworkPtr = std::shared_ptr<Framework>;
 
   Co<Result<void>> load_identity();
