@@ -59,14 +59,22 @@ Co<int> serve(const Config& config) {
   co_return 0;
 }
 
+Result<UniqueFd> take_runtime_dir(const std::string& path) {
+  for (int attempt = 0;; ++attempt) {
+    GANTRY_TRY(make_runtime_dir(path));
+    auto lock = lock_runtime_dir(path);
+    bool gone = !lock && (lock.error().is(Errc::not_found) || lock.error().is_errno(ENOENT));
+    if (!gone || attempt == 20) return lock;
+  }
+}
+
 Result<int> run(const Config& config) {
   GANTRY_TRY(failpoint::arm(config.failpoints));
   if (!config.here) GANTRY_TRY(require_host_namespaces());
   GANTRY_TRY(normalise_process());
-  GANTRY_TRY(make_runtime_dir(config.runtime_dir));
   GANTRY_TRY(make_data_dir(config.data_dir));
   start_logging(config);
-  UniqueFd lock = GANTRY_TRY(lock_runtime_dir(config.runtime_dir));
+  UniqueFd lock = GANTRY_TRY(take_runtime_dir(config.runtime_dir));
   asio::io_context loop(1);
   int code = 1;
   asio::co_spawn(loop, serve(config), [&](std::exception_ptr e, int c) {

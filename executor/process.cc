@@ -44,19 +44,36 @@ Result<void> normalise_process() {
   return {};
 }
 
+namespace {
+enum class Same { yes, no, unknown };
+
+Same same_namespace(const char* name) {
+  struct ::stat ours, first;
+  std::string mine = cat("/proc/self/ns/", name), theirs = cat("/proc/1/ns/", name);
+  if (::stat(mine.c_str(), &ours) != 0) return Same::unknown;
+  if (::stat(theirs.c_str(), &first) == 0) {
+    return ours.st_ino == first.st_ino ? Same::yes : Same::no;
+  }
+  // KERNEL: the look needs every capability pid 1 has (ptrace_may_access), which root may lack.
+  // The pid namespace of the host has a fixed inode (PROC_PID_INIT_INO); mounts have ids that no
+  // two namespaces share; for the network there is no second way.
+  if (std::string_view(name) == "pid") {
+    return ours.st_ino == 0xEFFFFFFC ? Same::yes : Same::no;
+  }
+  if (std::string_view(name) == "mnt") {
+    auto here = sys::read_file("/proc/self/mountinfo"), there = sys::read_file("/proc/1/mountinfo");
+    if (here && there) return *here == *there ? Same::yes : Same::no;
+  }
+  return Same::unknown;
+}
+}  // namespace
+
 Result<void> require_host_namespaces() {
   for (const char* name : {"mnt", "pid", "net"}) {
-    struct ::stat ours, first;
-    std::string mine = cat("/proc/self/ns/", name), theirs = cat("/proc/1/ns/", name);
-    if (::stat(mine.c_str(), &ours) != 0 || ::stat(theirs.c_str(), &first) != 0) {
-      return Error::from_errno(errno, cat("look at ", theirs));
-    }
-    if (ours.st_ino != first.st_ino) {
-      return Error(
-          Errc::unsupported,
-          cat("this is not pid 1's ", name,
-              " namespace: containers would not be the host's; use --here if that is wanted"));
-    }
+    if (same_namespace(name) != Same::no) continue;
+    return Error(Errc::unsupported, cat("this is not pid 1's ", name,
+                                        " namespace: containers would not be the host's; use "
+                                        "--here if that is wanted"));
   }
   return {};
 }
@@ -107,7 +124,8 @@ void remove_runtime_dir(const std::string& path) {
   bool is_mount = ::stat(path.c_str(), &inside) == 0 && ::stat(above.c_str(), &parent) == 0 &&
                   inside.st_dev != parent.st_dev;
   dir = Error(Errc::cancelled, "closed before the unmount");
-  if (is_mount) ::umount2(path.c_str(), UMOUNT_NOFOLLOW);
+  // Detached: our own lock file is still open in it.
+  if (is_mount) ::umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
   ::rmdir(path.c_str());
 }
 
@@ -118,6 +136,12 @@ Result<UniqueFd> lock_runtime_dir(const std::string& path) {
     lock.l_type = F_WRLCK;
     lock.l_whence = SEEK_SET;
     if (::fcntl(fd.get(), F_SETLK, &lock) == 0) {
+      // An executor that left has taken its directory with it: then this is nobody's lock.
+      struct ::stat held, named;
+      if (::fstat(fd.get(), &held) != 0 || ::stat((path + "/lock").c_str(), &named) != 0 ||
+          held.st_ino != named.st_ino || held.st_dev != named.st_dev) {
+        return Error(Errc::not_found, cat(path, " was removed by an executor that ended"));
+      }
       if (::ftruncate(fd.get(), 0) != 0) return Error::from_errno(errno, "write the lock file");
       GANTRY_TRY(sys::write_all(fd.get(), cat(::getpid(), "\n")));
       return fd;

@@ -31,7 +31,8 @@ void remove_runtime_dir(const std::string& path);
 std::optional<gid_t> gantry_group();
 
 // The one-executor lock: an fcntl record on RUNTIME/lock, gone with the process that holds it, dead
-// or killed. A holder that is ending is waited for, 5 s at most; Errc::conflict names a live one.
+// or killed. A holder that is ending is waited for, 5 s at most; Errc::conflict names a live one;
+// Errc::not_found: the directory went while we waited, make it again.
 Result<UniqueFd> lock_runtime_dir(const std::string& path);
 
 }  // namespace gantry
