@@ -200,7 +200,14 @@ Result<void> Launch::add_command() {
   builder_.add(Stage::credentials,
                {.kind = OpKind::kChdir, .s1 = builder_.str(cwd), .a = cwd == "/" ? 0u : 1u});
   builder_.set_args(process.args);
-  builder_.set_env(make_environment(*c_.spec, c_.hostname, c_.credentials));
+  std::vector<std::string> env = make_environment(*c_.spec, c_.hostname, c_.credentials);
+  // As Mesos' commands know it: where their sandbox is, as they see it.
+  if (c_.rootfs.kind == Rootfs::Kind::host) {
+    env.push_back(cat("MESOS_SANDBOX=", context_->sandbox));
+  } else if (!c_.spec->sandbox_mount.empty()) {
+    env.push_back(cat("MESOS_SANDBOX=", c_.spec->sandbox_mount));
+  }
+  builder_.set_env(env);
   builder_.add(Stage::exec, {.kind = OpKind::kExec, .s1 = builder_.str(process.args[0])});
   return {};
 }

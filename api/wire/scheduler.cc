@@ -266,6 +266,9 @@ struct EventWriter {
     master.set_port(0);
     master.set_hostname(event.hostname);
     master.set_version(event.version);
+    master.mutable_address()->set_hostname(event.hostname);
+    master.mutable_address()->set_ip("127.0.0.1");
+    master.mutable_address()->set_port(0);
   }
   void operator()(const OffersEvent& event) {
     out.set_type(Event::OFFERS);
@@ -275,6 +278,13 @@ struct EventWriter {
       o.mutable_framework_id()->set_value(offer.framework_id);
       o.mutable_agent_id()->set_value(offer.agent_id);
       o.set_hostname(offer.hostname);
+      // Frameworks read the address of the agent from here; ours is this host.
+      URL& url = *o.mutable_url();
+      url.set_scheme("http");
+      url.mutable_address()->set_hostname(offer.hostname);
+      url.mutable_address()->set_ip("127.0.0.1");
+      url.mutable_address()->set_port(0);
+      url.set_path("/slave(1)");
       write_resources(offer.resources, *o.mutable_resources());
       o.mutable_allocation_info()->set_role("*");
     }

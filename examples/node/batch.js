@@ -30,13 +30,16 @@ const scheduler = new Scheduler({
   handlers: {},
 });
 
+let ending = false;
 function end(code, text) {
+  if (ending) return;
+  ending = true;
   console.log(text);
   scheduler.teardown();
   setTimeout(() => process.exit(code), 200);
 }
 
-scheduler.on("subscribed", (event) => console.log("subscribed as", event.framework_id.value));
+scheduler.on("subscribed", (event) => console.log("subscribed as", event.frameworkId));
 scheduler.on("update", (update) => {
   const { task_id: id, state, message } = update.status;
   console.log(id.value, state, message || "");
@@ -44,6 +47,6 @@ scheduler.on("update", (update) => {
   if (["TASK_FAILED", "TASK_ERROR", "TASK_LOST"].includes(state)) end(1, `a task ended in ${state}`);
   if (finished.size === instances) end(0, `all ${instances} tasks finished`);
 });
-scheduler.on("error", (error) => end(1, `error: ${error.message || JSON.stringify(error)}`));
+scheduler.on("error", (error) => end(1, `error: ${error.message || JSON.stringify(error)} ${error.stack || ""}`));
 scheduler.on("ready", () => scheduler.subscribe());
 setTimeout(() => end(1, `not finished after ${limit} s`), limit * 1000).unref();

@@ -139,11 +139,11 @@ class Executor:
             raise CallFailed(status, data.decode(errors="replace"))
         return json.loads(data) if data else {}
 
-    def launch(self, name, argv, rootfs=None, **spec):
+    def launch(self, cid, argv, rootfs=None, **spec):
         spec.setdefault("args", argv)
         if rootfs is not None:
             spec["rootfs"] = str(rootfs)
-        return self.call("LAUNCH_CONTAINER", launch_container={"container_id": {"value": name}, "gantry_spec": spec})
+        return self.call("LAUNCH_CONTAINER", launch_container={"container_id": {"value": cid}, "gantry_spec": spec})
 
     def wait(self, name):
         return self.call("WAIT_CONTAINER", wait_container={"container_id": {"value": name}})["wait_container"]
@@ -174,19 +174,19 @@ class Executor:
                 return out.decode(errors="replace")
             out += data
 
-    def run(self, name, argv, rootfs=None, **spec):
+    def run(self, cid, argv, rootfs=None, **spec):
         """launch, wait, output, remove: (wait answer, stdout, stderr)."""
-        self.launch(name, argv, rootfs, **spec)
-        answer = self.wait(name)
+        self.launch(cid, argv, rootfs, **spec)
+        answer = self.wait(cid)
         out = []
         for stream in ("stdout", "stderr"):
             try:
-                out.append(self.output(name, stream))
+                out.append(self.output(cid, stream))
             except CallFailed as e:
                 if e.status != 404:
                     raise
                 out.append("")  # files are made at the first byte
-        self.remove(name)
+        self.remove(cid)
         return answer, out[0], out[1]
 
     # The end

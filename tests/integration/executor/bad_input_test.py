@@ -68,7 +68,7 @@ class BadInput(GantryTest):
     def test_sysctls_and_capabilities(self):
         self.refused({"sysctls": {"kernel.core_pattern": "|/x"}}, "sysctl")
         self.refused({"sysctls": {"net.ipv4.ip_forward": "1\n1"}}, "sysctl")
-        self.refused({"cap_add": ["CAP_EVERYTHING"]}, "CAP_EVERYTHING")
+        self.refused({"cap_add": ["CAP_EVERYTHING"]}, "cap_add")
         self.refused({"hostname": "a\nb"}, "hostname")
         self.refused({"seccomp": {"mode": "PROFILE", "profile_json": ""}}, "seccomp")
 

@@ -147,7 +147,8 @@ class Life(GantryTest):
     def test_a_thousand_launches_do_not_grow_the_executor(self):
         def holdings():
             pid = self.executor.process.pid
-            status = dict(line.split(":", 1) for line in open(f"/proc/{pid}/status", encoding="ascii"))
+            with open(f"/proc/{pid}/status", encoding="ascii") as file:
+                status = dict(line.split(":", 1) for line in file)
             return {"fds": len(os.listdir(f"/proc/{pid}/fd")), "threads": int(status["Threads"]),
                     "rss_kib": int(status["VmRSS"].split()[0])}
 

@@ -7,12 +7,20 @@ from gantry import GantryTest, UnixConnection, main
 
 
 def records(response):
-    """RecordIO: decimal length, newline, that many bytes."""
+    """RecordIO: decimal length, newline, that many bytes. (readline() of a chunked response is very slow.)"""
+    buffer = bytearray()
     while True:
-        head = response.readline()
-        if not head:
+        head, newline, rest = bytes(buffer[:32]).partition(b"\n")
+        del rest
+        if newline and len(buffer) >= len(head) + 1 + int(head):
+            end = len(head) + 1 + int(head)
+            yield json.loads(bytes(buffer[len(head) + 1:end]))
+            del buffer[:end]
+            continue
+        piece = response.read1(1 << 20)
+        if not piece:
             return
-        yield json.loads(response.read(int(head)))
+        buffer += piece
 
 
 class Output(GantryTest):
