@@ -90,8 +90,8 @@ Result<Ipv4Subnet> BridgeHost::choose_subnet() {
   if (options_.subnet) {
     auto found = overlap(*options_.subnet);
     if (found == used.end()) return *options_.subnet;
-    return Error(Errc::conflict, cat("network subnet ", options_.subnet->to_string(),
-                                     " overlaps ", found->what, " of this host; choose another"));
+    return Error(Errc::conflict, cat("network subnet ", options_.subnet->to_string(), " overlaps ",
+                                     found->what, " of this host; choose another"));
   }
   for (uint32_t second = 89; second <= 255; ++second) {
     Ipv4Subnet candidate{{10u << 24 | second << 16}, 16};
@@ -101,8 +101,9 @@ Result<Ipv4Subnet> BridgeHost::choose_subnet() {
     Ipv4Subnet candidate{{172u << 24 | second << 16}, 16};
     if (overlap(candidate) == used.end()) return candidate;
   }
-  return Error(Errc::exhausted, "every private subnet overlaps something of this host; configure "
-                                "one for the bridge network");
+  return Error(Errc::exhausted,
+               "every private subnet overlaps something of this host; configure "
+               "one for the bridge network");
 }
 
 // ---- What is shared --------------------------------------------------------------------------
@@ -180,7 +181,8 @@ Result<void> BridgeHost::remove_shared() {
 Result<void> BridgeHost::make_veth(Netlink& socket, const VethRequest& request) {
   auto made = create_veth(socket, request);
   if (!made && made.error().is_errno(EXFULL)) {
-    return Error(Errc::exhausted, cat("bridge ", bridge_, " is full: the kernel's limit is 1023 "
+    return Error(Errc::exhausted, cat("bridge ", bridge_,
+                                      " is full: the kernel's limit is 1023 "
                                       "containers on one bridge"));
   }
   if (made || !made.error().is_errno(EEXIST)) {
@@ -235,7 +237,14 @@ Result<BridgeHost::Attached> BridgeHost::attach(const ContainerId& id, const Net
   auto done = make_link(socket, id, lease, namespace_fd.get());
   if (done) done = publish(lease);
   auto link = find_link(socket, link_name(id));
-  if (done && link && *link) return Attached{std::move(events), (*link)->operstate == IF_OPER_UP};
+  if (done && link && *link) {
+    Attached attached{std::move(events), {}};
+    if ((*link)->operstate != IF_OPER_UP) attached.coming_up.push_back((*link)->name);
+    // KERNEL: a bridge has a carrier, and then a queue, from its first forwarding port on.
+    auto bridge = GANTRY_TRY(find_link(socket, bridge_));
+    if (bridge && bridge->operstate != IF_OPER_UP) attached.coming_up.push_back(bridge_);
+    return attached;
+  }
   // Undo; what went wrong first is what is told.
   bool is_made = withdraw(id, lease).value_or(false);
   if (is_made && link && *link) {
@@ -264,8 +273,8 @@ Result<BridgeHost::Presence> BridgeHost::look(const std::string& link) {
   Netlink socket = GANTRY_TRY(Netlink::open(NETLINK_ROUTE));
   auto found = GANTRY_TRY(find_link(socket, link));
   // No alias: made by an attach that was interrupted.
-  bool is_ours = found && found->is_ours() &&
-                 (found->alias.empty() || is_of_this_instance(*found, 0));
+  bool is_ours =
+      found && found->is_ours() && (found->alias.empty() || is_of_this_instance(*found, 0));
   if (!is_ours) found.reset();
   return Presence{std::move(found), std::move(events)};
 }
@@ -283,8 +292,7 @@ Result<LinkCounters> BridgeHost::counters(const std::string& link) {
   return LinkCounters{found->sent_bytes, found->received_bytes};
 }
 
-Result<void> BridgeHost::recover(
-    const std::vector<std::pair<ContainerId, NetworkLease>>& known) {
+Result<void> BridgeHost::recover(const std::vector<std::pair<ContainerId, NetworkLease>>& known) {
   Netlink socket = GANTRY_TRY(Netlink::open(NETLINK_ROUTE));
   std::set<std::string> names;
   for (const auto& [id, lease] : known) names.insert(link_name(id));

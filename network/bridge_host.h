@@ -38,8 +38,8 @@ class BridgeHost {
   Result<Ipv4Subnet> choose_subnet();
 
   struct Attached {
-    Netlink events;  // of links, subscribed before the link was made
-    bool is_up;      // already forwards; else wait for it on `events`
+    Netlink events;                      // of links, subscribed before the link was made
+    std::vector<std::string> coming_up;  // links that do not forward yet: wait for them on `events`
   };
   Result<Attached> attach(const ContainerId& id, const NetworkLease& lease, int pidfd, pid_t pid);
   // Rules and connections. The link is left to its dying namespace. True: there was one.
@@ -82,7 +82,7 @@ class BridgeHost {
   NftTable nft_;
   std::atomic<bool> has_shared_ = false;
 
-  std::mutex mutex_;               // guards what follows
+  std::mutex mutex_;                // guards what follows
   std::set<std::string> attached_;  // host ends that belong on the bridge
 };
 }  // namespace gantry

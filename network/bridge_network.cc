@@ -22,20 +22,22 @@ constexpr milliseconds kForwardingDeadline(200);
 // pins it for longer than this loses the link.
 constexpr milliseconds kNamespaceDeadline(300);
 
-// Waits until an event about the link satisfies `wanted`. False: the deadline passed (or events
-// were lost: the caller looks itself).
-Co<bool> wait_link(Netlink events, std::string name, std::function<bool(uint16_t, const Link&)> wanted,
-                   milliseconds limit) {
+using Wanted = std::function<bool(uint16_t, const Link&)>;
+
+// Waits until each of the links was seen in an event that satisfies `wanted`. False: the deadline
+// passed (or events were lost: the caller looks itself).
+Co<bool> wait_links(Netlink events, std::vector<std::string> names, Wanted wanted,
+                    milliseconds limit) {
   auto deadline = std::chrono::steady_clock::now() + limit;
   while (true) {
-    bool is_seen = false;
     auto drained = events.drain([&](nlmsghdr* header) {
       Link link;
       // Of the bridge's family come messages about ports: not the links themselves.
       if (static_cast<ifinfomsg*>(nlmsg_data(header))->ifi_family != AF_UNSPEC) return;
-      if (parse_link(header, link) && link.name == name) is_seen |= wanted(header->nlmsg_type, link);
+      if (!parse_link(header, link) || !wanted(header->nlmsg_type, link)) return;
+      std::erase(names, link.name);
     });
-    if (is_seen || !drained) co_return is_seen;
+    if (names.empty() || !drained) co_return names.empty();
     auto left = deadline - std::chrono::steady_clock::now();
     if (left <= Duration::zero()) co_return false;
     if (!co_await wait_fd(events.fd(), Readiness::read, left)) co_return false;
@@ -101,12 +103,11 @@ Co<Result<void>> BridgeNetwork::attach(ContainerId id, ProcessIdentity process, 
     return host->attach(id, lease, pidfd, pid);
   });
   if (!attached) co_return std::move(attached).error();
-  if (attached->is_up) co_return Result<void>();
+  if (attached->coming_up.empty()) co_return Result<void>();
   // KERNEL: packets sent before the link watch has run are lost, and retried only after 1 s.
-  co_await wait_link(
-      std::move(attached->events), link_name(id),
-      [](uint16_t, const Link& link) { return link.operstate == IF_OPER_UP; },
-      kForwardingDeadline);
+  co_await wait_links(
+      std::move(attached->events), std::move(attached->coming_up),
+      [](uint16_t, const Link& link) { return link.operstate == IF_OPER_UP; }, kForwardingDeadline);
   co_return Result<void>();
 }
 
@@ -134,12 +135,12 @@ Co<Result<void>> BridgeNetwork::detach(ContainerId id) {
   auto looked = co_await offload([host = host_, name] { return host->look(name); });
   BridgeHost::Presence presence = GANTRY_CO_TRY(std::move(looked));
   if (presence.link) {
-    bool is_gone = co_await wait_link(
-        std::move(presence.events), name,
+    bool is_gone = co_await wait_links(
+        std::move(presence.events), {name},
         [](uint16_t type, const Link&) { return type == RTM_DELLINK; }, kNamespaceDeadline);
     if (!is_gone) {
-      auto removed = co_await offload(
-          [host = host_, link = *presence.link] { return host->remove(link); });
+      auto removed =
+          co_await offload([host = host_, link = *presence.link] { return host->remove(link); });
       GANTRY_CO_TRY(std::move(removed));
     }
   }
@@ -147,8 +148,7 @@ Co<Result<void>> BridgeNetwork::detach(ContainerId id) {
   co_return Result<void>();
 }
 
-Co<Result<void>> BridgeNetwork::recover(
-    std::vector<std::pair<ContainerId, NetworkLease>> known) {
+Co<Result<void>> BridgeNetwork::recover(std::vector<std::pair<ContainerId, NetworkLease>> known) {
   for (const auto& [id, lease] : known) {
     if (!pool_) pool_.emplace(lease.subnet);
     // Taken or foreign only when a record was damaged: the container keeps what it has.
@@ -156,8 +156,8 @@ Co<Result<void>> BridgeNetwork::recover(
     ports_.adopt(id.to_string(), lease.ports);
     members_.emplace(id, Member{lease, true});
   }
-  auto done = co_await offload(
-      [host = host_, known = std::move(known)] { return host->recover(known); });
+  auto done =
+      co_await offload([host = host_, known = std::move(known)] { return host->recover(known); });
   co_return std::move(done).context("recover the bridge network");
 }
 

@@ -24,7 +24,8 @@ NetlinkMessage delete_message() {
 Result<void> forget_by_source(Netlink& socket, Ipv4 source, int tuple, int flags_attribute) {
   NetlinkMessage message = delete_message();
   message.nest(tuple, [&](NetlinkMessage& t) {
-    t.nest(CTA_TUPLE_IP, [&](NetlinkMessage& ip) { ip.u32(CTA_IP_V4_SRC, source.network_order()); });
+    t.nest(CTA_TUPLE_IP,
+           [&](NetlinkMessage& ip) { ip.u32(CTA_IP_V4_SRC, source.network_order()); });
   });
   message.nest(CTA_FILTER,
                [&](NetlinkMessage& filter) { filter.u32(flags_attribute, kFilterIpSource); });

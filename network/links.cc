@@ -129,8 +129,7 @@ Result<void> create_bridge(Netlink& socket, const std::string& name, const MacAd
       .put(IFLA_ADDRESS, mac.data(), mac.size())
       .u32(IFLA_MTU, mtu)
       .u32(IFLA_GROUP, kLinkGroup);
-  message.nest(IFLA_LINKINFO,
-               [](NetlinkMessage& info) { info.text(IFLA_INFO_KIND, "bridge"); });
+  message.nest(IFLA_LINKINFO, [](NetlinkMessage& info) { info.text(IFLA_INFO_KIND, "bridge"); });
   return socket.request(message).context("create bridge ", name);
 }
 
@@ -138,12 +137,11 @@ Result<void> configure_port(Netlink& socket, const std::string& name, const std:
   NetlinkMessage message(RTM_NEWLINK, 0);
   message.header(link_header(0, IFF_UP, IFF_UP)).text(IFLA_IFNAME, name).text(IFLA_IFALIAS, alias);
   message.nest(IFLA_LINKINFO, [](NetlinkMessage& info) {
-    info.text(IFLA_INFO_SLAVE_KIND, "bridge")
-        .nest(IFLA_INFO_SLAVE_DATA, [](NetlinkMessage& port) {
-          // A container that reaches its own published port comes back by the same port. Needed
-          // where bridge-nf-call-iptables=1, which may change at any time; harmless otherwise.
-          port.u8(IFLA_BRPORT_MODE, 1).u8(IFLA_BRPORT_GUARD, 1);
-        });
+    info.text(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, [](NetlinkMessage& port) {
+      // A container that reaches its own published port comes back by the same port. Needed
+      // where bridge-nf-call-iptables=1, which may change at any time; harmless otherwise.
+      port.u8(IFLA_BRPORT_MODE, 1).u8(IFLA_BRPORT_GUARD, 1);
+    });
   });
   no_ipv6_address(message);
   return socket.request(message).context("set up link ", name);
@@ -278,8 +276,8 @@ Result<std::vector<UsedSubnet>> list_used_subnets(Netlink& socket) {
   if (!done) return std::move(done).error().context("list addresses");
   for (const Route& route : GANTRY_TRY(list_routes(socket))) {
     if (route.destination.prefix <= 1) continue;
-    used.push_back({route.destination, route.link_index,
-                    cat("the route to ", route.destination.to_string())});
+    used.push_back(
+        {route.destination, route.link_index, cat("the route to ", route.destination.to_string())});
   }
   return used;
 }

@@ -36,7 +36,8 @@ Result<UniqueFd> open_net_namespace(int pidfd, pid_t pid) {
   if (!fd) fd = GANTRY_TRY(open_by_pid(pidfd, pid));
   UniqueFd own = GANTRY_TRY(open_own_net_namespace());
   if (is_same_file(fd.get(), own.get())) {
-    return Error(Errc::invalid, cat("process ", pid, " is in the host's network namespace; a "
+    return Error(Errc::invalid, cat("process ", pid,
+                                    " is in the host's network namespace; a "
                                     "bridge needs a namespace of its own"));
   }
   return fd;

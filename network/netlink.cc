@@ -98,8 +98,8 @@ Result<Netlink::Progress> Netlink::receive(const OnMessage& reply) {
       auto* failure = static_cast<nlmsgerr*>(nlmsg_data(header));
       if (failure->error != 0) {
         auto text = explanation(header, failure);
-        return Error::from_errno(-failure->error, text.empty() ? std::string("netlink")
-                                                               : cat("netlink (", text, ")"));
+        return Error::from_errno(
+            -failure->error, text.empty() ? std::string("netlink") : cat("netlink (", text, ")"));
       }
       progress.is_done = true;
     }

@@ -29,8 +29,9 @@ Result<Mode> mode_of(const ContainerSpec& spec) {
   }
   if (wanted == NetworkSpec::Mode::bridge) {
     if (space == Kind::private_) return Mode::bridge;
-    return Error(Errc::invalid, "network.mode: bridge needs a network namespace of the "
-                                "container's own, not the host's or another container's");
+    return Error(Errc::invalid,
+                 "network.mode: bridge needs a network namespace of the "
+                 "container's own, not the host's or another container's");
   }
   bool is_host = wanted == NetworkSpec::Mode::host || space == Kind::host;
   return is_host ? Mode::host : Mode::none;
@@ -134,8 +135,7 @@ Co<Result<void>> NetworkIsolator::recover(const std::vector<RecoveredContainer>&
   co_return co_await bridge_->recover(std::move(leases));
 }
 
-Co<Result<void>> NetworkIsolator::prepare(const LaunchContext& context,
-                                          LaunchPlan::Builder& plan) {
+Co<Result<void>> NetworkIsolator::prepare(const LaunchContext& context, LaunchPlan::Builder& plan) {
   Mode mode = GANTRY_CO_TRY(mode_of(context.spec));
   // ORDER: known before anything is made, so that cleanup finds it.
   Member& member = members_[context.id];

@@ -99,8 +99,7 @@ Result<bool> NftTable::is_whole() {
   NetlinkMessage message = get_message(NFT_MSG_GETRULE, 0);
   message.text(NFTA_RULE_TABLE, table_);
   size_t rules = 0;
-  auto done = socket->dump(
-      message, [&] { rules = 0; }, [&](nlmsghdr*) { ++rules; });
+  auto done = socket->dump(message, [&] { rules = 0; }, [&](nlmsghdr*) { ++rules; });
   if (!done && done.error().is_errno(ENOENT)) return false;
   if (!done) return std::move(done).error().context("count the rules of table ", table_);
   return rules == kRules;
@@ -120,10 +119,10 @@ Result<bool> NftTable::exists() {
 std::string NftTable::elements(std::string_view verb, const NetworkLease& lease) const {
   std::string out;
   for (const PortMapping& port : lease.ports) {
-    out += cat(verb, " element inet ", table_, port.host_ip.empty() ? " pub4a { " : " pub4 { ",
-               port.host_ip, port.host_ip.empty() ? "" : " . ", to_string(port.protocol), " . ",
-               port.host_port, " : ", lease.address.to_string(), " . ", port.container_port,
-               " }\n");
+    out +=
+        cat(verb, " element inet ", table_, port.host_ip.empty() ? " pub4a { " : " pub4 { ",
+            port.host_ip, port.host_ip.empty() ? "" : " . ", to_string(port.protocol), " . ",
+            port.host_port, " : ", lease.address.to_string(), " . ", port.container_port, " }\n");
   }
   return out;
 }

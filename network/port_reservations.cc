@@ -35,8 +35,8 @@ Error bind_error(Error error, const PortMapping& mapping) {
                                      " is in use by another process; choose another host port"));
   }
   if (error.is_errno(EADDRNOTAVAIL)) {
-    return Error(Errc::invalid, cat("network.ports: host_ip ", mapping.host_ip,
-                                    " is no address of this host"));
+    return Error(Errc::invalid,
+                 cat("network.ports: host_ip ", mapping.host_ip, " is no address of this host"));
   }
   return std::move(error).context("network.ports: reserve ", to_string(mapping));
 }
