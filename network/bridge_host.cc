@@ -2,13 +2,13 @@
 
 #include <linux/if.h>
 #include <linux/rtnetlink.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 
 #include "base/failpoint.h"
 #include "base/str.h"
-#include "network/conntrack.h"
 #include "network/container_files.h"
 #include "network/net_namespace.h"
 
@@ -62,7 +62,8 @@ std::string link_name(const ContainerId& id) { return "gt-" + id.hash().substr(0
 BridgeHost::BridgeHost(BridgeOptions options)
     : options_(std::move(options)),
       bridge_(options_.instance.empty() ? "gantry0" : "gantry-" + options_.instance),
-      nft_(options_.instance.empty() ? "gantry" : "gantry-" + options_.instance, bridge_) {
+      nft_(options_.instance.empty() ? "gantry" : "gantry-" + options_.instance, bridge_),
+      names_(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
   GANTRY_CHECK(bridge_.size() < IFNAMSIZ);
 }
 
@@ -223,8 +224,7 @@ Result<void> BridgeHost::publish(const NetworkLease& lease) {
   for (const PortMapping& port : lease.ports) {
     if (port.protocol != PortMapping::Protocol::udp) continue;
     // A client that has been sending since before is remembered as "not translated".
-    Netlink socket = GANTRY_TRY(Netlink::open(NETLINK_NETFILTER));
-    GANTRY_TRY(forget_connections(socket, port));
+    GANTRY_TRY(connections_.forget(port));
   }
   return Result<void>();
 }
@@ -263,25 +263,22 @@ Result<bool> BridgeHost::withdraw(const ContainerId& id, const NetworkLease& lea
   }
   GANTRY_TRY(nft_.unpublish(lease));
   GANTRY_FAILPOINT_TRY("network.after_unpublish");
-  Netlink socket = GANTRY_TRY(Netlink::open(NETLINK_NETFILTER));
-  GANTRY_TRY(forget_connections(socket, lease.address));
+  GANTRY_TRY(connections_.forget(lease.address));
   return was_made;
 }
 
-Result<BridgeHost::Presence> BridgeHost::look(const std::string& link) {
-  Netlink events = GANTRY_TRY(Netlink::subscribe(NETLINK_ROUTE, {RTNLGRP_LINK}));
-  Netlink socket = GANTRY_TRY(Netlink::open(NETLINK_ROUTE));
-  auto found = GANTRY_TRY(find_link(socket, link));
-  // No alias: made by an attach that was interrupted.
-  bool is_ours =
-      found && found->is_ours() && (found->alias.empty() || is_of_this_instance(*found, 0));
-  if (!is_ours) found.reset();
-  return Presence{std::move(found), std::move(events)};
+bool BridgeHost::has_link(const std::string& link) const {
+  ifreq request{};
+  link.copy(request.ifr_name, IFNAMSIZ - 1);
+  return ::ioctl(names_.get(), SIOCGIFINDEX, &request) == 0;
 }
 
-Result<void> BridgeHost::remove(const Link& link) {
+Result<void> BridgeHost::remove_leftover(const ContainerId& id) {
   Netlink socket = GANTRY_TRY(Netlink::open(NETLINK_ROUTE));
-  return remove_link(socket, link.index);
+  auto link = GANTRY_TRY(find_link(socket, link_name(id)));
+  // No alias: made by an attach that was interrupted.
+  bool is_ours = link && link->is_ours() && (link->alias.empty() || is_of_this_instance(*link, 0));
+  return is_ours ? remove_link(socket, link->index) : Result<void>();
 }
 
 Result<LinkCounters> BridgeHost::counters(const std::string& link) {

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "network/conntrack.h"
 #include "network/links.h"
 #include "network/network.h"
 #include "network/nft_table.h"
@@ -44,14 +45,11 @@ class BridgeHost {
   Result<Attached> attach(const ContainerId& id, const NetworkLease& lease, int pidfd, pid_t pid);
   // Rules and connections. The link is left to its dying namespace. True: there was one.
   Result<bool> withdraw(const ContainerId& id, const NetworkLease& lease);
-  // Whether the link is there still, with events from before the look.
-  struct Presence {
-    std::optional<Link> link;
-    Netlink events;
-  };
-  Result<Presence> look(const std::string& link);
-  // 20 ms and more.
-  Result<void> remove(const Link& link);
+  // KERNEL: by an ioctl that does not wait for the lock of all links, which a dying namespace holds
+  // for 20 ms and more. Does not block: for the loop.
+  bool has_link(const std::string& link) const;
+  // Slow: 20 ms and more. A link of another instance or program is left alone; missing is success.
+  Result<void> remove_leftover(const ContainerId& id);
   Result<LinkCounters> counters(const std::string& link);
 
   // After a start: knows exactly these; removes every other link of this instance; writes the
@@ -80,6 +78,8 @@ class BridgeHost {
   const BridgeOptions options_;
   const std::string bridge_;
   NftTable nft_;
+  ConnectionTable connections_;
+  const UniqueFd names_;  // a socket of this namespace, for has_link()
   std::atomic<bool> has_shared_ = false;
 
   std::mutex mutex_;                // guards what follows

@@ -8,7 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#include <functional>
+#include <algorithm>
 
 #include "base/failpoint.h"
 #include "base/str.h"
@@ -22,25 +22,22 @@ constexpr milliseconds kForwardingDeadline(200);
 // pins it for longer than this loses the link.
 constexpr milliseconds kNamespaceDeadline(300);
 
-using Wanted = std::function<bool(uint16_t, const Link&)>;
-
-// Waits until each of the links was seen in an event that satisfies `wanted`. False: the deadline
-// passed (or events were lost: the caller looks itself).
-Co<bool> wait_links(Netlink events, std::vector<std::string> names, Wanted wanted,
-                    milliseconds limit) {
+// Waits until each of the links has come up; a deadline that passes, or events that were lost, end
+// it too.
+Co<void> wait_until_up(Netlink events, std::vector<std::string> names, milliseconds limit) {
   auto deadline = std::chrono::steady_clock::now() + limit;
   while (true) {
     auto drained = events.drain([&](nlmsghdr* header) {
       Link link;
       // Of the bridge's family come messages about ports: not the links themselves.
       if (static_cast<ifinfomsg*>(nlmsg_data(header))->ifi_family != AF_UNSPEC) return;
-      if (!parse_link(header, link) || !wanted(header->nlmsg_type, link)) return;
+      if (!parse_link(header, link) || link.operstate != IF_OPER_UP) return;
       std::erase(names, link.name);
     });
-    if (names.empty() || !drained) co_return names.empty();
+    if (names.empty() || !drained) co_return;
     auto left = deadline - std::chrono::steady_clock::now();
-    if (left <= Duration::zero()) co_return false;
-    if (!co_await wait_fd(events.fd(), Readiness::read, left)) co_return false;
+    if (left <= Duration::zero()) co_return;
+    if (!co_await wait_fd(events.fd(), Readiness::read, left)) co_return;
   }
 }
 
@@ -97,17 +94,18 @@ Co<Result<NetworkLease>> BridgeNetwork::reserve(ContainerId id, std::vector<Port
 Co<Result<void>> BridgeNetwork::attach(ContainerId id, ProcessIdentity process, int pidfd) {
   auto it = members_.find(id);
   if (it == members_.end()) co_return Error(Errc::not_found, "the container has no reservation");
-  it->second.is_attached = true;
+  it->second.progress = Member::Progress::tried;
   NetworkLease lease = it->second.lease;
   auto attached = co_await offload([host = host_, id, lease, pidfd, pid = process.pid] {
     return host->attach(id, lease, pidfd, pid);
   });
   if (!attached) co_return std::move(attached).error();
+  it = members_.find(id);
+  if (it != members_.end()) it->second.progress = Member::Progress::attached;
   if (attached->coming_up.empty()) co_return Result<void>();
   // KERNEL: packets sent before the link watch has run are lost, and retried only after 1 s.
-  co_await wait_links(
-      std::move(attached->events), std::move(attached->coming_up),
-      [](uint16_t, const Link& link) { return link.operstate == IF_OPER_UP; }, kForwardingDeadline);
+  co_await wait_until_up(std::move(attached->events), std::move(attached->coming_up),
+                         kForwardingDeadline);
   co_return Result<void>();
 }
 
@@ -119,30 +117,31 @@ void BridgeNetwork::forget(const ContainerId& id) {
   members_.erase(it);
 }
 
+// The dying namespace takes the link along; that costs us nothing, and removing it 20 ms. Looked at
+// in growing intervals: the kernel's own event comes only after all of the namespace is gone.
+Co<Result<void>> BridgeNetwork::remove_link_of(ContainerId id, bool namespace_is_dying) {
+  std::string name = link_name(id);
+  Duration pause = std::chrono::microseconds(250);
+  auto deadline = std::chrono::steady_clock::now() + kNamespaceDeadline;
+  while (namespace_is_dying && host_->has_link(name) &&
+         std::chrono::steady_clock::now() < deadline) {
+    co_await sleep_for(pause);
+    pause = std::min<Duration>(pause * 2, milliseconds(16));
+  }
+  if (!host_->has_link(name)) co_return Result<void>();
+  co_return co_await offload([host = host_, id] { return host->remove_leftover(id); });
+}
+
 Co<Result<void>> BridgeNetwork::detach(ContainerId id) {
   auto it = members_.find(id);
-  if (it != members_.end() && !it->second.is_attached) {
-    forget(id);
-    co_return Result<void>();
-  }
+  if (it == members_.end()) co_return co_await remove_link_of(id, false);
+  auto progress = it->second.progress;
   // ORDER: rules before the link, the link before the address is free for another.
-  if (it != members_.end()) {
+  if (progress != Member::Progress::reserved) {
     auto withdrawn = co_await offload(
         [host = host_, id, lease = it->second.lease] { return host->withdraw(id, lease); });
     GANTRY_CO_TRY(std::move(withdrawn));
-  }
-  std::string name = link_name(id);
-  auto looked = co_await offload([host = host_, name] { return host->look(name); });
-  BridgeHost::Presence presence = GANTRY_CO_TRY(std::move(looked));
-  if (presence.link) {
-    bool is_gone = co_await wait_links(
-        std::move(presence.events), {name},
-        [](uint16_t type, const Link&) { return type == RTM_DELLINK; }, kNamespaceDeadline);
-    if (!is_gone) {
-      auto removed =
-          co_await offload([host = host_, link = *presence.link] { return host->remove(link); });
-      GANTRY_CO_TRY(std::move(removed));
-    }
+    GANTRY_CO_TRY(co_await remove_link_of(id, progress == Member::Progress::attached));
   }
   forget(id);
   co_return Result<void>();
@@ -154,7 +153,7 @@ Co<Result<void>> BridgeNetwork::recover(std::vector<std::pair<ContainerId, Netwo
     // Taken or foreign only when a record was damaged: the container keeps what it has.
     pool_->adopt(lease.address).ignore("the container runs with it in any case");
     ports_.adopt(id.to_string(), lease.ports);
-    members_.emplace(id, Member{lease, true});
+    members_.emplace(id, Member{lease, Member::Progress::attached});
   }
   auto done =
       co_await offload([host = host_, known = std::move(known)] { return host->recover(known); });

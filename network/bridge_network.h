@@ -39,10 +39,12 @@ class BridgeNetwork final : public Network {
  private:
   struct Member {
     NetworkLease lease;
-    bool is_attached = false;  // or was tried: the kernel may have something
+    // tried: an attach failed and was undone as far as that went.
+    enum class Progress { reserved, tried, attached } progress = Progress::reserved;
   };
   Co<Result<void>> maintain_as_leader();
   Co<Result<void>> repair();
+  Co<Result<void>> remove_link_of(ContainerId id, bool namespace_is_dying);
   void forget(const ContainerId& id);
 
   std::shared_ptr<BridgeHost> host_;

@@ -21,7 +21,15 @@ NetlinkMessage delete_message() {
   return message;
 }
 
-Result<void> forget_by_source(Netlink& socket, Ipv4 source, int tuple, int flags_attribute) {
+}  // namespace
+
+Result<void> ConnectionTable::request(NetlinkMessage& message) {
+  std::lock_guard lock(mutex_);
+  if (!socket_) socket_ = GANTRY_TRY(Netlink::open(NETLINK_NETFILTER));
+  return socket_->request(message);
+}
+
+Result<void> ConnectionTable::forget_by_source(Ipv4 source, int tuple, int flags_attribute) {
   NetlinkMessage message = delete_message();
   message.nest(tuple, [&](NetlinkMessage& t) {
     t.nest(CTA_TUPLE_IP,
@@ -29,28 +37,26 @@ Result<void> forget_by_source(Netlink& socket, Ipv4 source, int tuple, int flags
   });
   message.nest(CTA_FILTER,
                [&](NetlinkMessage& filter) { filter.u32(flags_attribute, kFilterIpSource); });
-  return socket.request(message).context("forget the connections of ", source.to_string());
-}
-}  // namespace
-
-Result<void> forget_connections(Netlink& socket, Ipv4 container) {
-  GANTRY_TRY(forget_by_source(socket, container, CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS));
-  return forget_by_source(socket, container, CTA_TUPLE_ORIG, CTA_FILTER_ORIG_FLAGS);
+  return request(message).context("forget the connections of ", source.to_string());
 }
 
-Result<void> forget_connections(Netlink& socket, const PortMapping& published) {
-  bool tcp = published.protocol == PortMapping::Protocol::tcp;
-  uint16_t port = htons(published.host_port);
+Result<void> ConnectionTable::forget(Ipv4 container) {
+  GANTRY_TRY(forget_by_source(container, CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS));
+  return forget_by_source(container, CTA_TUPLE_ORIG, CTA_FILTER_ORIG_FLAGS);
+}
+
+Result<void> ConnectionTable::forget(const PortMapping& published) {
+  bool is_tcp = published.protocol == PortMapping::Protocol::tcp;
   NetlinkMessage message = delete_message();
   message.nest(CTA_TUPLE_ORIG, [&](NetlinkMessage& t) {
     t.nest(CTA_TUPLE_PROTO, [&](NetlinkMessage& protocol) {
-      protocol.u8(CTA_PROTO_NUM, tcp ? IPPROTO_TCP : IPPROTO_UDP)
-          .put(CTA_PROTO_DST_PORT, &port, sizeof port);
+      protocol.u8(CTA_PROTO_NUM, is_tcp ? IPPROTO_TCP : IPPROTO_UDP)
+          .u16(CTA_PROTO_DST_PORT, htons(published.host_port));
     });
   });
   message.nest(CTA_FILTER, [](NetlinkMessage& filter) {
     filter.u32(CTA_FILTER_ORIG_FLAGS, kFilterProtocol | kFilterDestinationPort);
   });
-  return socket.request(message).context("forget the connections to port ", published.host_port);
+  return request(message).context("forget the connections to port ", published.host_port);
 }
 }  // namespace gantry

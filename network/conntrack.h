@@ -1,17 +1,29 @@
-// Forgetting connections: a packet of a tracked connection never meets the NAT rules again, so a
-// UDP client that keeps sending would stick to a container that has gone, or to none.
-// Blocking; for the offload pool. `socket`: NETLINK_NETFILTER.
+// ConnectionTable: forgetting tracked connections. A packet of one never meets the NAT rules again,
+// so a UDP client that keeps sending would stick to a container that has gone, or to none.
+//
+// Threads: any (own mutex). Blocking; for the offload pool. The socket is kept: KERNEL: closing a
+// netfilter socket waits 5 to 23 ms for RCU when something was deleted shortly before.
 #pragma once
 
-#include <cstdint>
+#include <mutex>
+#include <optional>
 
 #include "api/types/container_spec.h"
 #include "network/ipv4.h"
 #include "network/netlink.h"
 
 namespace gantry {
-// Every connection to or from the address of a container.
-Result<void> forget_connections(Netlink& socket, Ipv4 container);
-// Every connection to this port of whatever host address.
-Result<void> forget_connections(Netlink& socket, const PortMapping& published);
+class ConnectionTable {
+ public:
+  // Every connection to or from the address of a container.
+  Result<void> forget(Ipv4 container);
+  // Every connection to this port of whatever host address.
+  Result<void> forget(const PortMapping& published);
+
+ private:
+  Result<void> forget_by_source(Ipv4 source, int tuple, int flags_attribute);
+  Result<void> request(NetlinkMessage& message);
+  std::mutex mutex_;
+  std::optional<Netlink> socket_;  // made at the first use
+};
 }  // namespace gantry

@@ -1,5 +1,7 @@
 #include "network/netlink.h"
 
+#include <arpa/inet.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <sys/socket.h>
 
@@ -113,6 +115,39 @@ Result<void> Netlink::request(NetlinkMessage& message, const OnMessage& reply) {
   GANTRY_TRY(send(message.raw()));
   while (!GANTRY_TRY(receive(reply)).is_done) {
   }
+  return Result<void>();
+}
+
+namespace {
+NetlinkMessage batch_mark(uint16_t type) {
+  NetlinkMessage mark(type, 0);
+  nfgenmsg header{};
+  header.res_id = htons(NFNL_SUBSYS_NFTABLES);
+  mark.header(header);
+  mark.raw()->nlmsg_flags = NLM_F_REQUEST;  // no acknowledgement: the messages' own tell
+  return mark;
+}
+}  // namespace
+
+// KERNEL: nfnetlink_rcv_batch acknowledges every message of the batch on its own, after the
+// commit; an error of the commit itself comes under the number of the first. One number for all:
+// after an error the rest is left unread and never matches again.
+Result<void> Netlink::transaction(std::span<NetlinkMessage> messages) {
+  NetlinkMessage begin = batch_mark(NFNL_MSG_BATCH_BEGIN), end = batch_mark(NFNL_MSG_BATCH_END);
+  std::string batch;
+  ++sequence_;
+  auto append = [&](nlmsghdr* header) {
+    header->nlmsg_seq = sequence_;
+    batch.append(reinterpret_cast<char*>(header), header->nlmsg_len);
+    batch.resize(NLMSG_ALIGN(batch.size()));
+  };
+  append(begin.raw());
+  for (NetlinkMessage& message : messages) append(message.raw());
+  append(end.raw());
+  if (::send(fd(), batch.data(), batch.size(), 0) < 0) {
+    return Error::from_errno(errno, "send to netlink");
+  }
+  for (size_t i = 0; i < messages.size(); ++i) GANTRY_TRY(receive(nullptr));
   return Result<void>();
 }
 

@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string_view>
 
 #include "base/co.h"
@@ -44,6 +45,9 @@ class NetlinkMessage {
     nla_nest_end(message_.get(), outer);
     return *this;
   }
+  NetlinkMessage& u16(int attribute, uint16_t value) {
+    return put(attribute, &value, sizeof value);
+  }
   nlmsghdr* raw() { return nlmsg_hdr(message_.get()); }
 
  private:
@@ -64,6 +68,8 @@ class Netlink {
   // explanation, where it gives one, is in the error.
   using OnMessage = std::function<void(nlmsghdr*)>;
   Result<void> request(NetlinkMessage& message, const OnMessage& reply = nullptr);
+  // One transaction of nf_tables: all of the messages or none.
+  Result<void> transaction(std::span<NetlinkMessage> messages);
   // A dump, tried again when the kernel says that it changed underneath (NLM_F_DUMP_INTR).
   // `restart` is called before each try.
   Result<void> dump(NetlinkMessage& message, const std::function<void()>& restart,

@@ -1,9 +1,15 @@
 #include "network/nft_table.h"
 
+#include <arpa/inet.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <netinet/in.h>
 #include <nftables/libnftables.h>
+
+#include <array>
+#include <cstring>
+#include <vector>
 
 #include "base/str.h"
 #include "network/netlink.h"
@@ -52,7 +58,6 @@ constexpr size_t kRules = 13;  // in kChains: is_whole() counts them
 Result<void> as_result(const std::string& text, std::string_view what) {
   int code = EINVAL;
   if (text.find("No such file or directory") != std::string::npos) code = ENOENT;
-  if (text.find("File exists") != std::string::npos) code = EEXIST;
   if (text.find("Operation not permitted") != std::string::npos) code = EPERM;
   // The first line says it all; the rest shows the commands with marks under them.
   return Error::from_errno(code, cat("nftables: ", what, ": ", text.substr(0, text.find('\n'))));
@@ -116,15 +121,50 @@ Result<bool> NftTable::exists() {
   return true;
 }
 
-std::string NftTable::elements(std::string_view verb, const NetworkLease& lease) const {
+std::string NftTable::element_text(const NetworkLease& lease) const {
   std::string out;
   for (const PortMapping& port : lease.ports) {
     out +=
-        cat(verb, " element inet ", table_, port.host_ip.empty() ? " pub4a { " : " pub4 { ",
+        cat("add element inet ", table_, port.host_ip.empty() ? " pub4a { " : " pub4 { ",
             port.host_ip, port.host_ip.empty() ? "" : " . ", to_string(port.protocol), " . ",
             port.host_port, " : ", lease.address.to_string(), " . ", port.container_port, " }\n");
   }
   return out;
+}
+
+// By netlink itself: 2 us instead of the 55 us and the dozen dumps of libnftables, and an errno
+// instead of a text. KERNEL: each part of a concatenation takes a multiple of 4 bytes.
+NetlinkMessage NftTable::element(int message_type, const NetworkLease& lease,
+                                 const PortMapping& port) const {
+  std::array<unsigned char, 12> key{};
+  std::array<unsigned char, 8> target{};
+  auto put = [](unsigned char* at, auto value) { std::memcpy(at, &value, sizeof value); };
+  bool is_any = port.host_ip.empty();
+  unsigned char* at = key.data();
+  if (!is_any) {
+    // The port reservation has parsed it before.
+    put(at, Ipv4::parse(port.host_ip).value_or(Ipv4{}).network_order());
+    at += 4;
+  }
+  put(at, uint8_t(port.protocol == PortMapping::Protocol::tcp ? IPPROTO_TCP : IPPROTO_UDP));
+  put(at + 4, htons(port.host_port));
+  put(target.data(), lease.address.network_order());
+  put(target.data() + 4, htons(port.container_port));
+  NetlinkMessage message = get_message(message_type, 0);
+  message.text(NFTA_SET_ELEM_LIST_TABLE, table_)
+      .text(NFTA_SET_ELEM_LIST_SET, is_any ? "pub4a" : "pub4");
+  if (message_type == NFT_MSG_NEWSETELEM) message.raw()->nlmsg_flags |= NLM_F_CREATE;
+  message.nest(NFTA_SET_ELEM_LIST_ELEMENTS, [&](NetlinkMessage& list) {
+    list.nest(NFTA_LIST_ELEM, [&](NetlinkMessage& item) {
+      item.nest(NFTA_SET_ELEM_KEY, [&](NetlinkMessage& data) {
+        data.put(NFTA_DATA_VALUE, key.data(), is_any ? 8 : 12);
+      });
+      item.nest(NFTA_SET_ELEM_DATA, [&](NetlinkMessage& data) {
+        data.put(NFTA_DATA_VALUE, target.data(), target.size());
+      });
+    });
+  });
+  return message;
 }
 
 Result<void> NftTable::write_all(const Ipv4Subnet& subnet) {
@@ -146,7 +186,7 @@ Result<void> NftTable::write_all_locked(const Ipv4Subnet& subnet) {
       " } }\n  set own4 { type ifname . ipv4_addr; flags interval; elements = { ", bridge, " . ",
       net, " } }\n  set net4 { type ipv4_addr; flags interval; elements = { ", net, " } }\n");
   commands += cat(kChains, "}\n");
-  for (const auto& [address, lease] : published_) commands += elements("add", lease);
+  for (const auto& [address, lease] : published_) commands += element_text(lease);
   return run(commands, cat("write table ", table_));
 }
 
@@ -159,10 +199,15 @@ void NftTable::adopt(const NetworkLease& lease) {
 Result<void> NftTable::publish(const NetworkLease& lease) {
   if (lease.ports.empty()) return Result<void>();
   std::lock_guard lock(mutex_);
-  auto done = run(elements("add", lease), "publish ports");
-  // The port's socket is ours (PortReservations), so the element is a leftover.
-  bool is_stale = !done && done.error().is_errno(EEXIST);
-  if (!done && !is_stale) return done;
+  std::vector<NetlinkMessage> messages;
+  for (const PortMapping& port : lease.ports) {
+    messages.push_back(element(NFT_MSG_NEWSETELEM, lease, port));
+  }
+  Netlink* socket = GANTRY_TRY(queries());
+  auto done = socket->transaction(messages);
+  // The port's socket is ours (PortReservations), so an element that leads elsewhere is a leftover.
+  bool is_stale = !done && (done.error().is_errno(EEXIST) || done.error().is_errno(EBUSY));
+  if (!done && !is_stale) return std::move(done).error().context("publish ports");
   published_[lease.address] = lease;
   if (!is_stale) return Result<void>();
   done = write_all_locked(lease.subnet);
@@ -174,11 +219,14 @@ Result<void> NftTable::unpublish(const NetworkLease& lease) {
   std::lock_guard lock(mutex_);
   published_.erase(lease.address);
   for (const PortMapping& port : lease.ports) {
-    NetworkLease one{lease.address, lease.subnet, {port}};
-    // Added first, so that deleting what is not there is no error. A transaction: nobody sees it.
-    auto done = run(elements("add", one) + elements("delete", one), "unpublish a port");
-    // EEXIST: the port leads to another address now; not ours to remove.
-    if (!done && !done.error().is_errno(ENOENT) && !done.error().is_errno(EEXIST)) return done;
+    Netlink* socket = GANTRY_TRY(queries());
+    // One transaction each: what is missing already must not keep the others.
+    std::vector<NetlinkMessage> one;
+    one.push_back(element(NFT_MSG_DELSETELEM, lease, port));
+    auto done = socket->transaction(one);
+    if (!done && !done.error().is_errno(ENOENT)) {
+      return std::move(done).error().context("unpublish ", to_string(port));
+    }
   }
   return Result<void>();
 }

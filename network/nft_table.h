@@ -53,11 +53,13 @@ class NftTable {
   struct FreeContext {
     void operator()(nft_ctx* context) const;
   };
-  // `what` names the step for errors.
+  // By libnftables: for the table as a whole. `what` names the step for errors.
   Result<void> run(const std::string& commands, std::string_view what);
   Result<void> write_all_locked(const Ipv4Subnet& subnet);
   Result<Netlink*> queries();
-  std::string elements(std::string_view verb, const NetworkLease& lease) const;
+  NetlinkMessage element(int message_type, const NetworkLease& lease,
+                         const PortMapping& port) const;
+  std::string element_text(const NetworkLease& lease) const;
 
   const std::string table_, bridge_;
   std::mutex mutex_;
