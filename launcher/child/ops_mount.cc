@@ -96,7 +96,9 @@ int64_t bind_source(State& s, const Op& op, int recursive) {
 int64_t bind_target(State& s, const Op& op, int tree) {
   const char* path = s.plan.text(op.s2);
   const uint64_t resolve = (op.flags & kOpNoSymlinks) != 0 ? kInRootNoLinks : kInRoot;
-  int64_t found = open_in_root(s.root, path, O_PATH, resolve);
+  // KERNEL: a file can be mounted on a symbolic link; lookups meet the mount before the link.
+  const int cover = (op.b & kBindCoverLink) != 0 ? O_NOFOLLOW : 0;
+  int64_t found = open_in_root(s.root, path, O_PATH | cover, resolve);
   const uint64_t make = op.b & (kBindMakeFile | kBindMakeDirectory);
   if (found != -ENOENT || make == 0) return found;
   bool directory = make == kBindMakeDirectory;
