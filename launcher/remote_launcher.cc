@@ -329,8 +329,14 @@ Co<Result<std::vector<KnownChild>>> RemoteLauncher::recover() {
 }
 
 Co<Result<void>> RemoteLauncher::shutdown() {
-  GANTRY_CO_TRY(co_await ask(MessageType::kShutdown, {}, "end the launcher"));
+  // ORDER: before the question: the end-of-file that follows the answer is no death to be mended.
   closing_ = true;
+  auto answered = co_await ask(MessageType::kShutdown, {}, "end the launcher");
+  if (!answered) {
+    closing_ = false;
+    if (connection_ != nullptr && connection_->channel->is_lost()) scope_.spawn(reconnect());
+    co_return std::move(answered.error());
+  }
   auto ended = co_await remove_launcher(launcher_pid_, config_.runtime_dir, config_.cgroup_root);
   co_await close();
   co_return ended;

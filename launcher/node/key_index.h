@@ -13,18 +13,20 @@ inline uint32_t hash_of(const char* key) {
 }
 inline uint32_t hash_of(int32_t number) { return static_cast<uint32_t>(number) * 2654435761u; }
 
-// Links are slot + 1; 0 ends a chain. Zeroed memory is an empty index.
+// Links are slot + 1; 0 ends a chain. Zeroed memory is an empty index. Few heads: they are touched
+// at random, so all of them become resident.
+inline constexpr uint32_t kIndexHeads = 8192;
 struct SlotIndex {
-  uint32_t heads[kTableSlots];
+  uint32_t heads[kIndexHeads];
   uint32_t next[kTableSlots];
 
   void insert(uint32_t hash, uint32_t slot) {
-    uint32_t& head = heads[hash % kTableSlots];
+    uint32_t& head = heads[hash % kIndexHeads];
     next[slot] = head;
     head = slot + 1;
   }
   void remove(uint32_t hash, uint32_t slot) {
-    for (uint32_t* link = &heads[hash % kTableSlots]; *link != 0; link = &next[*link - 1]) {
+    for (uint32_t* link = &heads[hash % kIndexHeads]; *link != 0; link = &next[*link - 1]) {
       if (*link == slot + 1) {
         *link = next[slot];
         return;
@@ -33,7 +35,7 @@ struct SlotIndex {
   }
   template <class Equal>
   uint32_t find(uint32_t hash, Equal equal) const {
-    for (uint32_t link = heads[hash % kTableSlots]; link != 0; link = next[link - 1]) {
+    for (uint32_t link = heads[hash % kIndexHeads]; link != 0; link = next[link - 1]) {
       if (equal(link - 1)) return link - 1;
     }
     return kNoSlot;

@@ -9,6 +9,8 @@
 
 #include <filesystem>
 
+#include "launcher/log_client.h"
+
 namespace gantry::test {
 namespace {
 std::string fresh_directory(const char* name) {
@@ -24,8 +26,9 @@ struct BusyboxRoot {
       std::filesystem::create_directories(cat(path, "/", directory));
     }
     std::filesystem::copy_file("/bin/busybox", cat(path, "/bin/busybox"));
-    for (const char* applet : {"true", "false", "sh", "cat", "echo", "sleep", "ls", "id", "mount",
-                               "ip", "hostname", "pwd", "kill", "stat", "readlink", "grep"}) {
+    for (const char* applet :
+         {"true",     "false", "sh",  "cat", "echo", "sleep", "ls",   "id",   "mount",    "ip",
+          "hostname", "pwd",   "seq", "wc",  "cut",  "umask", "kill", "stat", "readlink", "grep"}) {
       std::filesystem::create_symlink("busybox", cat(path, "/bin/", applet));
     }
   }
@@ -151,5 +154,99 @@ void add_container(LaunchPlan::Builder& b, const std::string& root) {
   b.add(Stage::limits, {.kind = OpKind::kUmask, .a = 022});
   b.add(Stage::credentials, {.kind = OpKind::kChdir, .s1 = b.str("/")});
   b.add(Stage::lockdown, {.kind = OpKind::kNoNewPrivileges});
+}
+
+Co<Result<ExitRecord>> run_to_end(RemoteLauncher& launcher, std::string key, PlanSetup setup) {
+  LaunchPlan plan = GANTRY_CO_TRY(std::move(setup.builder).seal());
+  LaunchedChild child = GANTRY_CO_TRY(co_await launcher.launch(key, plan, {}));
+  GANTRY_CO_TRY(sys::write_all(setup.signal_write.get(), "!"));
+  GANTRY_CO_TRY(co_await wait_exec(plan, child.report_pipe.get(), std::chrono::seconds(20)));
+  ExitRecord exit = GANTRY_CO_TRY(co_await launcher.wait_exit(key));
+  GANTRY_CO_TRY(co_await launcher.forget(key));
+  co_return exit;
+}
+
+Running start(Rig& rig, const std::string& key, const std::vector<std::string>& args,
+              WithStdin with_stdin) {
+  Running out;
+  out.log_directory = cat(rig.directory, "/", key);
+  ::mkdir(out.log_directory.c_str(), 0700);
+  PlanSetup setup = plain_plan(args);
+  add_container(setup.builder, busybox_root());
+  LaunchIo io;
+  io.log_directory = out.log_directory;
+  auto& b = setup.builder;
+  auto stdio = [&](uint64_t number, UniqueFd fd) {
+    b.add(Stage::begin, {.kind = OpKind::kDuplicate, .fd = b.fd(std::move(fd)), .a = number});
+  };
+  auto out_pipe = sys::pipe(), err_pipe = sys::pipe();
+  GANTRY_CHECK(out_pipe && err_pipe);
+  stdio(1, std::move(out_pipe->write));
+  stdio(2, std::move(err_pipe->write));
+  io.stdout_read = std::move(out_pipe->read);
+  io.stderr_read = std::move(err_pipe->read);
+  if (with_stdin == WithStdin::yes) {
+    auto in_pipe = sys::pipe();
+    GANTRY_CHECK(in_pipe.has_value());
+    stdio(0, std::move(in_pipe->read));
+    io.stdin_write = std::move(in_pipe->write);
+  }
+  auto plan = std::move(b).seal();
+  GANTRY_CHECK(plan.has_value());
+  auto child = rig.run(rig.launcher->launch(key, *plan, std::move(io)));
+  EXPECT_TRUE(child) << child.error().to_string();
+  EXPECT_TRUE(sys::write_all(setup.signal_write.get(), "!"));
+  auto started = rig.run(wait_exec(*plan, child->report_pipe.get(), std::chrono::seconds(20)));
+  EXPECT_TRUE(started) << started.error().to_string();
+  out.child = std::move(*child);
+  return out;
+}
+
+void end(Rig& rig, Running& running, const std::string& key) {
+  EXPECT_TRUE(running.child->process.signal(SIGKILL));
+  EXPECT_TRUE(rig.run(rig.launcher->wait_exit(key)));
+  EXPECT_TRUE(rig.run(rig.launcher->forget(key)));
+}
+
+std::string output_of(Rig& rig, const std::string& key, const std::vector<std::string>& args) {
+  Running running = start(rig, key, args);
+  EXPECT_TRUE(rig.run(rig.launcher->wait_exit(key)));
+  LogClient logs(rig.loop.get_executor(), rig.config().runtime_dir);
+  EXPECT_TRUE(rig.run(logs.flush(key)));
+  auto close = [](LogClient& l) -> Co<bool> {
+    co_await l.close();
+    co_return true;
+  };
+  rig.run(close(logs));
+  EXPECT_TRUE(rig.run(rig.launcher->forget(key)));
+  auto text = sys::read_file(cat(running.log_directory, "/stdout"));
+  return text ? *text : std::string();
+}
+
+size_t count_of(const std::string& directory) {
+  auto entries = std::filesystem::directory_iterator(directory);
+  return static_cast<size_t>(std::distance(begin(entries), std::filesystem::directory_iterator()));
+}
+
+long resident_kib(pid_t pid) {
+  auto text = sys::read_file(cat("/proc/", pid, "/status"));
+  if (!text) return 0;
+  const size_t at = text->find("RssAnon:");
+  return at == std::string::npos ? 0 : std::strtol(text->c_str() + at + 8, nullptr, 10);
+}
+
+pid_t child_of(pid_t parent, const std::string& exe) {
+  auto text = sys::read_file(cat("/proc/", parent, "/task/", parent, "/children"));
+  if (!text) return 0;
+  for (const char* at = text->c_str(); *at != '\0';) {
+    char* after = nullptr;
+    const pid_t pid = static_cast<pid_t>(std::strtol(at, &after, 10));
+    if (after == at) break;
+    at = after;
+    std::error_code ignored;
+    const auto path = std::filesystem::read_symlink(cat("/proc/", pid, "/exe"), ignored).string();
+    if (path.find(exe) != std::string::npos) return pid;
+  }
+  return 0;
 }
 }  // namespace gantry::test

@@ -55,6 +55,27 @@ struct PlanSetup {
   UniqueFd signal_write;
 };
 PlanSetup plain_plan(const std::vector<std::string>& args);
+// Launches, signals, waits, forgets.
+Co<Result<ExitRecord>> run_to_end(RemoteLauncher& launcher, std::string key, PlanSetup setup);
+
+// A container with stdio of its own, running.
+enum class WithStdin { no, yes };
+struct Running {
+  std::optional<LaunchedChild> child;
+  std::string log_directory;
+};
+Running start(Rig& rig, const std::string& key, const std::vector<std::string>& args,
+              WithStdin with_stdin = WithStdin::no);
+// Kills, waits, forgets.
+void end(Rig& rig, Running& running, const std::string& key);
+// The standard output of a container that runs to its end.
+std::string output_of(Rig& rig, const std::string& key, const std::vector<std::string>& args);
+
+size_t count_of(const std::string& directory);
+long resident_kib(pid_t pid);
+// The child of `parent` whose /proc/PID/exe names `exe`; 0 when there is none.
+pid_t child_of(pid_t parent, const std::string& exe);
+
 // Namespaces, root and the mounts of an ordinary container.
 void add_container(LaunchPlan::Builder& builder, const std::string& root);
 }  // namespace gantry::test
