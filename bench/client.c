@@ -71,15 +71,12 @@ static void launch(void* context, int number) {
   snprintf(
       body, sizeof(body),
       "{\"type\":\"LAUNCH_CONTAINER\",\"launch_container\":{\"container_id\":{\"value\":\"%s\"},"
-      "\"command\":{\"shell\":false,\"value\":\"/bin/true\",\"arguments\":[\"true\"]},"
-      "\"container\":{\"type\":\"MESOS\",\"gantry_rootfs\":\"%s\"}}}",
-      id, target->root);
-  call(target, body);
-  snprintf(
-      body, sizeof(body),
-      "{\"type\":\"LAUNCH_CONTAINER\",\"launch_container\":{\"container_id\":{\"value\":\"%s\"},"
       "\"gantry_spec\":{\"rootfs\":\"%s\",\"args\":[\"/bin/true\"]}}}",
       id, target->root);
+  call(target, body);
+  snprintf(body, sizeof(body),
+           "{\"type\":\"WAIT_CONTAINER\",\"wait_container\":{\"container_id\":{\"value\":\"%s\"}}}",
+           id);
   call(target, body);
   snprintf(
       body, sizeof(body),
