@@ -163,6 +163,7 @@ Result<UniqueFd> lock_runtime_dir(const std::string& path) {
       }
     }
     if (attempt >= 100) return Error(Errc::conflict, cat("the lock of ", path, " stays held"));
+    // lint: allow sleep, because there is no loop yet
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
 }

@@ -43,12 +43,13 @@ class Headers:
             pending += INCLUDE.findall((self.top / current).read_text(encoding="utf-8"))
         return found
 
-    def flags(self, name):
+    def flags(self, name, uses_pch):
         """The flags of a source file as near to the header as there is."""
         def distance(entry):
             source = os.path.relpath(entry["file"], self.top)
             return -len(os.path.commonprefix([os.path.dirname(source) + "/", os.path.dirname(name) + "/"]))
-        entry = min((e for e in self.commands if e["file"].endswith(".cc")), key=distance)
+        entries = [e for e in self.commands if e["file"].endswith(".cc")]
+        entry = min((e for e in entries if not uses_pch or "cmake_pch" in e["command"]), key=distance)
         words, kept, skip = shlex.split(entry["command"]), [], 0
         start = next(i for i, word in enumerate(words) if re.search(r"clang\+\+(-\d+)?$", word))
         for i, word in enumerate(words[start:], start):
@@ -67,10 +68,10 @@ class Headers:
         return kept + ["-D__STDC_FORMAT_MACROS"], entry["directory"]
 
     def check(self, name):
-        command, directory = self.flags(name)
         closure = self.closure(name)
-        # The code between clone and exec has no precompiled header, and needs none.
-        if "base/co.h" in closure and self.pch is not None:
+        uses_pch = "base/co.h" in closure and self.pch is not None
+        command, directory = self.flags(name, uses_pch)
+        if uses_pch:
             command += ["-Xclang", "-include-pch", "-Xclang", str(self.pch)]
         digest = hashlib.sha256(" ".join(command).encode())
         for other in sorted(closure):

@@ -21,7 +21,8 @@ RULES = [
     ("throw", re.compile(r"(^|[;{}]\s*)\s*throw\b(?! *\()|\bcatch \((?!const CLI::)"), r"^base/", "Result<T>, no exceptions"),
     ("lambda coroutine", re.compile(r"\[[^\]\s][^\]]*\]\s*\([^)]*\)\s*(mutable\s*)?->\s*Co<"), r"^$",
      "a coroutine's captures die before it does: make it a named function"),
-    ("tmpnam", re.compile(r"\b(tmpnam|mktemp|gets|strcpy|strcat|sprintf)\("), r"^$", "unsafe"),
+    # The launcher has no std::string; it checks lengths before it copies.
+    ("unsafe", re.compile(r"\b(tmpnam|mktemp|gets|strcpy|strcat|sprintf)\("), r"^launcher/", "unbounded, or a race"),
     ("sleep", re.compile(r"(?<![\w>])::(sleep|usleep)\(|this_thread::sleep_for"), r"^$", "wait for the event, with a deadline"),
     ("undone", re.compile(r"\b(TODO|FIXME|XXX|HACK)\b"), r"^$", "do it, or give it an ADR"),
 ]
@@ -40,7 +41,8 @@ def main():
         lines = text.splitlines()
         for number, line in enumerate(lines, 1):
             if name.endswith(".h") and ASIO.search(line) and name not in ("base/co.h", "base/pch.h"):
-                findings.append(f"{name}:{number}: Asio is in no public header but base/co.h, Beast in none")
+                if "Not a public header" not in text:
+                    findings.append(f"{name}:{number}: Asio is in no public header but base/co.h, Beast in none")
             code = STRING.sub('""', line).split("//")[0]
             for rule, expression, elsewhere, why in RULES:
                 if re.search(elsewhere, name) or not expression.search(line if rule == "undone" else code):

@@ -5,9 +5,9 @@
 namespace gantry {
 namespace {
 using S = ContainerState;
-const S kAll[] = {S::creating, S::created, S::provisioning, S::preparing, S::launching,
-                  S::restoring, S::running, S::paused, S::checkpointing, S::destroying,
-                  S::exited, S::removed};
+const S kAll[] = {S::creating,      S::created,    S::provisioning, S::preparing,
+                  S::launching,     S::restoring,  S::running,      S::paused,
+                  S::checkpointing, S::destroying, S::exited,       S::removed};
 
 TEST(ContainerState, NamesRoundTrip) {
   for (S state : kAll) EXPECT_EQ(*parse_container_state(to_string(state)), state);
@@ -15,8 +15,8 @@ TEST(ContainerState, NamesRoundTrip) {
 }
 TEST(ContainerState, EveryLiveStateCanBeDestroyedAndOnlyEndedOnesRemoved) {
   for (S state : kAll) {
-    bool ends = state == S::exited || state == S::removed || state == S::created ||
-                state == S::destroying;
+    bool ends =
+        state == S::exited || state == S::removed || state == S::created || state == S::destroying;
     EXPECT_EQ(is_legal(state, S::destroying), !ends) << to_string(state);
     EXPECT_EQ(is_legal(state, S::removed), state == S::exited || state == S::created)
         << to_string(state);
