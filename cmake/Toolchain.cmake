@@ -45,6 +45,12 @@ if(GANTRY_SANITIZE)
   add_link_options(-fsanitize=${GANTRY_SANITIZE})
 endif()
 
+if(GANTRY_FUZZ)
+  # Coverage for libFuzzer in everything that is fuzzed; its main comes with the fuzzers' link.
+  add_compile_options(-fsanitize=fuzzer-no-link)
+  add_link_options(-fsanitize=fuzzer-no-link)
+endif()
+
 # The compiler must handle the coroutine forms we use: compile and run them once, at configure time.
 if(NOT GANTRY_COROUTINES_OK)
   try_run(coroutine_run coroutine_compiled ${CMAKE_BINARY_DIR}/coroutine_check

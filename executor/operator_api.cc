@@ -28,8 +28,9 @@ std::optional<http::Response> only_get(const http::Request& request) {
 
 unsigned status_of(const Error& error) {
   static constexpr std::pair<Errc, unsigned> kStatuses[] = {
-      {Errc::invalid, 400},  {Errc::not_found, 404}, {Errc::already_exists, 409}, {Errc::busy, 409},
-      {Errc::conflict, 409}, {Errc::exhausted, 503}, {Errc::unsupported, 501}};
+      {Errc::invalid, 400},   {Errc::not_found, 404},  {Errc::already_exists, 409},
+      {Errc::busy, 409},      {Errc::cancelled, 503},  {Errc::conflict, 409},
+      {Errc::exhausted, 503}, {Errc::unsupported, 501}};
   for (const auto& [kind, status] : kStatuses) {
     if (error.is(kind)) return status;
   }

@@ -2,7 +2,7 @@
 // it; tests use one in memory. All input is validated before it gets here.
 //
 // How Errors become answers: invalid 400, not_found 404, already_exists, busy and conflict 409,
-// exhausted 503, unsupported 501, anything else 500; the body is Error::to_string().
+// exhausted and cancelled 503, unsupported 501, anything else 500; the body is Error::to_string().
 //
 // A ContainerId of a call other than launch may also be a container's name or the unique beginning
 // of an id: names are resolved first (architecture §4 Ids). Calls of a client that goes away are

@@ -323,8 +323,15 @@ class MesosParser {
         return invalid(here, "needs both hard and soft, or neither (unlimited)");
       }
       if (limit.soft() > limit.hard()) return invalid(here / "soft", "must not be above hard");
-      out_.process.rlimits.push_back({number, limit.has_soft() ? limit.soft() : RLIM_INFINITY,
-                                      limit.has_hard() ? limit.hard() : RLIM_INFINITY});
+      for (const Rlimit& other : out_.process.rlimits) {
+        if (other.resource == number) return invalid(here / "type", "is given twice");
+      }
+      // KERNEL: rlimits are unsigned, but nothing can be above half of that; it means unlimited.
+      auto value = [](bool given, uint64_t amount) {
+        return given && amount <= INT64_MAX ? amount : RLIM_INFINITY;
+      };
+      out_.process.rlimits.push_back(
+          {number, value(limit.has_soft(), limit.soft()), value(limit.has_hard(), limit.hard())});
     }
     return {};
   }
@@ -409,6 +416,12 @@ class MesosParser {
       } else {
         return invalid(field, "only cpus and mem have limits");
       }
+    }
+    // Mesos lets a limit be below the request; what is kept for it cannot be more than it may have.
+    auto& resources = out_.resources;
+    if (resources.memory_limit && resources.memory_reservation) {
+      resources.memory_reservation =
+          std::min(*resources.memory_reservation, *resources.memory_limit);
     }
     return {};
   }

@@ -606,6 +606,12 @@ Result<void> check_whole(const Field& field, const ContainerSpec& spec) {
   GANTRY_TRY(check_args(ours / "args", process.args));
   if (process.entrypoint) GANTRY_TRY(check_args(ours / "entrypoint", *process.entrypoint));
   for (const auto& variable : process.env) total += variable.size() + 1;
+  // Both halves of a launch may have added to these.
+  const std::pair<std::string_view, size_t> lists[] = {
+      {"env", process.env.size()}, {"mounts", spec.mounts.size()}, {"uris", spec.uris.size()}};
+  for (const auto& [name, size] : lists) {
+    GANTRY_TRY(check_count(ours / name, static_cast<int>(size)));
+  }
   if (total > kMaxArguments) {
     return invalid(field, cat("arguments and environment have ", total, " bytes, at most ",
                               kMaxArguments, " are accepted"));

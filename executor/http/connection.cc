@@ -1,14 +1,18 @@
 #include "executor/http/connection.h"
 
 #include <boost/asio/buffer.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/parser.hpp>
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 #include "base/str.h"
 
@@ -36,33 +40,111 @@ std::string media_type(std::string_view value) {
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   return out;
 }
-}  // namespace
 
 // Beast's parser and what it works on. It sees the head and chunked bodies; bodies with a length
 // are read past it, straight to where they belong.
-struct Connection::Parser {
+struct Parser {
   using Http = beast::http::request_parser<beast::http::buffer_body>;
   beast::flat_buffer buffer;
   std::optional<Http> http;
 };
 
-Connection::Connection(Socket socket, Peer peer, Handler& handler, ServerState& server)
-    : socket_(std::move(socket)),
-      peer_(std::move(peer)),
-      handler_(handler),
-      server_(server),
-      parser_(std::make_unique<Parser>()),
-      watch_ended_(socket_.get_executor()) {}
+class HttpConnection final : public Connection,
+                             public std::enable_shared_from_this<HttpConnection>,
+                             private Exchange,
+                             private BodyStream,
+                             private ResponseStream {
+ public:
+  using Socket = asio::generic::stream_protocol::socket;
+  HttpConnection(Socket socket, Peer peer, Handler& handler, ServerState& server)
+      : socket_(std::move(socket)),
+        peer_(std::move(peer)),
+        handler_(handler),
+        server_(server),
+        parser_(std::make_unique<Parser>()),
+        watch_ended_(socket_.get_executor()) {}
 
-Connection::~Connection() = default;
+  Co<void> run() override;
+  Co<void> refuse() override;
+  void set_number(uint64_t number) override { number_ = number; }
+  Time deadline() const override { return deadline_; }
+  void expire() override;
+  uint64_t number() const override { return number_; }
+  bool is_idle() const override { return idle_; }
+  bool is_interruptible() const override { return interruptible_; }
 
-void Connection::set_deadline(std::chrono::milliseconds limit) {
+ private:
+  enum class Fill { data, closed, timed_out };
+  enum class Next { again, close };
+
+  Co<Next> serve_one();
+  Co<bool> read_head();
+  Co<bool> read_whole_body();
+  Co<bool> read_chunked_body();
+  Co<Fill> fill(std::chrono::milliseconds limit);
+  Co<size_t> read_into(char* data, size_t size, std::chrono::milliseconds limit);
+  Co<bool> send(std::string_view a, std::string_view b, std::string_view c, bool with_deadline);
+  Co<bool> continue_if_expected();
+  Co<Next> answer(Response response);
+  Co<void> fail(unsigned status, std::string_view text);
+  Co<void> linger();
+  void take_head();
+  void append_head(const Response& response, std::string& out) const;
+  Result<size_t> take_chunked(char* data, size_t size);
+  void set_deadline(std::chrono::milliseconds limit);
+  void start_watch();
+  Co<void> stop_watch();
+  bool keeps_alive() const;
+
+  // Exchange
+  const Request& request() const override { return request_; }
+  const Peer& peer() const override { return peer_; }
+  BodyStream* body_stream() override { return streams_body_ ? this : nullptr; }
+  Co<Result<ResponseStream*>> start_stream(Response head) override;
+  void cancel_when_closed() override {
+    interruptible_ = true;
+    start_watch();
+  }
+  // BodyStream
+  Co<Result<std::string_view>> read() override;
+  // ResponseStream
+  Co<Result<void>> write(std::string_view bytes) override;
+  Co<Result<void>> finish() override;
+
+  Socket socket_;
+  const Peer peer_;
+  Handler& handler_;
+  ServerState& server_;
+  uint64_t number_ = 0;
+  Time deadline_ = Time::max();
+  bool timed_out_ = false;
+  bool idle_ = false;
+  bool gone_ = false;  // the client closed, or the connection broke
+
+  // The current request.
+  std::unique_ptr<Parser> parser_;
+  Request request_;
+  bool expects_continue_ = false;
+  bool is_chunked_ = false;
+  bool streams_body_ = false;
+  uint64_t body_left_ = 0;  // of a body with a length
+  bool body_done_ = false;  // nothing of it is left on the wire
+  std::string piece_;       // the last piece of a streamed body
+  enum class Streaming { none, open, finished } streaming_ = Streaming::none;
+  bool interruptible_ = false;
+  bool watching_ = false;
+  bool stop_watching_ = false;
+  Event watch_ended_;
+};
+}  // namespace
+
+void HttpConnection::set_deadline(std::chrono::milliseconds limit) {
   timed_out_ = false;
   deadline_ = std::chrono::steady_clock::now() + limit;
   server_.deadline_changed(deadline_);
 }
 
-void Connection::expire() {
+void HttpConnection::expire() {
   deadline_ = Time::max();
   timed_out_ = true;
   error_code ignored;
@@ -72,7 +154,7 @@ void Connection::expire() {
 // ---- Reading ---------------------------------------------------------------------------------
 
 // At least one byte into data; 0 when there is none to come (gone_ or timed_out_ say why).
-Co<size_t> Connection::read_into(char* data, size_t size, std::chrono::milliseconds limit) {
+Co<size_t> HttpConnection::read_into(char* data, size_t size, std::chrono::milliseconds limit) {
   set_deadline(limit);
   error_code code;
   const size_t n = co_await socket_.async_read_some(
@@ -82,7 +164,7 @@ Co<size_t> Connection::read_into(char* data, size_t size, std::chrono::milliseco
   co_return code ? 0 : n;
 }
 
-Co<Connection::Fill> Connection::fill(std::chrono::milliseconds limit) {
+Co<HttpConnection::Fill> HttpConnection::fill(std::chrono::milliseconds limit) {
   auto space = parser_->buffer.prepare(kReadSize);
   const size_t n = co_await read_into(static_cast<char*>(space.data()), space.size(), limit);
   if (n == 0) co_return timed_out_ ? Fill::timed_out : Fill::closed;
@@ -91,7 +173,7 @@ Co<Connection::Fill> Connection::fill(std::chrono::milliseconds limit) {
 }
 
 // The head of the next request. False: there is none, and the connection is to be closed.
-Co<bool> Connection::read_head() {
+Co<bool> HttpConnection::read_head() {
   auto& parser = *parser_;
   parser.http.emplace();
   parser.http->header_limit(static_cast<uint32_t>(server_.limits().header_bytes));
@@ -123,7 +205,7 @@ Co<bool> Connection::read_head() {
   co_return true;
 }
 
-void Connection::take_head() {
+void HttpConnection::take_head() {
   const auto& head = parser_->http->get();
   request_ = {};
   const auto method = head.method_string();
@@ -147,7 +229,7 @@ void Connection::take_head() {
   streaming_ = Streaming::none;
 }
 
-Co<bool> Connection::continue_if_expected() {
+Co<bool> HttpConnection::continue_if_expected() {
   if (!std::exchange(expects_continue_, false) || parser_->buffer.size() != 0 || body_done_) {
     co_return true;
   }
@@ -156,7 +238,7 @@ Co<bool> Connection::continue_if_expected() {
 
 // The payload of a chunked body that is in the buffer, at most `size` bytes. 0: more is needed, or
 // it is done (body_done_).
-Result<size_t> Connection::take_chunked(char* data, size_t size) {
+Result<size_t> HttpConnection::take_chunked(char* data, size_t size) {
   auto& http = *parser_->http;
   http.eager(true);
   http.get().body().data = data;
@@ -176,7 +258,7 @@ Result<size_t> Connection::take_chunked(char* data, size_t size) {
 }
 
 // False: answered already, or the client is gone.
-Co<bool> Connection::read_whole_body() {
+Co<bool> HttpConnection::read_whole_body() {
   const size_t limit = server_.limits().body_bytes;
   if (body_left_ > limit) {
     co_await fail(413,
@@ -203,7 +285,7 @@ Co<bool> Connection::read_whole_body() {
   co_return true;
 }
 
-Co<bool> Connection::read_chunked_body() {
+Co<bool> HttpConnection::read_chunked_body() {
   const size_t limit = server_.limits().body_bytes;
   while (true) {
     const size_t have = request_.body.size();
@@ -226,7 +308,7 @@ Co<bool> Connection::read_chunked_body() {
   }
 }
 
-Co<Result<std::string_view>> Connection::read() {
+Co<Result<std::string_view>> HttpConnection::read() {
   if (body_done_) co_return std::string_view();
   if (!co_await continue_if_expected()) co_return Error(Errc::cancelled, "the client is gone");
   piece_.resize(kPieceSize);
@@ -254,8 +336,8 @@ Co<Result<std::string_view>> Connection::read() {
 // ---- Writing ---------------------------------------------------------------------------------
 
 // One write for the whole message; asynchronous only where the socket is full.
-Co<bool> Connection::send(std::string_view a, std::string_view b, std::string_view c,
-                          bool with_deadline) {
+Co<bool> HttpConnection::send(std::string_view a, std::string_view b, std::string_view c,
+                              bool with_deadline) {
   std::array<asio::const_buffer, 3> buffers = {asio::buffer(a), asio::buffer(b), asio::buffer(c)};
   error_code code;
   size_t sent = socket_.write_some(buffers, code);
@@ -277,18 +359,18 @@ Co<bool> Connection::send(std::string_view a, std::string_view b, std::string_vi
   co_return !code;
 }
 
-bool Connection::keeps_alive() const {
+bool HttpConnection::keeps_alive() const {
   return parser_->http->keep_alive() && !server_.is_draining();
 }
 
-void Connection::append_head(const Response& response, std::string& out) const {
+void HttpConnection::append_head(const Response& response, std::string& out) const {
   out += cat("HTTP/1.1 ", response.status, " ", reason_phrase(response.status),
              "\r\nDate: ", server_.date(), "\r\n");
   for (const auto& [name, value] : response.headers) out += cat(name, ": ", value, "\r\n");
   if (!response.content_type.empty()) out += cat("Content-Type: ", response.content_type, "\r\n");
 }
 
-Co<Connection::Next> Connection::answer(Response response) {
+Co<HttpConnection::Next> HttpConnection::answer(Response response) {
   const bool client_closes = !parser_->http->keep_alive();
   // What is left of a body that nobody read would be taken for the next request.
   const bool close = !keeps_alive() || !body_done_;
@@ -304,7 +386,7 @@ Co<Connection::Next> Connection::answer(Response response) {
 }
 
 // An answer of our own to what is no request; the connection is useless afterwards.
-Co<void> Connection::fail(unsigned status, std::string_view text) {
+Co<void> HttpConnection::fail(unsigned status, std::string_view text) {
   const Response response = Response::text(status, std::string(text));
   std::string head;
   append_head(response, head);
@@ -314,7 +396,7 @@ Co<void> Connection::fail(unsigned status, std::string_view text) {
 
 // Closing a socket with unread data resets it, and the client may never see the answer: say that
 // we are done, and throw away what still comes, for a while.
-Co<void> Connection::linger() {
+Co<void> HttpConnection::linger() {
   error_code ignored;
   socket_.shutdown(Socket::shutdown_send, ignored);
   const Time end = std::chrono::steady_clock::now() + kLinger;
@@ -330,7 +412,7 @@ Co<void> Connection::linger() {
   gone_ = true;
 }
 
-Co<Result<ResponseStream*>> Connection::start_stream(Response response) {
+Co<Result<ResponseStream*>> HttpConnection::start_stream(Response response) {
   std::string head;
   append_head(response, head);
   // HTTP/1.0 knows no chunks: there the end of the connection is the end of the body.
@@ -341,11 +423,11 @@ Co<Result<ResponseStream*>> Connection::start_stream(Response response) {
   head += "\r\n";
   if (!co_await send(head, {}, {}, true)) co_return Error(Errc::cancelled, "the client is gone");
   streaming_ = Streaming::open;
-  start_watch();
+  cancel_when_closed();
   co_return static_cast<ResponseStream*>(this);
 }
 
-Co<Result<void>> Connection::write(std::string_view bytes) {
+Co<Result<void>> HttpConnection::write(std::string_view bytes) {
   GANTRY_CHECK(streaming_ == Streaming::open);
   if (gone_) co_return Error(Errc::cancelled, "the client is gone");
   if (bytes.empty()) co_return Result<void>();  // an empty chunk would be the end
@@ -357,7 +439,7 @@ Co<Result<void>> Connection::write(std::string_view bytes) {
   co_return Result<void>();
 }
 
-Co<Result<void>> Connection::finish() {
+Co<Result<void>> HttpConnection::finish() {
   GANTRY_CHECK(streaming_ == Streaming::open);
   const bool chunked = parser_->http->get().version() >= 11;
   if (gone_ || (chunked && !co_await send("0\r\n\r\n", {}, {}, true))) {
@@ -371,7 +453,7 @@ Co<Result<void>> Connection::finish() {
 
 // A read of its own while a request is at work. Pipelined bytes go to the buffer; when that is full
 // the watch ends, and the close is seen later. A body that is still streamed in is its own watch.
-void Connection::start_watch() {
+void HttpConnection::start_watch() {
   if (watching_ || gone_ || !body_done_ || parser_->buffer.size() >= kWatchRoom) return;
   watching_ = true;
   auto space = parser_->buffer.prepare(kReadSize);
@@ -390,7 +472,7 @@ void Connection::start_watch() {
   });
 }
 
-Co<void> Connection::stop_watch() {
+Co<void> HttpConnection::stop_watch() {
   stop_watching_ = true;
   if (watching_) {
     error_code ignored;
@@ -402,11 +484,12 @@ Co<void> Connection::stop_watch() {
 
 // ---- The life of a connection ----------------------------------------------------------------
 
-Co<Connection::Next> Connection::serve_one() {
+Co<HttpConnection::Next> HttpConnection::serve_one() {
   if (!co_await read_head()) co_return Next::close;
   if (!streams_body_ && !co_await read_whole_body()) co_return Next::close;
   server_.request_began();
   Response response = co_await handler_.handle(*this);
+  interruptible_ = false;
   co_await stop_watch();
   Next next = Next::close;
   if (gone_) {
@@ -424,7 +507,7 @@ Co<Connection::Next> Connection::serve_one() {
   co_return next;
 }
 
-Co<void> Connection::run() {
+Co<void> HttpConnection::run() {
   error_code code;
   // Writes are tried at once, without a trip through the reactor (send()).
   socket_.non_blocking(true, code);
@@ -437,11 +520,23 @@ Co<void> Connection::run() {
   socket_.close(code);
 }
 
-Co<void> Connection::refuse() {
+Co<void> HttpConnection::refuse() {
   const auto self = shared_from_this();
   error_code code;
   socket_.non_blocking(true, code);
   co_await fail(503, "Too many connections");
   socket_.close(code);
+}
+
+Result<std::shared_ptr<Connection>> make_connection(const asio::any_io_executor& executor,
+                                                    UniqueFd socket, int family, Peer peer,
+                                                    Handler& handler, ServerState& server) {
+  HttpConnection::Socket taken(executor);
+  error_code code;
+  taken.assign(asio::generic::stream_protocol(family, 0), socket.get(), code);
+  if (code) return Error({code.value(), std::system_category()}, "take over a connection");
+  (void)socket.release();
+  return std::shared_ptr<Connection>(
+      std::make_shared<HttpConnection>(std::move(taken), std::move(peer), handler, server));
 }
 }  // namespace gantry::http

@@ -1,12 +1,11 @@
 #include "executor/http/server.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/redirect_error.hpp>
 
 #include <algorithm>
@@ -23,19 +22,19 @@ using boost::system::error_code;
 namespace {
 constexpr std::chrono::milliseconds kAcceptPause{100};  // after EMFILE and friends
 
-Peer peer_of(Connection::Socket& socket, int family) {
+Peer peer_of(int socket, int family) {
   Peer peer;
   if (family == AF_UNIX) {
     ucred credentials{};
     socklen_t size = sizeof credentials;
-    if (::getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0) {
+    if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0) {
       peer.credentials = {credentials.uid, credentials.gid, credentials.pid};
     }
     return peer;
   }
   sockaddr_storage address{};
   socklen_t size = sizeof address;
-  if (::getpeername(socket.native_handle(), reinterpret_cast<sockaddr*>(&address), &size) == 0) {
+  if (::getpeername(socket, reinterpret_cast<sockaddr*>(&address), &size) == 0) {
     asio::ip::tcp::endpoint endpoint;
     endpoint.resize(size);
     std::copy_n(reinterpret_cast<const char*>(&address), size,
@@ -63,20 +62,17 @@ class Server::Core final : public ServerState {
     if (::getsockopt(listener.get(), SOL_SOCKET, SO_DOMAIN, &family, &size) != 0) {
       return Error::from_errno(errno, "look at the listening socket");
     }
-    error_code code;
-    if (family == AF_UNIX) {
-      asio::local::stream_protocol::acceptor acceptor(executor_);
-      acceptor.assign(asio::local::stream_protocol(), listener.get(), code);
-      if (!code) (void)listener.release();
-      if (!code) accepting_.spawn(accept_all(std::move(acceptor), handler, family));
-    } else {
-      asio::ip::tcp::acceptor acceptor(executor_);
-      acceptor.assign(family == AF_INET6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4(),
-                      listener.get(), code);
-      if (!code) (void)listener.release();
-      if (!code) accepting_.spawn(accept_all(std::move(acceptor), handler, family));
+    // Many may wait behind one readiness: accept() until there is none.
+    const int flags = ::fcntl(listener.get(), F_GETFL);
+    if (flags < 0 || ::fcntl(listener.get(), F_SETFL, flags | O_NONBLOCK) != 0) {
+      return Error::from_errno(errno, "make the listening socket non-blocking");
     }
-    if (code) return Error({code.value(), std::system_category()}, "take over a listening socket");
+    asio::posix::stream_descriptor descriptor(executor_);
+    error_code code;
+    descriptor.assign(listener.get(), code);
+    if (code) return Error({code.value(), std::system_category()}, "watch the listening socket");
+    (void)listener.release();
+    accepting_.spawn(accept_all(std::move(descriptor), handler, family));
     if (!std::exchange(sweeping_, true)) serving_.spawn(sweep());
     return {};
   }
@@ -85,9 +81,11 @@ class Server::Core final : public ServerState {
     draining_ = true;
     co_await accepting_.close();
     const Time end = std::chrono::steady_clock::now() + limit;
-    const auto idle = connections_;
-    for (Connection* connection : idle) {
+    const auto all = connections_;
+    for (Connection* connection : all) {
       if (connection->is_idle()) connection->expire();
+      // Streams and waits have no end of their own.
+      if (connection->is_interruptible()) serving_.cancel(connection->number());
     }
     while (active_ != 0 && std::chrono::steady_clock::now() < end) {
       co_await quiet_.wait(end - std::chrono::steady_clock::now());
@@ -133,29 +131,32 @@ class Server::Core final : public ServerState {
   Time last_activity() const { return last_activity_; }
 
  private:
-  template <class Acceptor>
-  Co<void> accept_all(Acceptor acceptor, Handler& handler, int family) {
+  Co<void> accept_all(asio::posix::stream_descriptor listener, Handler& handler, int family) {
     while (!co_await is_cancelled()) {
-      error_code code;
-      auto socket = co_await acceptor.async_accept(asio::redirect_error(asio::use_awaitable, code));
-      if (co_await is_cancelled()) break;
-      if (code) {
-        // Out of descriptors or memory: what is open goes on; a client that gave up is no matter.
-        if (code != asio::error::connection_aborted) co_await sleep_for(kAcceptPause);
-        continue;
+      UniqueFd socket(::accept4(listener.native_handle(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (socket) {
+        take(std::move(socket), handler, family);
+      } else if (errno == EAGAIN) {
+        error_code ignored;
+        co_await listener.async_wait(asio::posix::descriptor_base::wait_read,
+                                     asio::redirect_error(asio::use_awaitable, ignored));
+      } else if (errno != ECONNABORTED && errno != EINTR) {
+        // Out of descriptors or memory: what is open goes on.
+        co_await sleep_for(kAcceptPause);
       }
-      if (family != AF_UNIX) {
-        const int on = 1;
-        ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-      }
-      take(Connection::Socket(std::move(socket)), handler, family);
     }
   }
 
-  void take(Connection::Socket socket, Handler& handler, int family) {
-    Peer peer = peer_of(socket, family);
-    auto connection =
-        std::make_shared<Connection>(std::move(socket), std::move(peer), handler, *this);
+  void take(UniqueFd socket, Handler& handler, int family) {
+    if (family != AF_UNIX) {
+      const int on = 1;
+      ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    }
+    Peer peer = peer_of(socket.get(), family);
+    auto made =
+        make_connection(executor_, std::move(socket), family, std::move(peer), handler, *this);
+    if (!made) return;  // closed: the client sees it
+    std::shared_ptr<Connection> connection = std::move(made).value();
     if (connections_.size() >= limits_.connections) {
       // Refusals are few at a time: a flood of them is dropped unanswered.
       if (refusing_ < 64) serving_.spawn(refuse(std::move(connection)));

@@ -38,7 +38,8 @@ class Server {
 
   // Answers the clients of a listening socket with `handler`.
   Result<void> serve(UniqueFd listener, Handler& handler);
-  // Accepts no more and lets the requests at work end, for `limit` at most.
+  // Accepts no more and lets the requests at work end, for `limit` at most. Streams and waits are
+  // cancelled at once.
   Co<void> drain(Duration limit);
   // Accepts no more, cancels everything, joins.
   Co<void> close();

@@ -321,6 +321,19 @@ TEST_F(HttpServer, DrainLetsRequestsEndAndIdleOnesGo) {
   EXPECT_NE(busy.all().find("Connection: close\r\nContent-Length: 6\r\n\r\nworked"),
             std::string::npos);
 }
+TEST_F(HttpServer, DrainEndsStreamsAndWaitsAtOnce) {
+  ServerThread server(handler_);
+  Client stream = server.client(), wait = server.client();
+  stream.send(get("/stream")).until("piece 0");
+  wait.send(get("/wait"));
+  EXPECT_TRUE(soon([&] { return server.active_requests() == 2; }));
+  const auto from = std::chrono::steady_clock::now();
+  server.on_loop(server.server().drain(std::chrono::seconds(5)));
+  EXPECT_LT(std::chrono::steady_clock::now() - from, std::chrono::seconds(2));
+  EXPECT_NE(wait.all().find("waited"), std::string::npos);
+  const std::string rest = stream.all();
+  EXPECT_FALSE(rest.ends_with("0\r\n\r\n"));  // the client sees that it is not whole
+}
 TEST_F(HttpServer, AThousandConnectionsLeaveNothingOpen) {
   ServerThread server(handler_);
   server.client().send(post("/echo", "x", "Connection: close\r\n")).all();
