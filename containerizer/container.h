@@ -56,7 +56,10 @@ class Container {
   // The isolators whose prepare() was begun, so that cleanup knows it has work.
   bool isolators_touched = false;
 
-  Event changed;  // state, outcome
+  // Clients that follow its output; removal on exit waits for them (`run --rm | less`).
+  int readers = 0;
+
+  Event changed;  // state, outcome, readers
   Scope scope;    // the watches of this container
 
   ContainerState state() const { return state_; }

@@ -149,6 +149,9 @@ Co<void> Containerizer::watch_exit(ContainerPtr container) {
     co_return true;
   }(this, container, std::move(outcome)));
   if (container->spec->remove_on_exit) {
+    // Whoever follows the output sees all of it, and the exit, first. Bounded by its connection.
+    while (container->readers > 0 && !co_await is_cancelled()) co_await container->changed.wait();
+    if (co_await is_cancelled()) co_return;
     (co_await remove(container->id, Force::no)).ignore("recovery removes what is left");
   }
 }

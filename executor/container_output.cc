@@ -40,15 +40,25 @@ ContainerOutput::ContainerOutput(std::string sandbox, LogClient& logs, Container
       options_(options),
       streams_{{OutputChunk::Source::out, options.stdout_wanted, {}, 0},
                {OutputChunk::Source::err, options.stderr_wanted, {}, 0}},
-      executor_(std::move(executor)) {}
+      executor_(std::move(executor)) {
+  ++container_->readers;
+}
 
-ContainerOutput::~ContainerOutput() = default;
+ContainerOutput::~ContainerOutput() {
+  --container_->readers;
+  container_->changed.notify();
+}
 
 Result<bool> ContainerOutput::open_file(Stream& stream) const {
   if (stream.file) return true;
-  DirFd dir = GANTRY_TRY(DirFd::open(sandbox_));
+  auto dir = DirFd::open(sandbox_);
+  if (!dir) {
+    // Removed while we follow: what was not opened by then is not there to be read.
+    if (dir.error().is_errno(ENOENT)) return false;
+    return std::move(dir).error();
+  }
   // Tenants may own the sandbox: no link is followed, and a FIFO put there does not hold us up.
-  auto file = dir.open_beneath(file_name(stream.which), O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
+  auto file = dir->open_beneath(file_name(stream.which), O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
   if (!file) {
     if (file.error().is_errno(ENOENT)) return false;
     return std::move(file).error();

@@ -90,7 +90,9 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
     {"import", kImages, "[flags] PATH [NAME[:TAG]]", "Make an image from files",
      "PATH is an OCI image layout (a directory or a tar), a `docker save` tar, or a root file "
      "system (a directory\nor a tar; `-` reads a tar from stdin). It is read by this program, so "
-     "the executor needs no access to it.",
+     "the executor needs no access to it.\nA root file system is an image without entrypoint, "
+     "command "
+     "or variables: give them to `gantry run`.",
      "gantry import ./rootfs tools  # a directory\n"
      "docker save nginx | gantry import - nginx  # from Docker\n"
      "gantry import alpine.tar alpine:3.20\n",

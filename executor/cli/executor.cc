@@ -1,5 +1,6 @@
 // gantry executor, gantry executor stop
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -44,6 +45,11 @@ class Executor final : public Command {
 
   static Result<int> stop(Session& session) {
     Connection connection = GANTRY_TRY(session.connect_to_running());
+    // Held before it ends, so that its number cannot become another process's.
+    ucred peer = {};
+    socklen_t size = sizeof peer;
+    ::getsockopt(connection.fd(), SOL_SOCKET, SO_PEERCRED, &peer, &size);
+    const Result<UniqueFd> process = sys::pidfd_open(peer.pid);
     GANTRY_TRY(connection.send(
         Connection::format(api_request(R"({"type":"GANTRY_SHUTDOWN","gantry_shutdown":{}})"))));
     const Result<HttpResponse> response = connection.receive();
@@ -51,10 +57,10 @@ class Executor final : public Command {
     if (!response && !response.error().is(Errc::cancelled)) return response.error();
     if (response && response->head.status / 100 != 2) return refusal(*response);
     const int64_t deadline = sys::monotonic_ns() + kStopDeadlineNs;
-    while (session.connect_to_running()) {
+    while (session.connect_to_running() || (process && !sys::pidfd_ended(process->get()))) {
       if (sys::monotonic_ns() > deadline) {
         return Error(Errc::timed_out, cat("the executor said it would end, but after 30 seconds it "
-                                          "still listens on ",
+                                          "still runs: ",
                                           session.location().socket));
       }
       ::poll(nullptr, 0, 20);

@@ -227,8 +227,9 @@ int Foreground::finish() {
     if (const Json* details = find(exit, "gantry_exit")) json.value("exit", *details);
     sys::write_all(STDERR_FILENO, json.close().take() + "\n").ignore("nobody else to tell");
   } else if (kind == "LIMITED") {
-    write_error(cat("the container was ended because it reached its ", reason, " limit",
-                    reason == "memory" ? "; give it more with --memory" : ""));
+    const bool is_memory = reason.starts_with("memory");
+    write_error(
+        cat("the container was ended: ", reason, is_memory ? ". Give it more with --memory" : ""));
   } else if (kind == "LOST" || kind == "FAILED") {
     write_error(kind == "LOST" ? cat("how the container ended is not known: ", reason) : reason);
   }

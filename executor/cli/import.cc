@@ -62,12 +62,6 @@ class Import final : public Command {
   void declare(Flags& flags) override {
     flags.add(0, "name", "NAME[:TAG]", &name_,
               "what to call the image (needed for a root file system; default: the archive's own)");
-    flags.section("Configuration of a root file system");
-    flags.add(0, "entrypoint", "WORD", &entrypoint_, "the program; repeat for its arguments");
-    flags.add(0, "cmd", "WORD", &cmd_, "the default command");
-    flags.add('e', "env", "NAME=VALUE", &env_, "a variable");
-    flags.add('w', "workdir", "DIR", &cwd_, "the working directory");
-    flags.add('u', "user", "USER[:GROUP]", &user_, "whom it runs as");
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
@@ -121,17 +115,6 @@ class Import final : public Command {
     json.open().text("type", "GANTRY_IMPORT").open("gantry_import");
     if (!name_.empty()) json.text("reference", name_);
     json.text("format", format);
-    const auto list = [&](std::string_view key, const std::vector<std::string>& items) {
-      if (items.empty()) return;
-      json.open_list(key);
-      for (const std::string& item : items) json.item(item);
-      json.close_list();
-    };
-    list("entrypoint", entrypoint_);
-    list("cmd", cmd_);
-    list("env", env_);
-    if (!cwd_.empty()) json.text("cwd", cwd_);
-    if (!user_.empty()) json.text("user", user_);
     return json.close().close().take();
   }
 
@@ -151,8 +134,7 @@ class Import final : public Command {
     return 0;
   }
 
-  std::string name_, cwd_, user_;
-  std::vector<std::string> entrypoint_, cmd_, env_;
+  std::string name_;
 };
 }  // namespace
 

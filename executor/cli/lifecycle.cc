@@ -40,7 +40,14 @@ class Wait final : public Command {
       if (session.json()) {
         JsonWriter json;
         json.open().text("container", word).integer("status", status);
-        if (exit != nullptr) json.value("exit", *exit);
+        if (exit != nullptr) {
+          json.value("exit", *exit);
+        } else {
+          // Ordinary ends come as the raw wait status alone, as Mesos says it.
+          const int64_t raw = integer_of(answer, "wait_container.exit_status");
+          json.open("exit").text("kind", (raw & 127) != 0 ? "SIGNALLED" : "EXITED");
+          json.integer("code", (raw & 127) != 0 ? raw & 127 : raw >> 8 & 255).close();
+        }
         write_out(json.close().take() + "\n");
       } else {
         write_out(cat(status, "\n"));

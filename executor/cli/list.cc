@@ -21,7 +21,7 @@ std::string describe_state(const Json& container, double now) {
     std::string how = cat(integer_of(container, "exit.shell_status", 125));
     if (kind == "SIGNALLED")
       how = signal_name(static_cast<int>(integer_of(container, "exit.code")));
-    if (kind == "LIMITED") how = cat(text_of(container, "exit.reason"), " limit");
+    if (kind == "LIMITED") how = "limit reached";
     if (kind == "LOST" || kind == "FAILED") how = kind == "LOST" ? "lost" : "failed";
     const double finished = seconds_of(container, "finished");
     return cat("exited (", how, ")",

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -33,13 +34,24 @@ std::string read_link(const std::string& path) {
   return n < 0 ? std::string() : std::string(target, static_cast<size_t>(n));
 }
 
+// KERNEL: namespaces made at boot have the smallest numbers: fixed ones from 0xEFFFFFF8 on, or the
+// first dynamic ones after 0xF0000000; those made later come after all of /proc's own.
+bool is_made_at_boot(std::string_view link) {
+  const size_t bracket = link.find('[');
+  uint64_t number = 0;
+  return bracket != link.npos && link.ends_with(']') &&
+         parse_number(link.substr(bracket + 1, link.size() - bracket - 2), number) &&
+         number < 0xF0000000 + 160;
+}
+
 // Containers made from within somebody's namespaces would end up in them. Refused unless asked for.
 Result<void> check_namespaces() {
   static constexpr std::array<std::string_view, 3> kNames = {"mnt", "pid", "net"};
   for (const std::string_view name : kNames) {
     const std::string own = read_link(cat("/proc/self/ns/", name));
     const std::string first = read_link(cat("/proc/1/ns/", name));
-    if (own.empty() || first.empty() || own == first) continue;
+    // Reading pid 1's needs all of its capabilities (ptrace(2)); where we lack one, our own tells.
+    if (own.empty() || (first.empty() ? is_made_at_boot(own) : own == first)) continue;
     return Error(Errc::refused,
                  cat("no executor listens, and this shell is not in pid 1's ", name,
                      " namespace: containers of an executor started here would live inside it.\n"
@@ -48,8 +60,47 @@ Result<void> check_namespaces() {
   return {};
 }
 
-Error start_error(const std::string& log_path, std::string what) {
-  const std::string words = sys::read_file(log_path).value_or(std::string());
+// Who starts an executor holds this. The file is beside the runtime directory, not in it: an
+// executor may mount a tmpfs there, and a file of the same name in it would be another lock.
+// Whoever is done removes it, so nothing is left behind.
+class StartLock {
+ public:
+  static Result<StartLock> take(const Location& location) {
+    const std::string path = cat(location.runtime_dir, ".lock");
+    const std::string parent = path.substr(0, path.rfind('/'));
+    if (!parent.empty()) {
+      GANTRY_TRY(sys::ensure_directories(parent, 0755)
+                     .context("no executor listens on ", location.socket));
+    }
+    for (;;) {
+      UniqueFd fd = GANTRY_TRY(sys::open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
+      while (::flock(fd.get(), LOCK_EX) != 0) {
+        if (errno != EINTR) return Error::from_errno(errno, cat("lock ", path));
+      }
+      // The one before us may have removed the file while we waited for its lock.
+      const Result<struct ::stat> named = sys::stat_at(AT_FDCWD, path.c_str());
+      struct ::stat held = {};
+      if (::fstat(fd.get(), &held) == 0 && named && named->st_ino == held.st_ino) {
+        return StartLock(path, std::move(fd));
+      }
+    }
+  }
+  StartLock(StartLock&&) = default;
+  StartLock& operator=(StartLock&&) = delete;
+  ~StartLock() {
+    if (fd_) ::unlink(path_.c_str());
+  }
+
+ private:
+  StartLock(std::string path, UniqueFd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+  std::string path_;
+  UniqueFd fd_;
+};
+
+// `words`: a memfd that was the executor's stderr.
+Error start_error(int words_fd, std::string what) {
+  ::lseek(words_fd, 0, SEEK_SET);
+  const std::string words = sys::read_all(words_fd).value_or(std::string());
   // The end of the log is where it says why.
   const size_t from = words.size() > 2000 ? words.find('\n', words.size() - 2000) + 1 : 0;
   std::string text = cat("the executor did not start: ", what);
@@ -59,7 +110,7 @@ Error start_error(const std::string& log_path, std::string what) {
 }
 
 // Detached: a session of its own, no terminal, its words in a file. Returns the child's pid.
-Result<pid_t> start(const Location& location, const std::string& log_path) {
+Result<pid_t> start(const Location& location, int words_fd) {
   const std::string program = sibling_program("gantry-executor");
   std::vector<std::string> words = {
       program, "--on-demand", "--runtime-dir", location.runtime_dir, "--socket", location.socket};
@@ -68,15 +119,13 @@ Result<pid_t> start(const Location& location, const std::string& log_path) {
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   const UniqueFd null = GANTRY_TRY(sys::open("/dev/null", O_RDWR));
-  const UniqueFd log =
-      GANTRY_TRY(sys::open(log_path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600));
   const pid_t pid = ::fork();
   if (pid < 0) return Error::from_errno(errno, "fork");
   if (pid == 0) {
     ::setsid();
     ::dup2(null.get(), 0);
     ::dup2(null.get(), 1);
-    ::dup2(log.get(), 2);
+    ::dup2(words_fd, 2);
     // What this shell opened is not the daemon's (a pipe it would hold open for ever).
     ::close_range(3, ~0u, 0);
     if (::chdir("/") != 0) ::_exit(127);
@@ -89,8 +138,7 @@ Result<pid_t> start(const Location& location, const std::string& log_path) {
   return pid;
 }
 
-Result<Connection> wait_for_socket(const Location& location, pid_t pid,
-                                   const std::string& log_path) {
+Result<Connection> wait_for_socket(const Location& location, pid_t pid, int words_fd) {
   const int64_t deadline = sys::monotonic_ns() + kStartDeadlineNs;
   for (int wait_ms = 1;;) {
     Result<Connection> connection = Connection::connect(location.socket);
@@ -101,13 +149,13 @@ Result<Connection> wait_for_socket(const Location& location, pid_t pid,
     }
     int status = 0;
     if (::waitpid(pid, &status, WNOHANG) == pid) {
-      return start_error(log_path, WIFSIGNALED(status)
+      return start_error(words_fd, WIFSIGNALED(status)
                                        ? cat("it was ended by signal ", WTERMSIG(status))
                                        : cat("it ended with status ", WEXITSTATUS(status)));
     }
     if (sys::monotonic_ns() > deadline) {
       ::kill(pid, SIGTERM);
-      return start_error(log_path, "its socket did not open within 20 seconds");
+      return start_error(words_fd, "its socket did not open within 20 seconds");
     }
     ::poll(nullptr, 0, wait_ms);
     wait_ms = std::min(wait_ms * 2, 20);
@@ -134,20 +182,15 @@ Result<Connection> connect_or_start(const Location& location) {
   }
   if (!nobody_listens(first.error())) return first;
   if (!location.here) GANTRY_TRY(check_namespaces());
-  GANTRY_TRY(sys::ensure_directories(location.runtime_dir, 0700)
-                 .context("no executor listens on ", location.socket, ", and none can be started"));
   // ORDER: whoever has the lock looks again first; another one may have started it meanwhile.
-  const UniqueFd lock =
-      GANTRY_TRY(sys::open(cat(location.runtime_dir, "/on-demand.lock"), O_RDWR | O_CREAT, 0600));
-  while (::flock(lock.get(), LOCK_EX) != 0) {
-    if (errno != EINTR) return Error::from_errno(errno, "lock the runtime directory");
-  }
-  const std::string log_path = cat(location.runtime_dir, "/on-demand.log");
+  const StartLock lock = GANTRY_TRY(StartLock::take(location));
+  const UniqueFd words(::memfd_create("gantry-executor's stderr", MFD_CLOEXEC));
+  if (!words) return Error::from_errno(errno, "memfd_create");
   for (int attempt = 0;; ++attempt) {
     Result<Connection> again = Connection::connect(location.socket);
     if (again || !nobody_listens(again.error())) return again;
-    const pid_t pid = GANTRY_TRY(start(location, log_path));
-    Result<Connection> connection = wait_for_socket(location, pid, log_path);
+    const pid_t pid = GANTRY_TRY(start(location, words.get()));
+    Result<Connection> connection = wait_for_socket(location, pid, words.get());
     if (connection || attempt == 1) return connection;
   }
 }

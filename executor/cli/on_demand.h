@@ -7,7 +7,7 @@
 
 namespace gantry::cli {
 // Connects to the executor at `location`, starting one when nobody listens. Callers at the same
-// time take turns by a lock file in the runtime directory, so one executor is started and all
+// time take turns by a lock file beside the runtime directory, so one executor is started and all
 // connect to it. An executor that ends before it listens is tried once more, then its last words
 // are the error.
 Result<Connection> connect_or_start(const Location& location);

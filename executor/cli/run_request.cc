@@ -363,17 +363,20 @@ Result<void> write_security(JsonWriter& json, const RunOptions& options) {
 
 Result<void> write_process(JsonWriter& json, const RunOptions& options,
                            const std::vector<std::string>& words) {
-  const bool has_rootfs = !options.rootfs.empty();
-  if (has_rootfs) {
-    json.text("rootfs", absolute_path(options.rootfs));
-  } else {
+  if (options.rootfs.empty()) {
     json.text("image", words[0]);
-  }
-  write_strings(json, "args", {words.begin() + (has_rootfs ? 0 : 1), words.end()});
-  if (options.entrypoint) {
-    json.open("entrypoint").open_list("args");
-    if (!options.entrypoint->empty()) json.item(*options.entrypoint);
-    json.close_list().close();
+    write_strings(json, "args", {words.begin() + 1, words.end()});
+    if (options.entrypoint) {
+      json.open("entrypoint").open_list("args");
+      if (!options.entrypoint->empty()) json.item(*options.entrypoint);
+      json.close_list().close();
+    }
+  } else {
+    // A directory has no entrypoint to be replaced: it is the first word.
+    json.text("rootfs", absolute_path(options.rootfs));
+    std::vector<std::string> args = words;
+    if (!options.entrypoint.value_or("").empty()) args.insert(args.begin(), *options.entrypoint);
+    write_strings(json, "args", args);
   }
   GANTRY_TRY(write_env(json, options.env));
   if (!options.workdir.empty()) json.text("cwd", options.workdir);

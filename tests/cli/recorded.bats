@@ -35,10 +35,10 @@ exit_record='{"exit":{"kind":"EXITED","code":7,"shell_status":7}}'
 }
 
 @test "run: a memory limit is explained" {
-  record '{"GANTRY_RUN":{"records":[{"control":"GANTRY_STARTED"},{"exit":{"kind":"LIMITED","code":9,"reason":"memory","shell_status":137}}]}}'
+  record '{"GANTRY_RUN":{"records":[{"control":"GANTRY_STARTED"},{"exit":{"kind":"LIMITED","code":9,"reason":"memory limit of 16 MiB reached","shell_status":137}}]}}'
   run --separate-stderr gantry run image hog
   [ "$status" = 137 ]
-  [[ "$stderr" == *"reached its memory limit"*"--memory"* ]]
+  [[ "$stderr" == *"ended: memory limit of 16 MiB reached. Give it more with --memory"* ]]
 }
 
 @test "run: stdin goes to the container with -i, and its end too" {
@@ -68,7 +68,7 @@ exit_record='{"exit":{"kind":"EXITED","code":7,"shell_status":7}}'
   pid=$!
   for _ in $(seq 200); do [ -s "$DIR/out" ] && break; sleep 0.02; done
   kill -TERM $pid
-  run wait $pid
+  finish $pid
   [ "$status" = 143 ]
   [ "$(requests KILL_CONTAINER | jq .body.kill_container.signal)" = 15 ]
   [ "$(requests KILL_CONTAINER | jq -r .body.kill_container.container_id.value)" = "$(requests GANTRY_RUN | jq -r .body.gantry_run.launch.container_id.value)" ]

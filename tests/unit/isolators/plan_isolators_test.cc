@@ -274,8 +274,7 @@ TEST_F(Fixture, EveryRlimitIsSetOnceAndTheRequestWins) {
 }
 
 TEST_F(Fixture, FilterGoesLastOrBeforeTheIdsChange) {
-  asio::io_context loop;
-  SeccompIsolator isolator(loop.get_executor());
+  SeccompIsolator isolator;
   auto first = isolator.program_for(spec.security);
   ASSERT_TRUE(first.has_value()) << first.error().to_string();
   EXPECT_EQ(*isolator.program_for(spec.security), *first) << "made once";

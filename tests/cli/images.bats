@@ -1,0 +1,65 @@
+#!/usr/bin/env bats
+# Images, against a real executor.
+load helpers
+
+setup_file() { begin_private_host; }
+teardown_file() { end_private_host; }
+
+@test "a directory" {
+  run --separate-stderr gantry import "$ROOT" tools
+  [ "$status" = 0 ]
+  [[ "$output" == "imported tools:latest sha256:"* ]]
+  [ "$(gantry run --rm tools /bin/echo said)" = said ]
+  [ "$(gantry run --rm --entrypoint /bin/echo tools said)" = said ]
+  run -125 --separate-stderr gantry run --rm tools
+  [[ "$stderr" == *command* ]]
+  gantry images | grep -q '^tools:latest '
+}
+
+@test "a tar by path and from stdin, plain and compressed" {
+  tar -C "$ROOT" -cf "$DIR/root.tar" .
+  gantry import "$DIR/root.tar" plain:1
+  [ "$(gantry run --rm plain:1 /bin/echo one)" = one ]
+  gzip -c "$DIR/root.tar" | gantry import - zipped
+  [ "$(gantry run --rm zipped /bin/echo two)" = two ]
+}
+
+@test "an OCI layout, as a directory" {
+  command -v umoci >/dev/null || skip "umoci is not installed"
+  umoci init --layout "$DIR/layout"
+  umoci new --image "$DIR/layout:v1"
+  umoci unpack --image "$DIR/layout:v1" "$DIR/bundle"
+  cp -a "$ROOT"/. "$DIR/bundle/rootfs/"
+  umoci repack --image "$DIR/layout:v1" "$DIR/bundle"
+  umoci config --image "$DIR/layout:v1" --config.cmd /bin/echo --config.cmd configured
+  gantry import "$DIR/layout" layout:v1
+  [ "$(gantry run --rm layout:v1)" = configured ]
+}
+
+@test "writes in one container are not seen in the next" {
+  gantry run --rm tools /bin/touch /new
+  run ! gantry run --rm tools /bin/ls /new
+}
+
+@test "rmi: gone from the list; what a container uses stays; what is not there is said" {
+  gantry run -d --name user tools /bin/sleep 100
+  run -1 --separate-stderr gantry rmi tools
+  [[ "$stderr" == "gantry: "*tools* ]]
+  gantry rm -f user
+  gantry rmi tools
+  run ! grep -q '^tools' <(gantry images)
+  run -1 --separate-stderr gantry rmi tools
+  [[ "$stderr" == "gantry: "*tools* ]]
+  run -125 --separate-stderr gantry run --rm tools /bin/true
+}
+
+@test "rubbish is refused, and nothing of it stays" {
+  before=$(gantry images --json | jq -c 'map(.references) | sort')
+  echo "not a tar" >"$DIR/rubbish"
+  run -1 --separate-stderr gantry import "$DIR/rubbish" rubbish
+  [[ "$stderr" == "gantry: "* ]]
+  head -c 100000 "$DIR/root.tar" >"$DIR/cut.tar"
+  run -1 --separate-stderr gantry import "$DIR/cut.tar" cut
+  run -1 --separate-stderr gantry import "$DIR/root.tar" 'No Such:Name:Here'
+  [ "$(gantry images --json | jq -c 'map(.references) | sort')" = "$before" ]
+}

@@ -1,0 +1,149 @@
+#!/usr/bin/env bats
+# The commands about containers that exist, against a real executor.
+load helpers
+
+setup_file() { begin_private_host; }
+teardown_file() { end_private_host; }
+teardown() {
+  ids=$(gantry ps -aq --no-trunc)
+  # shellcheck disable=SC2086
+  [ -z "$ids" ] || gantry rm -f $ids
+}
+start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
+
+@test "ps, by name and by the beginning of the id" {
+  id=$(start web /bin/sleep 100)
+  run gantry ps
+  [[ "${lines[1]}" == "${id:0:12}  web "*"/bin/sleep 100"*running* ]]
+  [ "$(gantry inspect "${id:0:6}" | jq -r '.[0].container.name')" = web ]
+  [ "$(gantry ps -q --filter name=we)" = "${id:0:12}" ]
+  gantry kill web
+  [ "$(gantry wait web)" = 137 ]
+  [ -z "$(gantry ps -q)" ]
+  [ "$(gantry ps -a --json | jq -r '.[0].exit.kind')" = SIGNALLED ]
+}
+
+@test "a beginning that fits two ids is refused" {
+  for id in abc1 abc2; do
+    curl -s --unix-socket "$GANTRY_RUNTIME_DIR/gantry.sock" -H 'Content-Type: application/json' http://x/api/v1 -d \
+      '{"type":"LAUNCH_CONTAINER","launch_container":{"container_id":{"value":"'$id'"},"gantry_spec":{"rootfs":"'"$ROOT"'","args":["/bin/sleep","100"]}}}'
+  done
+  run -1 --separate-stderr gantry kill abc
+  [[ "$stderr" == "gantry: "*abc* ]]
+  gantry kill abc1
+  gantry kill abc2
+}
+
+@test "wait: before, during, after; several in order" {
+  start a /bin/sh -c 'sleep 0.3; exit 3'
+  start b /bin/sh -c 'exit 4'
+  [ "$(gantry wait a b)" = $'3\n4' ]
+  [ "$(gantry wait a)" = 3 ]
+  [ "$(gantry wait b --json | jq -r .exit.code)" = 4 ]
+  run -1 --separate-stderr gantry wait nope
+  [ "$stderr" = "gantry: no container \"nope\". 'gantry ps -a' lists those there are" ]
+}
+
+@test "stop: signal, grace, SIGKILL" {
+  start polite /bin/sh -c 'trap "exit 0" TERM; while :; do sleep 0.05; done'
+  start deaf /bin/sh -c 'trap "" TERM; while :; do sleep 0.05; done'
+  sleep 0.3
+  [ "$(gantry stop polite)" = polite ]
+  [ "$(gantry wait polite)" = 0 ]
+  [ "$(gantry stop -t 1 deaf --json | jq -r .exit.shell_status)" = 137 ]
+}
+
+@test "kill --signal reaches a handler" {
+  start h /bin/sh -c 'trap "exit 21" HUP; echo up; while :; do sleep 0.05; done'
+  wait_until sh -c "'$BIN/gantry' logs h | grep -q up"
+  gantry kill -s HUP h
+  [ "$(gantry wait h)" = 21 ]
+}
+
+@test "pause and resume: nothing runs in between" {
+  start tick /bin/sh -c 'while :; do echo .; sleep 0.02; done'
+  sleep 0.3
+  gantry pause tick
+  [ "$(gantry ps --json | jq -r '.[0].state')" = paused ]
+  sleep 0.2
+  before=$(gantry logs tick | wc -l)
+  sleep 0.4
+  [ "$(gantry logs tick | wc -l)" = "$before" ]
+  gantry pause tick  # again: still paused
+  gantry resume tick
+  wait_until sh -c "[ \$('$BIN/gantry' logs tick | wc -l) -gt $before ]"
+  gantry resume tick
+}
+
+@test "logs: both streams, tail, follow to the end" {
+  start talk /bin/sh -c 'for i in 1 2 3; do echo o$i; echo e$i >&2; done; sleep 0.5; echo last'
+  run --separate-stderr gantry logs -f talk
+  [ "$output" = $'o1\no2\no3\nlast' ]
+  [ "$stderr" = $'e1\ne2\ne3' ]
+  run --separate-stderr gantry logs --tail 2 --no-stderr talk
+  [ "$output" = $'o3\nlast' ]
+  [ -z "$stderr" ]
+  [ "$(gantry logs talk --json | jq -r 'select(.stream == "stdout") | .text' | head -1)" = o1 ]
+  run -1 --separate-stderr gantry logs nope
+  [ "$stderr" = "gantry: no container \"nope\". 'gantry ps -a' lists those there are" ]
+}
+
+@test "echo x > /dev/stderr loses nothing" {
+  start reopen /bin/sh -c 'echo one; echo two > /dev/stdout; echo three > /dev/stderr; echo four'
+  gantry wait reopen
+  run --separate-stderr gantry logs reopen
+  [ "$output" = $'one\ntwo\nfour' ]
+  [ "$stderr" = three ]
+}
+
+@test "stats: a busy one shows its share" {
+  gantry run -d --name busy --cpus 0.3 --memory 64m --pids 9 --rootfs "$ROOT" /bin/sh -c 'while :; do :; done'
+  sleep 0.5
+  run gantry stats busy
+  [[ "${lines[1]}" == *busy*%*"/ 64.0 MiB"*"1 / 9"* ]]
+  percent=$(gantry stats busy --json | jq '.[0].cpu_percent | floor')
+  [ "$percent" -ge 5 ]
+  [ "$percent" -le 45 ]
+}
+
+@test "inspect: everything, and the phases of the launch" {
+  start web /bin/sleep 100
+  [ "$(gantry inspect web | jq -r '.[0].container.state')" = running ]
+  run gantry inspect --phases web
+  [[ "${lines[0]}" == PHASE*MICROSECONDS*SHARE ]]
+  [[ "$output" == *clone*exec*total* ]]
+  run -1 --separate-stderr gantry inspect nope
+}
+
+@test "rm: not a running one, unless forced" {
+  start web /bin/sleep 100
+  run -1 --separate-stderr gantry rm web
+  [[ "$stderr" == "gantry: "*running* ]]
+  [ "$(gantry rm -f web)" = web ]
+  run -1 --separate-stderr gantry rm web
+  [[ "$stderr" == *'no container "web"'* ]]
+}
+
+@test "executor stop: refused while one runs; then executor, launcher and logger are gone" {
+  start web /bin/sleep 100
+  run -1 --separate-stderr gantry executor stop
+  [[ "$stderr" == "gantry: 1 container is running"* ]]
+  gantry rm -f web
+  pid=$(executor_pid)
+  [ "$(gantry executor stop)" = stopped ]
+  # Whose child it is may not have reaped it yet.
+  [ ! -d "/proc/$pid" ] || grep -q '^State:.Z' "/proc/$pid/status"
+  run -1 --separate-stderr gantry executor stop
+  [ "$stderr" = "gantry: no executor listens on $GANTRY_RUNTIME_DIR/gantry.sock" ]
+}
+
+@test "doctor on this host: nothing a default container needs is missing" {
+  run gantry doctor
+  [ "$status" = 0 ]
+  [[ "$output" == *"ok"*kernel* ]]
+  [ "$(gantry doctor --json | jq '[.findings[] | select(.verdict == "missing")] | length')" = 0 ]
+}
+
+@test "version --executor" {
+  [ "$(gantry version --executor --json | jq -r .executor)" = "$(gantry version --json | jq -r .version)" ]
+}

@@ -1,0 +1,165 @@
+#!/usr/bin/env bats
+# gantry run against a real executor, started on demand.
+load helpers
+
+setup_file() { begin_private_host; }
+teardown_file() { end_private_host; }
+in_root() { gantry run --rm --rootfs "$ROOT" "$@"; }
+
+@test "stdout and stderr come apart, the exit status is the command's" {
+  run -7 --separate-stderr in_root /bin/sh -c 'echo out; echo err >&2; exit 7'
+  [ "$output" = out ]
+  [ "$stderr" = err ]
+  [ -z "$(gantry ps -aq)" ]
+}
+
+@test "127 and 126: not found, not executable" {
+  run -127 --separate-stderr in_root /nope
+  [[ "$stderr" == "gantry: "*"/nope"*"No such file or directory" ]]
+  run -126 --separate-stderr in_root /etc
+  [[ "$stderr" == "gantry: "*"/etc"*"Permission denied" ]]
+  [ -z "$(gantry ps -aq)" ]
+}
+
+@test "125: what cannot be made says why and leaves nothing" {
+  run -125 --separate-stderr gantry run no-such-image true
+  [[ "$stderr" == "gantry: "*no-such-image* ]]
+  run -125 --separate-stderr gantry run --rm --rootfs "$DIR/nowhere" /bin/true
+  [[ "$stderr" == "gantry: "*"$DIR/nowhere"* ]]
+  run -125 --separate-stderr in_root -u nobody /bin/true
+  [[ "$stderr" == *nobody* ]]
+  [ -z "$(gantry ps -q)" ]
+}
+
+@test "-i passes stdin on, to its end; without it there is none" {
+  [ "$(echo hello | in_root -i /bin/cat)" = hello ]
+  [ "$(head -c 300000 /dev/zero | in_root -i /bin/wc -c)" = 300000 ]
+  [ "$(echo hello | in_root /bin/wc -c)" = 0 ]
+}
+
+@test "much output arrives whole and in order, with --rm too" {
+  sum=$(in_root /bin/sh -c 'i=0; while [ $i -lt 20000 ]; do echo "line $i"; i=$((i+1)); done' | sha256sum)
+  [ "$sum" = "$(for ((i = 0; i < 20000; i++)); do echo "line $i"; done | sha256sum)" ]
+}
+
+@test "a slow reader loses neither output nor status, with --rm too" {
+  set +e
+  in_root /bin/sh -c 'dd if=/dev/zero bs=1024 count=2000 2>/dev/null; exit 5' | { sleep 1; wc -c; } >"$DIR/count"
+  statuses=("${PIPESTATUS[@]}")
+  set -e
+  [ "${statuses[0]}" = 5 ]
+  [ "$(cat "$DIR/count")" = 2048000 ]
+}
+
+@test "run | head ends, and so does the container" {
+  set +e
+  timeout 20 "$BIN/gantry" run --rm --rootfs "$ROOT" /bin/yes | head -1 >"$DIR/out"
+  statuses=("${PIPESTATUS[@]}")
+  set -e
+  [ "${statuses[0]}" = 141 ]
+  [ "$(cat "$DIR/out")" = y ]
+  wait_until [ -z "$(gantry ps -q)" ]
+}
+
+@test "signals go to the container; its status says by which it ended" {
+  "$BIN/gantry" run --rm --rootfs "$ROOT" /bin/sh -c 'trap "echo got; exit 9" TERM; echo up; while :; do sleep 0.05; done' >"$DIR/out" 3>&- &
+  pid=$!
+  wait_until grep -q up "$DIR/out"
+  kill -TERM $pid
+  finish $pid
+  [ "$status" = 9 ]
+  grep -q got "$DIR/out"
+}
+
+@test "a third interrupt kills what ignores the first two" {
+  "$BIN/gantry" run --rm --rootfs "$ROOT" /bin/sh -c 'trap "" TERM; echo up; while :; do sleep 0.05; done' >"$DIR/out" 2>"$DIR/err" 3>&- &
+  pid=$!
+  wait_until grep -q up "$DIR/out"
+  for _ in 1 2 3; do kill -TERM $pid; sleep 0.2; done
+  finish $pid
+  [ "$status" = 137 ]
+  grep -q 'killing the container' "$DIR/err"
+}
+
+@test "environment, working directory, user, host name, entrypoint" {
+  [ "$(X=here in_root -e A=1 -e X -w /srv -u user --hostname box /bin/sh -c 'echo $A $X $(pwd) $(id -u):$(id -g) $(hostname)')" = "1 here /srv 1000:1000 box" ]
+  [ "$(in_root -u 7:8 /bin/id -u)" = 7 ]
+  [ "$(in_root --entrypoint /bin/echo ignored)" = ignored ]
+}
+
+@test "volumes from relative paths, read-only ones, tmpfs, read-only root" {
+  mkdir -p "$DIR/files" && echo content >"$DIR/files/f"
+  cd "$DIR"
+  [ "$(in_root -v ./files:/srv:ro /bin/cat /srv/f)" = content ]
+  run -1 --separate-stderr in_root -v ./files:/srv:ro /bin/touch /srv/g
+  [[ "$stderr" == *"Read-only file system"* ]]
+  in_root -v "$DIR/files:/srv" /bin/touch /srv/g
+  [ -e "$DIR/files/g" ]
+  [ "$(in_root --tmpfs /srv:size=1m /bin/sh -c 'touch /srv/x && ls /srv')" = x ]
+  run -1 --separate-stderr in_root --read-only /bin/touch /x
+  run -125 --separate-stderr in_root -v "$DIR/absent:/srv" /bin/true
+  [[ "$stderr" == *"$DIR/absent"* ]]
+}
+
+@test "limits: memory ends it with a reason, pids stop forks, cpuset is seen" {
+  run -137 --separate-stderr in_root --memory 16m /bin/sh -c 'x=aaaaaaaa; while :; do x=$x$x; done'
+  [[ "$stderr" == *memory*"--memory" ]]
+  run --separate-stderr in_root --pids 5 /bin/sh -c 'for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait'
+  [[ "$stderr" == *"fork"* ]]
+  [ "$(in_root --cpuset 0 /bin/nproc)" = 1 ]
+  [ "$(in_root --ulimit nofile=77:99 /bin/sh -c 'ulimit -n; ulimit -Hn' | tr '\n' ' ')" = "77 99 " ]
+}
+
+@test "capabilities: added, dropped, and the wrong name named" {
+  all=$(in_root /bin/grep CapEff /proc/self/status)
+  [ "$(in_root --cap-drop ALL /bin/grep CapEff /proc/self/status)" = $'CapEff:\t0000000000000000' ]
+  [ "$(in_root --cap-add NET_ADMIN /bin/grep CapEff /proc/self/status)" != "$all" ]
+  run -125 --separate-stderr in_root --cap-add FLY /bin/true
+  [[ "$stderr" == *"cap_add[0]"*capability* ]]
+}
+
+@test "network none has a loopback; host shows the host's" {
+  [ "$(in_root /bin/ls /sys/class/net)" = lo ]
+  [ "$(in_root --network host /bin/ls /proc/sys/net/ipv4/conf | wc -l)" -ge 3 ]
+}
+
+@test "bridge: an address, and a published port reaches the container" {
+  ln -sf busybox "$ROOT/bin/httpd"
+  echo served >"$ROOT/srv/index.html"
+  port=$((20000 + RANDOM % 10000))
+  gantry run -d --name web -p "127.0.0.1:$port:80" --rootfs "$ROOT" /bin/httpd -f -p 80 -h /srv
+  wait_until curl -sf "http://127.0.0.1:$port/"
+  [ "$(curl -s "http://127.0.0.1:$port/")" = served ]
+  gantry ps | grep -q "127.0.0.1:$port->80/tcp"
+  gantry rm -f web
+  run ! curl -s --max-time 1 "http://127.0.0.1:$port/"
+}
+
+@test "--uri fetches into the sandbox, and the checksum counts" {
+  echo payload >"$DIR/payload"
+  sum=$(sha256sum <"$DIR/payload" | cut -d' ' -f1)
+  [ "$(in_root --uri "$DIR/payload#sha256=$sum" /bin/cat /mnt/mesos/sandbox/payload)" = payload ]
+  run -125 --separate-stderr in_root --uri "$DIR/payload#sha256=${sum//[0-9a-f]/0}" /bin/true
+  [[ "$stderr" == *sha256* ]]
+}
+
+@test "a name is unique and can be used again after rm" {
+  gantry run -d --name one --rootfs "$ROOT" /bin/sleep 100
+  run -125 --separate-stderr gantry run -d --name one --rootfs "$ROOT" /bin/sleep 100
+  [[ "$stderr" == *"'one' is taken"* ]]
+  gantry rm -f one
+  gantry run -d --name one --rootfs "$ROOT" /bin/true
+  gantry wait one
+  gantry rm one
+}
+
+@test "the executor killed under a running container: output and status are not lost" {
+  "$BIN/gantry" run --rm --rootfs "$ROOT" /bin/sh -c 'i=0; while [ $i -lt 40 ]; do echo $i; echo e$i >&2; sleep 0.05; i=$((i+1)); done; exit 6' >"$DIR/out" 2>"$DIR/err" 3>&- &
+  pid=$!
+  wait_until grep -q 5 "$DIR/out"
+  kill -9 "$(executor_pid)"
+  finish $pid
+  [ "$status" = 6 ]
+  [ "$(cat "$DIR/out")" = "$(seq 0 39)" ]
+  [ "$(cat "$DIR/err")" = "$(seq -f 'e%g' 0 39)" ]
+}
