@@ -35,7 +35,7 @@ std::vector<std::unique_ptr<Isolator>> make_default_isolators(asio::any_io_execu
   out.push_back(std::make_unique<VolumesIsolator>());
   out.push_back(std::make_unique<SysctlsIsolator>());
   out.push_back(std::make_unique<CapabilitiesIsolator>());
-  out.push_back(std::make_unique<SeccompIsolator>());
+  out.push_back(std::make_unique<SeccompIsolator>(executor));
   return out;
 }
 }  // namespace gantry

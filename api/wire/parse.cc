@@ -1,3 +1,5 @@
+// Mesos' half of a launch, field by field, ids, and the way in. Longer than 500 lines because the
+// mapping is one list.
 #include "api/wire/parse.h"
 
 #include <sys/resource.h>

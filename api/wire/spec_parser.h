@@ -7,6 +7,8 @@ namespace gantry::wire {
 // What only Gantry's extension can say, added to what the Mesos messages said.
 Result<void> add_gantry_spec(const Field& field, const GantrySpec& in, ContainerSpec& spec);
 
+Result<void> add_resources(const Field& field, const GantrySpec::Resources& in, ResourceSpec& out);
+
 // Checks that need the whole: argument sizes, sysctls against namespaces, duplicates.
 Result<void> check_whole(const Field& field, const ContainerSpec& spec);
 
@@ -16,4 +18,6 @@ inline constexpr Bytes kMinMemory = 6u << 20;    // below it a process cannot ev
 inline constexpr Bytes kMaxBytes = Bytes{1} << 62;
 inline constexpr double kMaxCpus = 8192;
 Result<void> check_count(const Field& field, int count);
+Result<void> check_range(const Field& field, int64_t value, int64_t least, int64_t most);
+Result<void> check_device_number(const Field& field, uint32_t major_number, uint32_t minor_number);
 }  // namespace gantry::wire

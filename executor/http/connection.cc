@@ -1,3 +1,5 @@
+// One client's connection: Beast's parser and everything that touches its state. Longer than 500
+// lines so that Beast stays in one file.
 #include "executor/http/connection.h"
 
 #include <boost/asio/buffer.hpp>
@@ -179,6 +181,8 @@ Co<bool> HttpConnection::read_head() {
   parser.http->header_limit(static_cast<uint32_t>(server_.limits().header_bytes));
   parser.http->body_limit(boost::none);
   bool begun = parser.buffer.size() != 0;
+  // One deadline for the whole head: a byte now and then does not move it.
+  Time end = std::chrono::steady_clock::now() + server_.limits().header;
   while (true) {
     if (parser.buffer.size() != 0) {
       error_code code;
@@ -195,7 +199,11 @@ Co<bool> HttpConnection::read_head() {
       }
     }
     idle_ = !begun;
-    const Fill got = co_await fill(begun ? server_.limits().header : server_.limits().idle);
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        end - std::chrono::steady_clock::now());
+    const Fill got =
+        co_await fill(begun ? std::max(left, std::chrono::milliseconds(1)) : server_.limits().idle);
+    if (idle_) end = std::chrono::steady_clock::now() + server_.limits().header;
     idle_ = false;
     if (got == Fill::timed_out && begun) co_await fail(408, "The request came too slowly");
     if (got != Fill::data) co_return false;

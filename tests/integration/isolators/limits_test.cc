@@ -71,12 +71,18 @@ TEST_F(BoxTest, CpuQuotaIsTheShareItGets) {
   const BoxResult result = run(spec);
   int cpu_ms = 0;
   ASSERT_EQ(std::sscanf(result.out.c_str(), "cpu_ms=%d", &cpu_ms), 1) << result.out;
-  // A quarter of 1.5 s and a period's worth at the edges; on a busy host less.
+  // A quarter of 1.5 s and a period's worth at the edges.
   EXPECT_LE(cpu_ms, 1500 * 0.25 + 60);
-  EXPECT_GE(cpu_ms, 150);
-  EXPECT_GE(*result.usage.cpu_throttled_periods, 5u);
+  // It gets the quarter, unless others leave it less.
+  double load = 0;
+  ::getloadavg(&load, 1);
+  if (load < static_cast<double>(::sysconf(_SC_NPROCESSORS_ONLN))) {
+    EXPECT_GE(cpu_ms, 150);
+    EXPECT_GE(*result.usage.cpu_throttled_periods, 5u);
+  }
   EXPECT_DOUBLE_EQ(*result.usage.cpus_limit, 0.25);
-  EXPECT_GE(*result.usage.cpu_user_us + *result.usage.cpu_system_us, 140000u);
+  EXPECT_NEAR(static_cast<double>(*result.usage.cpu_user_us + *result.usage.cpu_system_us),
+              cpu_ms * 1000.0, 30000);
 }
 
 TEST_F(BoxTest, CpusetIsWhereItRuns) {

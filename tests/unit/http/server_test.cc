@@ -296,6 +296,9 @@ TEST_F(HttpServer, SlowClientsRunIntoTheirDeadlines) {
       server.client().send("POST /echo HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc").until("slowly"),
       refused(408, "Request Timeout", "The body came too slowly"));
   EXPECT_EQ(server.client().all(), "");  // idle: closed without a word
+  Client dripping = server.client();
+  for (int i = 0; i < 40 && dripping.is_quiet(10); ++i) dripping.send("G");
+  EXPECT_EQ(dripping.until("slowly").substr(0, 28), "HTTP/1.1 408 Request Timeout");
 }
 TEST_F(HttpServer, AClientTooManyIsToldSo) {
   ServerThread server(handler_, {.connections = 2});

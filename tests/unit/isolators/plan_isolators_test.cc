@@ -274,7 +274,8 @@ TEST_F(Fixture, EveryRlimitIsSetOnceAndTheRequestWins) {
 }
 
 TEST_F(Fixture, FilterGoesLastOrBeforeTheIdsChange) {
-  SeccompIsolator isolator;
+  asio::io_context loop;
+  SeccompIsolator isolator(loop.get_executor());
   auto first = isolator.program_for(spec.security);
   ASSERT_TRUE(first.has_value()) << first.error().to_string();
   EXPECT_EQ(*isolator.program_for(spec.security), *first) << "made once";
