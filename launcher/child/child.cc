@@ -48,7 +48,7 @@ Outcome run_op(State& s, const Op& op) {
     case OpKind::kPersonality:
       return personality(op);
     case OpKind::kRlimit:
-      return rlimit(op);
+      return rlimit(s, op);
     case OpKind::kJoinCgroup:
       return join_cgroup(s, op);
     case OpKind::kUnshare:

@@ -50,13 +50,22 @@ struct State {
   int parent_pidfd;
   int report_fd;
   uint32_t op_index = 0;
-  int root = -1;          // O_PATH or tree descriptor of the container's root
-  int empty_tree = -1;    // the one read-only empty tmpfs of masked directories
-  int null_device = -1;   // the verified /dev/null of masked files
-  int private_proc = -1;  // a procfs of our own, not attached anywhere
+  int root = -1;                   // O_PATH or tree descriptor of the container's root
+  int empty_tree = -1;             // the one read-only empty tmpfs of masked directories
+  int null_device = -1;            // the verified /dev/null of masked files
+  int null_spare = -1;             // a detached clone of it, made and not used yet
+  int private_proc = -1;           // a procfs of our own, not attached anywhere
+  bool cwd_moved = false;          // an op used the working directory as its target
+  bool is_closed = false;          // close_all() has run
+  const Op* file_limit = nullptr;  // RLIMIT_NOFILE, set when no op needs a descriptor any more
+  // The last directory something was made in: /dev for a dozen nodes and links.
+  char parent_path[64] = {};
+  int parent_fd = -1;
 };
 
 [[noreturn]] void exit_now(int code);
+// No descriptor but 0, 1, 2 and the report's from here on, and the command's RLIMIT_NOFILE.
+Outcome close_all(State& s);
 
 // ops_process.cc
 Outcome wait_signal(State& s, const Op& op);
@@ -67,7 +76,7 @@ Outcome nice_value(const Op& op);
 Outcome scheduler();
 Outcome oom_score_adj(const Op& op);
 Outcome personality(const Op& op);
-Outcome rlimit(const Op& op);
+Outcome rlimit(State& s, const Op& op);
 Outcome exec(State& s, const Op& op);
 // ops_namespace.cc
 Outcome join_cgroup(State& s, const Op& op);

@@ -31,7 +31,7 @@ Outcome make_directory(State& s, const Op& op) {
 
 Outcome make_node(State& s, const Op& op) {
   char name[256];
-  RawFd parent(open_parent(s.root, s.plan.text(op.s1), name, sizeof name));
+  RawFd parent(open_parent(s, s.plan.text(op.s1), name, sizeof name));
   if (!parent.ok()) return fail(parent.error(), Substep::kTarget);
   int64_t rc = raw(SYS_mknodat, parent.get(), name, op.a, op.b);
   if (rc < 0 && rc != -EEXIST) return fail(rc, Substep::kMake);
@@ -49,7 +49,7 @@ Outcome make_node(State& s, const Op& op) {
 
 Outcome symbolic_link(State& s, const Op& op) {
   char name[256];
-  RawFd parent(open_parent(s.root, s.plan.text(op.s2), name, sizeof name));
+  RawFd parent(open_parent(s, s.plan.text(op.s2), name, sizeof name));
   if (!parent.ok()) return fail(parent.error(), Substep::kTarget);
   const char* text = s.plan.text(op.s1);
   int64_t rc = raw(SYS_symlinkat, text, parent.get(), name);
@@ -63,7 +63,7 @@ Outcome symbolic_link(State& s, const Op& op) {
 
 Outcome write_file(State& s, const Op& op) {
   char name[256];
-  RawFd parent(open_parent(s.root, s.plan.text(op.s1), name, sizeof name));
+  RawFd parent(open_parent(s, s.plan.text(op.s1), name, sizeof name));
   if (!parent.ok()) return fail(parent.error(), Substep::kTarget);
   // SAFETY: always a new inode: nothing that is there is followed, truncated or written to, be it a
   // link into another tree or a hard link into an image's layer.

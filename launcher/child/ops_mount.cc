@@ -67,7 +67,63 @@ uint64_t resolve_of(const Op& op, const char* type) {
 }
 }  // namespace
 
+namespace {
+// MOUNT_ATTR_ flags as mount(2)'s, or false where the two do not mean the same. Read-only is such a
+// case: mount(2) makes the whole file system read-only, which may be one that others use.
+bool mount_flags_of(uint64_t attributes, uint64_t* flags) {
+  static constexpr struct {
+    uint64_t attribute, flag;
+  } kSame[] = {{MOUNT_ATTR_NOSUID, MS_NOSUID},           {MOUNT_ATTR_NODEV, MS_NODEV},
+               {MOUNT_ATTR_NOEXEC, MS_NOEXEC},           {MOUNT_ATTR_NOATIME, MS_NOATIME},
+               {MOUNT_ATTR_STRICTATIME, MS_STRICTATIME}, {MOUNT_ATTR_NODIRATIME, MS_NODIRATIME}};
+  *flags = 0;
+  for (const auto& pair : kSame) {
+    if ((attributes & pair.attribute) != 0) *flags |= pair.flag;
+    attributes &= ~pair.attribute;
+  }
+  return attributes == 0;
+}
+
+// Options as mount(2) takes them, or false where a value would not survive.
+bool option_text(const char* options, char* out, size_t size) {
+  size_t used = 0;
+  out[0] = '\0';
+  while (*options != '\0') {
+    const char* name = options;
+    const char* value = name + length(name) + 1;
+    options = value + length(value) + 1;
+    const char* const parts[] = {used == 0 ? "" : ",", name, *value == '\0' ? "" : "=", value};
+    for (const char* part : parts) {
+      const bool is_separator = part == parts[0];
+      for (; *part != '\0'; ++part) {
+        if (used + 1 >= size || (*part == ',' && !is_separator)) return false;
+        out[used++] = *part;
+      }
+    }
+    out[used] = '\0';
+  }
+  return true;
+}
+
+// A new file system in two calls instead of ten: the working directory is the target, by its
+// descriptor, and mount(2) gets no path but ".". False: the long way, which also knows what failed.
+bool mount_here(State& s, const char* type, const Op& op, int target) {
+  static constexpr const char* kTypes[] = {"proc", "tmpfs", "devpts", "mqueue", "sysfs"};
+  bool is_known = false;
+  for (const char* known : kTypes) is_known |= same(type, known);
+  uint64_t flags = 0;
+  char options[512];
+  if (!is_known || !mount_flags_of(op.a, &flags) ||
+      !option_text(s.plan.text(op.s3), options, sizeof options) || raw(SYS_fchdir, target) < 0) {
+    return false;
+  }
+  s.cwd_moved = true;
+  return raw(SYS_mount, type, ".", type, flags, options) == 0;
+}
+}  // namespace
+
 Outcome mount_fs(State& s, const Op& op) {
+  forget_parent(s);
   const char* type = s.plan.text(op.s1);
   const char* path = s.plan.text(op.s2);
   int64_t found = open_in_root(s.root, path, O_PATH | O_DIRECTORY, resolve_of(op, type));
@@ -78,6 +134,7 @@ Outcome mount_fs(State& s, const Op& op) {
   }
   RawFd target(found);
   if (!target.ok()) return fail(target.error(), Substep::kTarget);
+  if (mount_here(s, type, op, target.get())) return ok();
   Outcome outcome;
   RawFd tree(detached_fs(type, s.plan.text(op.s3), op.a, &outcome));
   if (!tree.ok()) return outcome;
@@ -115,6 +172,7 @@ int64_t bind_target(State& s, const Op& op, int tree) {
 }  // namespace
 
 Outcome bind(State& s, const Op& op) {
+  forget_parent(s);
   const int recursive = (op.b & kBindRecursive) != 0 ? GANTRY_CHILD_AT_RECURSIVE : 0;
   RawFd tree(bind_source(s, op, recursive));
   if (!tree.ok()) return fail(tree.error(), Substep::kSource);
@@ -173,16 +231,35 @@ Outcome mask_directory(State& s, int target) {
 }
 }  // namespace
 
+namespace {
+// A detached clone of the null device, ready to be attached.
+Outcome ready_null(State& s) {
+  if (s.null_spare >= 0) return ok();
+  Outcome null = open_null(s);
+  if (null.error != 0) return null;
+  int64_t tree =
+      raw(SYS_open_tree, s.null_device, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+  if (tree < 0) return fail(tree, Substep::kMount);
+  s.null_spare = static_cast<int>(tree);
+  return ok();
+}
+}  // namespace
+
 Outcome mask_path(State& s, const Op& op) {
   RawFd target(open_in_root(s.root, s.plan.text(op.s1), O_PATH));
   if (target.error() == ENOENT || target.error() == ENOTDIR) return ok();
   if (!target.ok()) return fail(target.error(), Substep::kTarget);
+  // Tried as a file first: most are, and the kernel refuses that on a directory.
+  Outcome masked = ready_null(s);
+  if (masked.error == 0) masked = attach(s.null_spare, target.get());
+  if (masked.error == 0) {
+    s.null_spare = -1;
+    return ok();
+  }
   struct stat st;
   int64_t rc = raw(SYS_newfstatat, target.get(), "", &st, AT_EMPTY_PATH);
   if (rc < 0) return fail(rc, Substep::kTarget);
-  if ((st.st_mode & S_IFMT) == S_IFDIR) return mask_directory(s, target.get());
-  Outcome null = open_null(s);
-  return null.error != 0 ? null : bind_clone(s.null_device, target.get());
+  return (st.st_mode & S_IFMT) == S_IFDIR ? mask_directory(s, target.get()) : masked;
 }
 
 Outcome readonly_path(State& s, const Op& op) {

@@ -126,14 +126,44 @@ Outcome personality(const Op& op) {
   return rc == static_cast<int64_t>(op.a) ? ok() : fail(EINVAL, Substep::kVerify);
 }
 
-Outcome rlimit(const Op& op) {
+namespace {
+Outcome set_limit(uint64_t resource, uint64_t soft, uint64_t hard) {
   struct {
     uint64_t soft, hard;
-  } limit = {op.b, op.c}, now = {0, 0};
-  int64_t rc = raw(SYS_prlimit64, 0, op.a, &limit, nullptr);
+  } limit = {soft, hard}, now = {0, 0};
+  int64_t rc = raw(SYS_prlimit64, 0, resource, &limit, nullptr);
   if (rc < 0) return fail(rc);
-  rc = raw(SYS_prlimit64, 0, op.a, nullptr, &now);
-  return rc == 0 && now.soft == op.b && now.hard == op.c ? ok() : fail(EINVAL, Substep::kVerify);
+  rc = raw(SYS_prlimit64, 0, resource, nullptr, &now);
+  return rc == 0 && now.soft == soft && now.hard == hard ? ok() : fail(EINVAL, Substep::kVerify);
+}
+}  // namespace
+
+Outcome rlimit(State& s, const Op& op) {
+  if (op.a != RLIMIT_NOFILE) return set_limit(op.a, op.b, op.c);
+  // The ops that follow need descriptors themselves. A raise of the hard limit needs the privileges
+  // of now; the rest, which is a lowering or the soft limit, waits.
+  if (op.b > op.c) return fail(EINVAL);
+  struct {
+    uint64_t soft, hard;
+  } now = {0, 0};
+  int64_t rc = raw(SYS_prlimit64, 0, op.a, nullptr, &now);
+  if (rc < 0) return fail(rc);
+  s.file_limit = &op;
+  return op.c > now.hard ? set_limit(op.a, op.c, op.c) : ok();
+}
+
+Outcome close_all(State& s) {
+  if (s.is_closed) return ok();
+  s.is_closed = true;
+  // SAFETY: truly closed, not only marked: the path of the command is looked up while they are
+  // open, and /proc/self/fd/N/… would lead through a directory of the host's (CVE-2024-21626).
+  int64_t rc = 0;
+  if (s.report_fd > 3) rc = raw(SYS_close_range, 3, s.report_fd - 1, 0);
+  if (rc >= 0) rc = raw(SYS_close_range, s.report_fd + 1, ~0u, 0);
+  if (rc < 0) return fail(rc, Substep::kAttribute);
+  s.root = s.parent_fd = s.empty_tree = s.null_device = s.null_spare = s.private_proc = -1;
+  const Op* limit = s.file_limit;
+  return limit == nullptr ? ok() : set_limit(limit->a, limit->b, limit->c);
 }
 
 namespace {
@@ -150,6 +180,9 @@ const char* search_path(const PlanView& plan) {
 }  // namespace
 
 Outcome exec(State& s, const Op& op) {
+  Outcome closed = close_all(s);
+  if (closed.error != 0) return closed;
+  if (s.cwd_moved) raw(SYS_chdir, "/");
   const char* name = s.plan.text(op.s1);
   bool has_slash = false;
   for (const char* c = name; *c != '\0'; ++c) has_slash |= *c == '/';

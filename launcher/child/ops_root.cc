@@ -147,6 +147,7 @@ Outcome pivot_root(State& s) {
   if (rc < 0) return fail(rc, Substep::kAttach);
   rc = raw(SYS_umount2, ".", 2 /* MNT_DETACH */);
   if (rc < 0) return fail(rc, Substep::kMount);
+  s.cwd_moved = false;
   return check(raw(SYS_chdir, "/"), Substep::kTarget);
 }
 
@@ -178,6 +179,7 @@ Outcome change_directory(State& s, const Op& op) {
   if (!fd.ok()) return fail(fd.error(), Substep::kTarget);
   int64_t rc = raw(SYS_fchdir, fd.get());
   if (rc < 0) return fail(rc);
+  s.cwd_moved = false;
   // KERNEL: a directory outside the root reads "(unreachable)/…" (CVE-2024-21626).
   char now[PATH_MAX];
   rc = raw(SYS_getcwd, now, sizeof now);

@@ -86,7 +86,9 @@ int64_t make_in_root(int root, const char* path, Make what, uint32_t mode, bool*
   }
 }
 
-int64_t open_parent(int root, const char* path, char* name, size_t name_size) {
+void forget_parent(State& s) { s.parent_fd = -1; }
+
+int64_t open_parent(State& s, const char* path, char* name, size_t name_size) {
   char directory[PATH_MAX];
   size_t end = length(path);
   while (end > 0 && path[end - 1] == '/') --end;
@@ -99,6 +101,12 @@ int64_t open_parent(int root, const char* path, char* name, size_t name_size) {
   if (same(name, ".") || same(name, "..")) return -EINVAL;
   for (size_t i = 0; i < begin; ++i) directory[i] = path[i];
   directory[begin] = '\0';
-  return open_in_root(root, begin == 0 ? "." : directory, O_PATH | O_DIRECTORY);
+  if (s.parent_fd >= 0 && same(directory, s.parent_path)) return s.parent_fd;
+  int64_t fd = open_in_root(s.root, begin == 0 ? "." : directory, O_PATH | O_DIRECTORY);
+  if (fd >= 0 && fd < RawFd::kCloseFrom && begin < sizeof s.parent_path) {
+    for (size_t i = 0; i <= begin; ++i) s.parent_path[i] = directory[i];
+    s.parent_fd = static_cast<int>(fd);
+  }
+  return fd;
 }
 }  // namespace gantry::child

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 
+#include "launcher/child/child.h"
 #include "launcher/child/raw.h"
 
 namespace gantry::child {
@@ -23,5 +24,7 @@ int64_t make_in_root(int root, const char* path, Make what, uint32_t mode, bool*
 
 // The directory of `path` and its last component (of which nothing is resolved). EINVAL when there
 // is none ("/", "..").
-int64_t open_parent(int root, const char* path, char* name, size_t name_size);
+int64_t open_parent(State& s, const char* path, char* name, size_t name_size);
+// Something was mounted: what a path led to may be covered now.
+void forget_parent(State& s);
 }  // namespace gantry::child

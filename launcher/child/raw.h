@@ -59,20 +59,22 @@ int64_t raw(int64_t number, Args... args) {
   return raw_syscall(number, words[0], words[1], words[2], words[3], words[4], words[5]);
 }
 
-// A descriptor of the child's, closed at the end of the scope.
+// A descriptor of the child's. All are close-on-exec, and everything is closed in one call before
+// the exec, so that a close of its own would only be one more system call (1 µs each on the
+// reference host, 60 of them in an ordinary launch). Only plans with hundreds of mounts close as
+// they go.
 class RawFd {
  public:
+  static constexpr int kCloseFrom = 192;
   explicit RawFd(int64_t fd) : fd_(static_cast<int>(fd)) {}
   RawFd(const RawFd&) = delete;
   RawFd& operator=(const RawFd&) = delete;
-  ~RawFd() {
-    if (fd_ >= 0) raw(SYS_close, fd_);
-  }
+  ~RawFd() { reset(-1); }
   int get() const { return fd_; }
   bool ok() const { return fd_ >= 0; }
   int error() const { return -fd_; }  // when not ok()
   void reset(int64_t fd) {
-    if (fd_ >= 0) raw(SYS_close, fd_);
+    if (fd_ >= kCloseFrom) raw(SYS_close, fd_);
     fd_ = static_cast<int>(fd);
   }
   int release() {

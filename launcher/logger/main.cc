@@ -2,6 +2,7 @@
 // listening RUNTIME/logger.sock.
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 
 int main() {
   umask(0027);
+  prctl(PR_SET_NAME, "gantry-logger");
   for (int fd = 3; fd <= 4; ++fd) {
     if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 ||
         fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0) {

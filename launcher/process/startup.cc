@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -35,7 +36,14 @@ const char* normalise(int keep_fd) {
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
   }
+  // KERNEL: a real-time process cannot enter a v1 cpu cgroup without a real-time budget (EINVAL).
+  const sched_param ordinary{};
+  sched_setscheduler(0, SCHED_OTHER, &ordinary);
   setpriority(PRIO_PROCESS, 0, 0);
+  cpu_set_t all;
+  memset(&all, 0xff, sizeof all);
+  sched_setaffinity(0, sizeof all, &all);
+  prctl(PR_SET_NAME, "gantry-launcher");
   // A kernel without keys has nothing to separate.
   child::raw(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);
   return nullptr;

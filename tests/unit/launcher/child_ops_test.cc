@@ -310,6 +310,44 @@ TEST_F(ChildOps, DirectoriesAreMadeWithParentsModeAndOwner) {
   EXPECT_EQ(parent->st_uid, 0u);
 }
 
+TEST_F(ChildOps, ATinyFileLimitDoesNotDisturbTheOpsBehindIt) {
+  LaunchPlan::Builder b;
+  b.add(Stage::limits, {.kind = OpKind::kRlimit, .a = RLIMIT_NOFILE, .b = 8, .c = 8});
+  b.add(Stage::credentials, {.kind = OpKind::kChdir, .s1 = b.str("/etc")});
+  b.set_args({"sh"});
+  b.set_env({"PATH=/bin:/usr/bin"});
+  b.set_args({"sh", "-c", "test $(ulimit -n) = 8 && test $PWD = /etc"});
+  b.add(Stage::exec, {.kind = OpKind::kExec, .s1 = b.str("sh")});
+  auto plan = std::move(b).seal();
+  ASSERT_TRUE(plan);
+  const Outcome out = run_child(*plan);
+  EXPECT_FALSE(out.report);
+  EXPECT_EQ(out.status, 0);
+}
+
+TEST_F(ChildOps, TheCommandIsNotFoundThroughADescriptorOfOurs) {
+  // CVE-2024-21626: a directory of the host's that is open while the command is looked up.
+  LaunchPlan::Builder b;
+  const int32_t slot = b.fd(std::move(*sys::open("/", O_PATH | O_DIRECTORY)));
+  auto probe = sys::duplicate(0);
+  ASSERT_TRUE(probe);
+  b.set_args({"true"});
+  std::string path;
+  for (const char* candidate : {"/usr/bin/true", "/bin/true"}) {
+    if (std::filesystem::exists(candidate)) path = candidate;
+  }
+  // The slot's number in the child is its number here.
+  const int number = probe->get() - 1;
+  ASSERT_GE(slot, 0);
+  b.add(Stage::exec, {.kind = OpKind::kExec, .s1 = b.str(cat("/proc/self/fd/", number, path))});
+  auto plan = std::move(b).seal();
+  ASSERT_TRUE(plan);
+  ASSERT_EQ(plan->fds()[0].get(), number);
+  const Outcome out = run_child(*plan);
+  ASSERT_TRUE(out.report) << "it ran";
+  EXPECT_EQ(out.report->error, ENOENT);
+}
+
 TEST_F(ChildOps, ExecSearchesThePathOfTheCommandsEnvironment) {
   LaunchPlan::Builder b;
   b.set_args({"gantry-no-such-command"});
