@@ -75,9 +75,9 @@ void Launcher::dispatch(uint32_t source, uint32_t index, uint32_t events) {
     case kListen:
       return accept_client();
     case kSignal: {
-      signalfd_siginfo ignored[8];
-      while (read(signals_, ignored, sizeof ignored) > 0) {
-      }
+      // One SIGCHLD stands for any number of exits, and at most one waits.
+      signalfd_siginfo ignored;
+      (void)!read(signals_, &ignored, sizeof ignored);
       return reap();
     }
     case kClient:
