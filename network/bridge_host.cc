@@ -2,7 +2,6 @@
 
 #include <linux/if.h>
 #include <linux/rtnetlink.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -23,10 +22,7 @@ Result<void> unless_missing(Result<void> result) {
   return result;
 }
 
-// A fresh namespace inherits the host's IPv4 settings (net.core.devconf_inherit_init_net): a
-// container must not route because its host does.
 Result<void> set_container_sysctls() {
-  GANTRY_TRY(write_net_sysctl("ipv4/ip_forward", "0"));
   GANTRY_TRY(write_net_sysctl("ipv4/ping_group_range", "0\t2147483647"));
   GANTRY_TRY(write_net_sysctl("ipv4/ip_unprivileged_port_start", "0"));
   // ORDER: before the link is up: a router advertisement could come with the first packet.
@@ -35,13 +31,17 @@ Result<void> set_container_sysctls() {
 
 Result<void> configure_container_end(const NetworkLease& lease) {
   Netlink socket = GANTRY_TRY(Netlink::open(NETLINK_ROUTE));
-  auto link = GANTRY_TRY(find_link(socket, std::string(kContainerLink)));
-  if (!link) return Error(Errc::not_found, "the container's end of the link is not there");
+  int link = GANTRY_TRY(LinkProbe::open()).index(kContainerLink);
+  if (link == 0) return Error(Errc::not_found, "the container's end of the link is not there");
   GANTRY_TRY(set_container_sysctls());
-  GANTRY_TRY(set_up(socket, link->index));
-  GANTRY_TRY(add_address(socket, link->index, lease.address, lease.subnet));
-  GANTRY_TRY(add_default_route(socket, link->index, lease.gateway()));
-  return add_permanent_neighbour(socket, link->index, lease.gateway(), mac_of(lease.gateway()));
+  // A fresh namespace inherits the host's IPv4 settings (net.core.devconf_inherit_init_net): a
+  // container must not route because its host does. Not by the sysctl ip_forward: its write spins
+  // while somebody else has the lock of all links.
+  GANTRY_TRY(restrict_link(socket, link, Forwarding::off));
+  GANTRY_TRY(set_up(socket, link));
+  GANTRY_TRY(add_address(socket, link, lease.address, lease.subnet));
+  GANTRY_TRY(add_default_route(socket, link, lease.gateway()));
+  return add_permanent_neighbour(socket, link, lease.gateway(), mac_of(lease.gateway()));
 }
 
 // What nobody's subnet may cover: where the host's names are resolved.
@@ -62,9 +62,10 @@ std::string link_name(const ContainerId& id) { return "gt-" + id.hash().substr(0
 BridgeHost::BridgeHost(BridgeOptions options)
     : options_(std::move(options)),
       bridge_(options_.instance.empty() ? "gantry0" : "gantry-" + options_.instance),
-      nft_(options_.instance.empty() ? "gantry" : "gantry-" + options_.instance, bridge_),
-      names_(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
+      nft_(options_.instance.empty() ? "gantry" : "gantry-" + options_.instance, bridge_) {
   GANTRY_CHECK(bridge_.size() < IFNAMSIZ);
+  auto probe = LinkProbe::open();
+  if (probe) probe_ = std::move(*probe);
 }
 
 std::string BridgeHost::alias(const ContainerId& id) const {
@@ -126,6 +127,7 @@ Result<Link> BridgeHost::ensure_bridge(Netlink& socket, const Ipv4Subnet& subnet
   }
   GANTRY_TRY(unless_missing(write_net_sysctl(cat("ipv6/conf/", bridge_, "/accept_ra"), "0")));
   GANTRY_TRY(add_address(socket, link->index, subnet.gateway(), subnet));
+  GANTRY_TRY(restrict_link(socket, link->index, Forwarding::as_it_is));
   GANTRY_TRY(set_up(socket, link->index));
   return *link;
 }
@@ -144,17 +146,19 @@ Result<Link> BridgeHost::ensure_shared(Netlink& socket, const Ipv4Subnet& subnet
   // ORDER: after the rules: they are the wall between networks, and the guard of 127/8.
   GANTRY_TRY(write_net_sysctl(cat("ipv4/conf/", bridge_, "/route_localnet"), "1"));
   GANTRY_TRY(write_net_sysctl("ipv4/ip_forward", "1"));
+  bridge_link_ = link;
   return link;
 }
 
 // The usual case is that everything is there: two looks.
 Result<Link> BridgeHost::shared_bridge(Netlink& socket, const Ipv4Subnet& subnet) {
-  auto link = GANTRY_TRY(find_link(socket, bridge_));
-  bool is_ready = has_shared_ && link && link->is_ours() && (link->flags & IFF_UP) != 0 &&
-                  GANTRY_TRY(nft_.exists());
+  bool is_ready = probe_ && bridge_link_ && probe_->index(bridge_) == bridge_link_->index &&
+                  (probe_->flags(bridge_) & IFF_UP) != 0 && GANTRY_TRY(nft_.exists());
   if (!is_ready) return ensure_shared(socket, subnet);
   GANTRY_TRY(write_net_sysctl("ipv4/ip_forward", "1"));
-  return *link;
+  Link bridge = *bridge_link_;
+  bridge.operstate = (probe_->flags(bridge_) & IFF_RUNNING) != 0 ? IF_OPER_UP : IF_OPER_DOWN;
+  return bridge;
 }
 
 Result<bool> BridgeHost::repair(const Ipv4Subnet& subnet) {
@@ -173,6 +177,7 @@ Result<void> BridgeHost::remove_shared() {
   auto link = GANTRY_TRY(find_link(socket, bridge_));
   if (link && link->is_ours()) GANTRY_TRY(remove_link(socket, link->index));
   GANTRY_TRY(nft_.remove());
+  bridge_link_.reset();
   has_shared_ = false;
   return Result<void>();
 }
@@ -200,9 +205,11 @@ Result<void> BridgeHost::make_veth(Netlink& socket, const VethRequest& request) 
   return create_veth(socket, request).context("create link ", request.name);
 }
 
-Result<void> BridgeHost::make_link(Netlink& socket, const ContainerId& id,
-                                   const NetworkLease& lease, int namespace_fd) {
+Result<std::vector<std::string>> BridgeHost::make_link(Netlink& socket, const ContainerId& id,
+                                                       const NetworkLease& lease,
+                                                       int namespace_fd) {
   std::string name = link_name(id);
+  std::vector<std::string> coming_up{name};
   {
     std::lock_guard lock(mutex_);
     Link bridge = GANTRY_TRY(shared_bridge(socket, lease.subnet));
@@ -211,10 +218,13 @@ Result<void> BridgeHost::make_link(Netlink& socket, const ContainerId& id,
     GANTRY_TRY(make_veth(socket, {name, std::string(kContainerLink), namespace_fd, host_mac,
                                   mac_of(lease.address), bridge.mtu, bridge.index}));
     attached_.insert(name);
+    // KERNEL: a bridge has a carrier, and then a queue, from its first forwarding port on.
+    if (bridge.operstate != IF_OPER_UP) coming_up.push_back(bridge_);
   }
   GANTRY_FAILPOINT_TRY("network.after_veth");
   GANTRY_TRY(configure_port(socket, name, alias(id)));
-  return in_net_namespace(namespace_fd, [&] { return configure_container_end(lease); });
+  GANTRY_TRY(in_net_namespace(namespace_fd, [&] { return configure_container_end(lease); }));
+  return coming_up;
 }
 
 Result<void> BridgeHost::publish(const NetworkLease& lease) {
@@ -234,25 +244,13 @@ Result<BridgeHost::Attached> BridgeHost::attach(const ContainerId& id, const Net
   UniqueFd namespace_fd = GANTRY_TRY(open_net_namespace(pidfd, pid));
   Netlink socket = GANTRY_TRY(Netlink::open(NETLINK_ROUTE));
   Netlink events = GANTRY_TRY(Netlink::subscribe(NETLINK_ROUTE, {RTNLGRP_LINK}));
-  auto done = make_link(socket, id, lease, namespace_fd.get());
-  if (done) done = publish(lease);
-  auto link = find_link(socket, link_name(id));
-  if (done && link && *link) {
-    Attached attached{std::move(events), {}};
-    if ((*link)->operstate != IF_OPER_UP) attached.coming_up.push_back((*link)->name);
-    // KERNEL: a bridge has a carrier, and then a queue, from its first forwarding port on.
-    auto bridge = GANTRY_TRY(find_link(socket, bridge_));
-    if (bridge && bridge->operstate != IF_OPER_UP) attached.coming_up.push_back(bridge_);
-    return attached;
-  }
+  auto made = make_link(socket, id, lease, namespace_fd.get());
+  auto done = made ? publish(lease) : Result<void>(std::move(made).error());
+  if (done) return Attached{std::move(events), std::move(*made)};
   // Undo; what went wrong first is what is told.
   bool is_made = withdraw(id, lease).value_or(false);
-  if (is_made && link && *link) {
-    remove_link(socket, (*link)->index).ignore("the first error is told; cleanup tries again");
-  }
-  if (!done) return std::move(done).error();
-  if (!link) return std::move(link).error();
-  return Error(Errc::conflict, cat("link ", link_name(id), " was removed while it was set up"));
+  if (is_made) remove_leftover(id).ignore("the first error is told; cleanup tries again");
+  return std::move(done).error();
 }
 
 Result<bool> BridgeHost::withdraw(const ContainerId& id, const NetworkLease& lease) {
@@ -268,9 +266,7 @@ Result<bool> BridgeHost::withdraw(const ContainerId& id, const NetworkLease& lea
 }
 
 bool BridgeHost::has_link(const std::string& link) const {
-  ifreq request{};
-  link.copy(request.ifr_name, IFNAMSIZ - 1);
-  return ::ioctl(names_.get(), SIOCGIFINDEX, &request) == 0;
+  return probe_ && probe_->index(link) != 0;
 }
 
 Result<void> BridgeHost::remove_leftover(const ContainerId& id) {

@@ -45,8 +45,7 @@ class BridgeHost {
   Result<Attached> attach(const ContainerId& id, const NetworkLease& lease, int pidfd, pid_t pid);
   // Rules and connections. The link is left to its dying namespace. True: there was one.
   Result<bool> withdraw(const ContainerId& id, const NetworkLease& lease);
-  // KERNEL: by an ioctl that does not wait for the lock of all links, which a dying namespace holds
-  // for 20 ms and more. Does not block: for the loop.
+  // Does not block: for the loop.
   bool has_link(const std::string& link) const;
   // Slow: 20 ms and more. A link of another instance or program is left alone; missing is success.
   Result<void> remove_leftover(const ContainerId& id);
@@ -67,9 +66,11 @@ class BridgeHost {
  private:
   Result<Link> ensure_shared(Netlink& socket, const Ipv4Subnet& subnet);
   Result<Link> ensure_bridge(Netlink& socket, const Ipv4Subnet& subnet);
+  // Made if need be; its operstate says whether it forwards already.
   Result<Link> shared_bridge(Netlink& socket, const Ipv4Subnet& subnet);
-  Result<void> make_link(Netlink& socket, const ContainerId& id, const NetworkLease& lease,
-                         int namespace_fd);
+  // The links that will send an event when they forward.
+  Result<std::vector<std::string>> make_link(Netlink& socket, const ContainerId& id,
+                                             const NetworkLease& lease, int namespace_fd);
   Result<void> make_veth(Netlink& socket, const VethRequest& request);
   Result<void> publish(const NetworkLease& lease);
   bool is_of_this_instance(const Link& link, int bridge_index) const;
@@ -79,10 +80,11 @@ class BridgeHost {
   const std::string bridge_;
   NftTable nft_;
   ConnectionTable connections_;
-  const UniqueFd names_;  // a socket of this namespace, for has_link()
+  std::optional<LinkProbe> probe_;  // without one (no descriptors left) nothing is there
   std::atomic<bool> has_shared_ = false;
 
-  std::mutex mutex_;                // guards what follows
-  std::set<std::string> attached_;  // host ends that belong on the bridge
+  std::mutex mutex_;                 // guards what follows
+  std::optional<Link> bridge_link_;  // as made or seen by ensure_shared()
+  std::set<std::string> attached_;   // host ends that belong on the bridge
 };
 }  // namespace gantry

@@ -5,10 +5,12 @@
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
+#include <linux/ip.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -26,12 +28,11 @@ ifinfomsg link_header(int index, unsigned flags = 0, unsigned change = 0) {
   return header;
 }
 
-// KERNEL: without it the link gets fe80::… on its own; router advertisements could then reach it.
-void no_ipv6_address(NetlinkMessage& message) {
-  message.nest(IFLA_AF_SPEC, [](NetlinkMessage& spec) {
-    spec.nest(AF_INET6, [](NetlinkMessage& inet6) {
-      inet6.u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
-    });
+// KERNEL: without it the link gets fe80::… on its own as soon as it has a carrier; router
+// advertisements could then reach it. Processed after IFF_UP of the same message (do_setlink).
+void no_ipv6_address(NetlinkMessage& spec) {
+  spec.nest(AF_INET6, [](NetlinkMessage& inet6) {
+    inet6.u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
   });
 }
 
@@ -98,10 +99,29 @@ Result<std::vector<Link>> list_links(Netlink& socket) {
   return links;
 }
 
+Result<LinkProbe> LinkProbe::open() {
+  UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!fd) return Error::from_errno(errno, "open a socket");
+  return LinkProbe(std::move(fd));
+}
+
+int LinkProbe::index(std::string_view name) const {
+  ifreq request{};
+  name.copy(request.ifr_name, IFNAMSIZ - 1);
+  return ::ioctl(fd_.get(), SIOCGIFINDEX, &request) == 0 ? request.ifr_ifindex : 0;
+}
+
+unsigned LinkProbe::flags(std::string_view name) const {
+  ifreq request{};
+  name.copy(request.ifr_name, IFNAMSIZ - 1);
+  return ::ioctl(fd_.get(), SIOCGIFFLAGS, &request) == 0 ? static_cast<uint16_t>(request.ifr_flags)
+                                                         : 0;
+}
+
 // KERNEL: IFF_UP in the peer's header fails with ENOTCONN; IFALIAS in a create is ignored (6.18).
 Result<void> create_veth(Netlink& socket, const VethRequest& request) {
   NetlinkMessage message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
-  message.header(link_header(0))
+  message.header(link_header(0, IFF_UP, IFF_UP))
       .text(IFLA_IFNAME, request.name)
       .put(IFLA_ADDRESS, request.mac.data(), request.mac.size())
       .u32(IFLA_MTU, request.mtu)
@@ -135,7 +155,7 @@ Result<void> create_bridge(Netlink& socket, const std::string& name, const MacAd
 
 Result<void> configure_port(Netlink& socket, const std::string& name, const std::string& alias) {
   NetlinkMessage message(RTM_NEWLINK, 0);
-  message.header(link_header(0, IFF_UP, IFF_UP)).text(IFLA_IFNAME, name).text(IFLA_IFALIAS, alias);
+  message.header(link_header(0)).text(IFLA_IFNAME, name).text(IFLA_IFALIAS, alias);
   message.nest(IFLA_LINKINFO, [](NetlinkMessage& info) {
     info.text(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, [](NetlinkMessage& port) {
       // A container that reaches its own published port comes back by the same port. Needed
@@ -143,8 +163,8 @@ Result<void> configure_port(Netlink& socket, const std::string& name, const std:
       port.u8(IFLA_BRPORT_MODE, 1).u8(IFLA_BRPORT_GUARD, 1);
     });
   });
-  no_ipv6_address(message);
-  return socket.request(message).context("set up link ", name);
+  message.nest(IFLA_AF_SPEC, no_ipv6_address);
+  return socket.request(message).context("configure link ", name);
 }
 
 Result<void> set_alias(Netlink& socket, int index, const std::string& alias) {
@@ -159,10 +179,24 @@ Result<void> set_master(Netlink& socket, int index, int bridge_index) {
   return socket.request(message).context("make link ", index, " a port of the bridge");
 }
 
+Result<void> restrict_link(Netlink& socket, int index, Forwarding forwarding) {
+  NetlinkMessage message(RTM_NEWLINK, 0);
+  message.header(link_header(index));
+  message.nest(IFLA_AF_SPEC, [&](NetlinkMessage& spec) {
+    if (forwarding == Forwarding::off) {
+      spec.nest(AF_INET, [](NetlinkMessage& inet) {
+        inet.nest(IFLA_INET_CONF,
+                  [](NetlinkMessage& conf) { conf.u32(IPV4_DEVCONF_FORWARDING, 0); });
+      });
+    }
+    no_ipv6_address(spec);
+  });
+  return socket.request(message).context("restrict link ", index);
+}
+
 Result<void> set_up(Netlink& socket, int index) {
   NetlinkMessage message(RTM_NEWLINK, 0);
   message.header(link_header(index, IFF_UP, IFF_UP));
-  no_ipv6_address(message);
   return socket.request(message).context("bring link ", index, " up");
 }
 

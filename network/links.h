@@ -35,6 +35,19 @@ Result<std::vector<Link>> list_links(Netlink& socket);
 // Fills `link` from an RTM_NEWLINK or RTM_DELLINK message. False: another kind of message.
 bool parse_link(nlmsghdr* header, Link& link);
 
+// Looks that do not wait. KERNEL: these ioctls read under RCU; netlink's answers wait for the lock
+// of all links (RTNL), which a dying namespace holds for 20 ms and more at a time.
+class LinkProbe {
+ public:
+  static Result<LinkProbe> open();         // of the calling thread's network namespace
+  int index(std::string_view name) const;  // 0: there is none
+  unsigned flags(std::string_view name) const;
+
+ private:
+  explicit LinkProbe(UniqueFd fd) : fd_(std::move(fd)) {}
+  UniqueFd fd_;
+};
+
 struct VethRequest {
   std::string name;       // host end
   std::string peer_name;  // "eth0"
@@ -44,15 +57,19 @@ struct VethRequest {
   uint32_t mtu;
   int bridge_index;  // the host end is born a port of it
 };
-// errno EEXIST leaves nothing behind.
+// The host end is up, without a carrier until the other end is. errno EEXIST leaves nothing behind.
 Result<void> create_veth(Netlink& socket, const VethRequest& request);
 Result<void> create_bridge(Netlink& socket, const std::string& name, const MacAddress& mac,
                            uint32_t mtu);
-// Alias, hairpin, no IPv6 address of its own, up.
+// Alias, hairpin, no IPv6 address of its own.
 Result<void> configure_port(Netlink& socket, const std::string& name, const std::string& alias);
 Result<void> set_alias(Netlink& socket, int index, const std::string& alias);
 Result<void> set_master(Netlink& socket, int index, int bridge_index);
-Result<void> set_up(Netlink& socket, int index);  // and no generated IPv6 address
+// No IPv6 address of its own, and (for a container's end) what comes in by it is not forwarded.
+// Before it has a carrier: IFF_UP in the same message would be done first.
+enum class Forwarding { as_it_is, off };
+Result<void> restrict_link(Netlink& socket, int index, Forwarding forwarding);
+Result<void> set_up(Netlink& socket, int index);
 // Slow: 20 ms and more each. Missing is success.
 Result<void> remove_link(Netlink& socket, int index);
 

@@ -217,44 +217,56 @@ size_t open_descriptors() {
 }
 
 TEST_F(BridgeFaults, AThousandAttachesLeaveNothingAndAreFast) {
+  using Ms = std::chrono::duration<double, std::milli>;
+  auto now = [] { return std::chrono::steady_clock::now(); };
   auto network = make_network();
   // One that stays, so that the bridge does.
   Space resident;
   join(*network, "resident", resident, {{8079, 80, Protocol::tcp, ""}});
-  std::vector<double> attach_ms, detach_ms;
+  // Wall time is the machine's mood too; the processor time of all our threads is not.
+  auto cpu_now = [] {
+    timespec time;
+    ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return double(time.tv_sec) * 1e3 + double(time.tv_nsec) / 1e6;
+  };
+  std::vector<double> attach_ms, attach_cpu_ms, detach_ms;
   size_t fds = 0, bytes = 0;
   std::string state;
-  for (int round = 0; round < 1000; ++round) {
-    if (round == 100) {
+  constexpr int kRounds = 100, kTogether = 10;
+  for (int round = 0; round < kRounds; ++round) {
+    if (round == 10) {
       fds = open_descriptors();
       bytes = ::mallinfo2().uordblks;
       state = host_state();
     }
-    Space space;
-    space.forget_net();
-    std::string id = "c" + std::to_string(round);
-    ASSERT_TRUE(loop_.run(network->reserve(id_of(id), {{8080, 80, Protocol::tcp, ""}})));
-    auto begin = std::chrono::steady_clock::now();
-    auto attached = loop_.run(network->attach(id_of(id), space.identity(), space.pidfd()));
-    auto middle = std::chrono::steady_clock::now();
-    ASSERT_TRUE(attached) << attached.error().to_string();
-    space.kill();
-    auto killed = std::chrono::steady_clock::now();
-    leave(*network, id);
-    using Ms = std::chrono::duration<double, std::milli>;
-    attach_ms.push_back(Ms(middle - begin).count());
-    detach_ms.push_back(Ms(std::chrono::steady_clock::now() - killed).count());
+    std::vector<std::unique_ptr<Space>> spaces;
+    for (uint16_t i = 0; i < kTogether; ++i) {
+      auto& space = *spaces.emplace_back(std::make_unique<Space>());
+      space.forget_net();
+      ContainerId id = id_of("c" + std::to_string(i));
+      PortMapping port{uint16_t(8080 + i), 80, Protocol::tcp, ""};
+      auto begin = now();
+      double cpu_begin = cpu_now();
+      ASSERT_TRUE(loop_.run(network->reserve(id, {port})));
+      auto attached = loop_.run(network->attach(id, space.identity(), space.pidfd()));
+      ASSERT_TRUE(attached) << attached.error().to_string();
+      attach_ms.push_back(Ms(now() - begin).count());
+      attach_cpu_ms.push_back(cpu_now() - cpu_begin);
+    }
+    spaces.clear();
+    auto begin = now();
+    for (int i = 0; i < kTogether; ++i) leave(*network, "c" + std::to_string(i));
+    detach_ms.push_back(Ms(now() - begin).count() / kTogether);
   }
   EXPECT_EQ(open_descriptors(), fds);
   EXPECT_EQ(host_state(), state);
   // The pool remembers 900 more returned addresses, 4 bytes each.
   EXPECT_LT(::mallinfo2().uordblks, bytes + (64u << 10));
-  std::ranges::sort(attach_ms);
-  std::ranges::sort(detach_ms);
+  for (auto* times : {&attach_ms, &attach_cpu_ms, &detach_ms}) std::ranges::sort(*times);
   std::printf(
-      "attach with a published port: median %.2f ms, p99 %.2f ms; detach: median %.2f ms, "
-      "p99 %.2f ms\n",
-      attach_ms[500], attach_ms[990], detach_ms[500], detach_ms[990]);
+      "attach with a published port: median %.2f ms, p99 %.2f ms (processor %.2f ms); "
+      "detach, ten at a time: median %.2f ms each\n",
+      attach_ms[500], attach_ms[990], attach_cpu_ms[500], detach_ms[50]);
   leave(*network, "resident");
 }
 }  // namespace

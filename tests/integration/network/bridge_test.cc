@@ -143,10 +143,12 @@ TEST_F(Bridge, AContainerSeesItsAddressRouteAndSafeSysctls) {
   EXPECT_NE(links.find("inet " + lease.address.to_string() + "/16"), std::string::npos) << links;
   EXPECT_NE(links.find("default via 10.89.0.1"), std::string::npos) << links;
   EXPECT_EQ(links.find("inet6"), std::string::npos) << links;
-  EXPECT_EQ(shell("sysctl -n net.ipv4.ip_forward net.ipv6.conf.eth0.accept_ra "
+  EXPECT_EQ(shell("sysctl -n net.ipv4.conf.eth0.forwarding net.ipv6.conf.eth0.accept_ra "
                   "net.ipv4.ip_unprivileged_port_start",
                   a.net()),
             "0\n0\n0\n");
+  EXPECT_EQ(
+      shell("ip -6 -o addr show dev gantry0; ip -6 -o addr show dev " + link_name(id_of("a"))), "");
   leave(*network, "a");
 }
 
