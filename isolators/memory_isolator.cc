@@ -207,6 +207,15 @@ Co<Result<void>> MemoryIsolator::update(ContainerId id, const ResourceSpec& reso
   const auto known = limited_.find(name);
   const auto wanted =
       GANTRY_CO_TRY(settings(resources, known == limited_.end() ? 0 : known->second.bytes));
+  if (is_v2() && resources.memory_limit) {
+    // KERNEL: v2 accepts any memory.max, and kills for it; v1 says EBUSY.
+    const auto stat = parse_flat_keyed(GANTRY_CO_TRY(cgroups_.read(name, "memory", "memory.stat")));
+    const auto anon = stat.find("anon");
+    if (anon != stat.end() && anon->second > *resources.memory_limit) {
+      co_return Error(Errc::busy, cat("memory_limit: ", in_units(*resources.memory_limit),
+                                      " is less than the ", anon->second, " bytes in use"));
+    }
+  }
   std::vector<Setting> before;
   for (const Setting& setting : wanted) {
     const std::string now = GANTRY_CO_TRY(cgroups_.read(name, "memory", setting.file));
@@ -229,7 +238,9 @@ Co<Result<void>> MemoryIsolator::update(ContainerId id, const ResourceSpec& reso
       return {};
     };
     auto written = write_all(wanted.begin(), wanted.end());
-    if (!written) written = write_all(wanted.rbegin(), wanted.rend());
+    if (!written && !written.error().is_errno(EBUSY)) {
+      written = write_all(wanted.rbegin(), wanted.rend());
+    }
     if (!written) {
       for (int pass = 0; pass < 2; ++pass) {
         for (const Setting& old : before) {

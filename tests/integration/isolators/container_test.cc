@@ -182,7 +182,8 @@ TEST_F(BoxTest, AnAskedForDeviceIsMadeAndMayBeOpened) {
   // The parent is made too.
   EXPECT_EQ(result.error, "");
   EXPECT_LINE(result.out, "a:e5 640");
-  EXPECT_LINE(result.out, "open=0");
+  // 19: a kernel without the driver; 1 would be the device list.
+  EXPECT_TRUE(has_line(result.out, "open=0") || has_line(result.out, "open=19")) << result.out;
   spec.devices[0].path = "/etc/fuse";
   EXPECT_NE(run(spec).error.find("below /dev"), std::string::npos);
 }

@@ -1,6 +1,7 @@
 // A static program that tries one thing inside a container and prints what the kernel said.
 //   probe calls              name=errno of a list of system calls
 //   probe hog MIB            touches that much memory
+//   probe hold MIB           the same, and keeps it
 //   probe forks N            forks sleeping children until it fails or N are there; prints how many
 //   probe open PATH FLAGS    errno of an open (r, w or rw)
 //   probe mknod PATH b|c MAJOR MINOR
@@ -93,6 +94,10 @@ int main(int argc, char** argv) {
   };
   if (is("calls", 2)) return calls();
   if (is("hog", 3)) return hog(strtoul(argv[2], nullptr, 10));
+  if (is("hold", 3)) {
+    hog(strtoul(argv[2], nullptr, 10));
+    return pause();
+  }
   if (is("forks", 3)) return forks(atoi(argv[2]));
   if (is("spin", 3)) return spin(atol(argv[2]));
   if (is("open", 4)) {
