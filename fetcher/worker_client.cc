@@ -216,8 +216,9 @@ Co<Result<Fields>> WorkerClient::run(WorkerRequest request) {
   request.input.reset();
   auto answer =
       co_await converse(child->socket.get(), request.fields.encode(), deadline - Clock::now());
-  // Its answer is the last thing a worker does; one that did not answer properly may still run.
-  bool died = !answer && answer.error().is(Errc::corrupt) && sys::pidfd_ended(child->pidfd.get());
+  // Its answer is the last thing a worker does, so killing it then is harmless; one that ended its
+  // side of the conversation is dying, and how is worth knowing.
+  bool died = !answer && answer.error().is(Errc::corrupt);
   int status = co_await reap(std::move(*child), !died);
   --running_;
   turn_.notify();

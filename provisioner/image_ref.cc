@@ -32,10 +32,11 @@ bool is_host(std::string_view part) {
 
 // A registry's host may have upper case, dots and a port.
 bool is_host_name(std::string_view part) {
-  return std::ranges::all_of(part, [](char c) {
-    return is_lower_alnum(c) || (c >= 'A' && c <= 'Z') || c == '.' || c == '-' || c == ':' ||
-           c == '[' || c == ']';
-  });
+  return (is_lower_alnum(part[0]) || part[0] == '[' || (part[0] >= 'A' && part[0] <= 'Z')) &&
+         std::ranges::all_of(part, [](char c) {
+           return is_lower_alnum(c) || (c >= 'A' && c <= 'Z') || c == '.' || c == '-' || c == ':' ||
+                  c == '[' || c == ']';
+         });
 }
 
 bool is_name(std::string_view name) {

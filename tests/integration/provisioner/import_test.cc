@@ -7,22 +7,27 @@ class Import : public ProvisionerRig {
  protected:
   // A small root file system with everything a tar can hold.
   void make_root() {
-    ASSERT_EQ(shell(cat(
-        "cd ", dir_, "; mkdir -p root/bin root/etc root/var/empty; cp /bin/busybox root/bin/; "
-        "ln root/bin/busybox root/bin/sh; ln -s bin/sh root/shell; "
-        "printf 'root:x:0:0::/root:/bin/sh\\nweb:x:33:34::/srv:/bin/sh\\n7:x:0:0::/:/\\n' >root/etc/passwd; "
-        "printf 'root:x:0:\\nweb:x:34:\\nmore:x:50:web\\n' >root/etc/group; "
-        "touch root/setuid; chown 5:6 root/setuid; chmod 6755 root/setuid; "
-        "mkfifo root/fifo; mknod root/null c 1 3; chmod 1777 root/var/empty; "
-        "setfattr -n user.note -v hello root/setuid; truncate -s 50M root/sparse; "
-        "echo end >>root/sparse; touch -d '2001-02-03 04:05:06.789' root/old; "
-        "touch root/$(printf 'u\\303\\244 space') root/$(printf 'raw\\377')")), 0);
+    ASSERT_EQ(
+        shell(
+            cat("cd ", dir_,
+                "; mkdir -p root/bin root/etc root/var/empty; cp /bin/busybox root/bin/; "
+                "ln root/bin/busybox root/bin/sh; ln -s bin/sh root/shell; "
+                "printf 'root:x:0:0::/root:/bin/sh\\nweb:x:33:34::/srv:/bin/sh\\n7:x:0:0::/:/\\n' "
+                ">root/etc/passwd; "
+                "printf 'root:x:0:\\nweb:x:34:\\nmore:x:50:web\\n' >root/etc/group; "
+                "touch root/setuid; chown 5:6 root/setuid; chmod 6755 root/setuid; "
+                "mkfifo root/fifo; mknod root/null c 1 3; chmod 1777 root/var/empty; "
+                "setfattr -n user.note -v hello root/setuid; truncate -s 50M root/sparse; "
+                "echo end >>root/sparse; touch -d '2001-02-03 04:05:06.789' root/old; "
+                "touch \"root/$(printf 'u\\303\\244 space')\" \"root/$(printf 'raw\\377')\"")),
+        0);
   }
   void expect_root(const Rootfs& rootfs) {
-    EXPECT_EQ(look(rootfs, "cd $R; stat -c '%n %F %a %u:%g %h' bin/sh setuid fifo null var/empty; "
-                           "readlink shell; getfattr --only-values -n user.note setuid; echo; "
-                           "tail -c 4 sparse; [ $(du -k sparse | cut -f1) -lt 1000 ] && echo holes; "
-                           "stat -c %.Y old; ls | grep -a space; ls | grep -ac raw"),
+    EXPECT_EQ(look(rootfs,
+                   "cd $R; stat -c '%n %F %a %u:%g %h' bin/sh setuid fifo null var/empty; "
+                   "readlink shell; getfattr --only-values -n user.note setuid; echo; "
+                   "tail -c 4 sparse; [ $(du -k sparse | cut -f1) -lt 1000 ] && echo holes; "
+                   "stat -c %.Y old; ls | grep -a space; ls | grep -ac raw"),
               cat("bin/sh regular file 755 0:0 2\nsetuid regular empty file 6755 5:6 1\n"
                   "fifo fifo 644 0:0 1\nnull character special file 644 0:0 1\n"
                   "var/empty directory 1777 0:0 2\nbin/sh\nhello\nend\nholes\n",
@@ -33,8 +38,10 @@ class Import : public ProvisionerRig {
 
 TEST_F(Import, ARootFileSystemAsTarGzipAndZstd) {
   make_root();
-  ASSERT_EQ(shell(cat("cd ", dir_, "; tar --xattrs --sparse --format=pax -C root -cf a.tar .; "
-                      "gzip -k a.tar; zstd -q a.tar")), 0);
+  ASSERT_EQ(shell(cat("cd ", dir_,
+                      "; tar --xattrs --sparse --format=pax -C root -cf a.tar .; "
+                      "gzip -k a.tar; zstd -q a.tar")),
+            0);
   int n = 0;
   for (const char* file : {"a.tar", "a.tar.gz", "a.tar.zst"}) {
     auto images = import_file(path(file), cat("img", n, ":v1"));
@@ -53,32 +60,39 @@ TEST_F(Import, ARootFileSystemAsTarGzipAndZstd) {
 
 TEST_F(Import, TheStoreIsALayoutThatSkopeoAndUmociRead) {
   make_root();
-  ASSERT_EQ(shell(cat("cd ", dir_, "; tar -C root -cf a.tar .")), 0);
+  ASSERT_EQ(shell(cat("cd ", dir_, "; tar --xattrs --sparse --format=pax -C root -cf a.tar .")), 0);
   ASSERT_TRUE(import_file(path("a.tar"), "busybox"));
   EXPECT_EQ(output(cat("skopeo inspect --config oci:", path("data/images"),
-                       ":busybox:latest 2>&1 | jq -r .rootfs.type")), "layers\n");
+                       ":busybox:latest 2>&1 | jq -r .rootfs.type")),
+            "layers\n");
   EXPECT_EQ(shell(cat("skopeo --insecure-policy copy -q oci:", path("data/images"),
-                      ":busybox:latest oci:", path("copy"), ":two")), 0);
+                      ":busybox:latest oci:", path("copy"), ":two")),
+            0);
   EXPECT_EQ(shell(cat("umoci unpack --image ", path("copy"), ":two ", path("bundle"),
-                      " >/dev/null 2>&1; cmp ", path("bundle/rootfs/bin/sh"), " /bin/busybox")), 0);
+                      " >/dev/null 2>&1; cmp ", path("bundle/rootfs/bin/sh"), " /bin/busybox")),
+            0);
 }
 
 TEST_F(Import, AnOciLayoutAndADockerArchiveMadeByOthers) {
   make_root();
   // Three layers by umoci: a file changed, a directory removed, a directory replaced.
-  ASSERT_EQ(shell(cat(
-      "cd ", dir_, "; umoci init --layout oci; umoci new --image oci:web; "
-      "umoci unpack --image oci:web b >/dev/null; cp -a root/. b/rootfs; "
-      "mkdir -p b/rootfs/gone/deep b/rootfs/swap; touch b/rootfs/gone/deep/f b/rootfs/swap/old; "
-      "umoci repack --image oci:web b; "
-      "umoci config --image oci:web --config.entrypoint /bin/sh --config.entrypoint -c "
-      "--config.cmd 'echo hi' --config.env A=1 --config.user web --config.workingdir /srv "
-      "--config.volume /data --config.exposedports 80/tcp --config.label x=y "
-      "--config.stopsignal SIGQUIT; rm -rf b; umoci unpack --image oci:web b >/dev/null; "
-      "rm -rf b/rootfs/gone b/rootfs/swap; mkdir b/rootfs/swap; touch b/rootfs/swap/new; "
-      "echo changed >b/rootfs/old; umoci repack --image oci:web b; "
-      "tar -C oci -cf oci.tar .; "
-      "skopeo --insecure-policy copy -q oci:oci:web docker-archive:docker.tar:web:1")), 0);
+  ASSERT_EQ(
+      shell(
+          cat("cd ", dir_,
+              "; umoci init --layout oci; umoci new --image oci:web; "
+              "umoci unpack --image oci:web b >/dev/null; cp -a root/. b/rootfs; "
+              "mkdir -p b/rootfs/gone/deep b/rootfs/swap; touch b/rootfs/gone/deep/f "
+              "b/rootfs/swap/old; "
+              "umoci repack --image oci:web b; "
+              "umoci config --image oci:web --config.entrypoint /bin/sh --config.entrypoint -c "
+              "--config.cmd 'echo hi' --config.env A=1 --config.user web --config.workingdir /srv "
+              "--config.volume /data --config.exposedports 80/tcp --config.label x=y "
+              "--config.stopsignal SIGQUIT; rm -rf b; umoci unpack --image oci:web b >/dev/null; "
+              "rm -rf b/rootfs/gone b/rootfs/swap; mkdir b/rootfs/swap; touch b/rootfs/swap/new; "
+              "echo changed >b/rootfs/old; umoci repack --image oci:web b; "
+              "tar -C oci -cf oci.tar .; "
+              "skopeo --insecure-policy copy -q oci:oci:web docker-archive:docker.tar:web:1")),
+      0);
   for (const char* file : {"oci.tar", "docker.tar"}) {
     std::string name = cat("from-", std::string_view(file).substr(0, 3));
     auto images = import_file(path(file), name);
@@ -110,34 +124,44 @@ TEST_F(Import, WhatIsNoImageIsRefusedAndLeavesNothing) {
   write("empty", "");
   write("zeros", std::string(10240, '\0'));
   write("text", std::string(5000, 'x'));
-  ASSERT_EQ(shell(cat("cd ", dir_, "; mkdir r; head -c 300000 /dev/urandom >r/f; tar -C r -cf t.tar .; "
-                      "head -c 100000 t.tar >cut.tar; gzip -k t.tar; head -c 100000 t.tar.gz >cut.gz; "
-                      "xz -k t.tar")), 0);
+  ASSERT_EQ(
+      shell(cat("cd ", dir_,
+                "; mkdir r; head -c 300000 /dev/urandom >r/f; tar -C r -cf t.tar .; "
+                "head -c 100000 t.tar >cut.tar; gzip -k t.tar; head -c 100000 t.tar.gz >cut.gz; "
+                "xz -k t.tar")),
+      0);
   for (const char* file : {"empty", "zeros", "text", "cut.tar", "cut.gz", "t.tar.xz"}) {
     auto images = import_file(path(file), "x");
     ASSERT_FALSE(images) << file;
     EXPECT_FALSE(images.error().is_errno(0)) << images.error().to_string();
   }
   EXPECT_TRUE(provisioner_->images().empty());
-  EXPECT_EQ(output(cat("ls ", path("data/images/blobs/sha256"), " ", path("data/layers"),
-                       " ", path("data/catalog"), " | grep -v : | grep .")), "");
+  EXPECT_EQ(output(cat("ls ", path("data/images/blobs/sha256"), " ", path("data/layers"), " ",
+                       path("data/catalog"), " | grep -v : | grep .")),
+            "");
   EXPECT_TRUE(import_file(path("t.tar"), "x"));
 }
 
 TEST_F(Import, ABombMeetsTheBudgetAndADamagedBlobIsNamed) {
-  ASSERT_EQ(shell(cat("cd ", dir_, "; mkdir r; truncate -s 300M r/zero; tar -C r -cf - . | gzip -9 >bomb.gz; "
-                      "tar -C r -cf - . | zstd -q -19 >bomb.zst; ")), 0);
+  ASSERT_EQ(shell(cat("cd ", dir_,
+                      "; mkdir r; truncate -s 300M r/zero; tar -C r -cf - . | gzip -9 >bomb.gz; "
+                      "tar -C r -cf - . | zstd -q -19 >bomb.zst; ")),
+            0);
   for (const char* file : {"bomb.gz", "bomb.zst"}) {
     auto images = import_file(path(file), "x");
     ASSERT_FALSE(images) << file;
     EXPECT_TRUE(images.error().is(Errc::exhausted)) << images.error().to_string();
   }
   make_root();
-  ASSERT_EQ(shell(cat(
-      "cd ", dir_, "; umoci init --layout oci; umoci new --image oci:w; umoci unpack --image oci:w b >/dev/null; "
-      "cp -a root/bin b/rootfs; umoci repack --image oci:w b; "
-      "for f in oci/blobs/sha256/*; do cp -r oci bad; g=bad/${f#oci/}; printf X | "
-      "dd of=$g bs=1 seek=10 conv=notrunc status=none; tar -C bad -cf bad.$(basename $f).tar .; rm -r bad; done")), 0);
+  ASSERT_EQ(shell(cat("cd ", dir_,
+                      "; umoci init --layout oci; umoci new --image oci:w; umoci unpack --image "
+                      "oci:w b >/dev/null; "
+                      "cp -a root/bin b/rootfs; umoci repack --image oci:w b; umoci gc --layout "
+                      "oci >/dev/null; "
+                      "for f in oci/blobs/sha256/*; do cp -r oci bad; g=bad/${f#oci/}; printf X | "
+                      "dd of=$g bs=1 seek=10 conv=notrunc status=none; tar -C bad -cf "
+                      "bad.$(basename $f).tar .; rm -r bad; done")),
+            0);
   int tried = 0;
   for (const auto& item : std::filesystem::directory_iterator(dir_)) {
     std::string name = item.path().filename().string();
@@ -153,20 +177,27 @@ TEST_F(Import, ABombMeetsTheBudgetAndADamagedBlobIsNamed) {
 
 TEST_F(Import, ANewExecutorKnowsTheImagesAndCleansUpAfterAKilledOne) {
   make_root();
-  ASSERT_EQ(shell(cat("cd ", dir_, "; tar -C root -cf a.tar .")), 0);
+  ASSERT_EQ(shell(cat("cd ", dir_, "; tar --xattrs --sparse --format=pax -C root -cf a.tar .")), 0);
   ASSERT_TRUE(import_file(path("a.tar"), "one"));
   auto kept = provision("kept", "one"), lost = provision("lost", "one");
   ASSERT_TRUE(kept && lost);
   live_.insert(kept->rootfs.snapshot_key);
-  ASSERT_EQ(shell(cat("cd ", path("data"), "; mkdir -p staging/import.1.0 roots/half.abc work/half.abc/work; "
-                      "touch images/blobs/sha256/", std::string(64, 'a'), " catalog/.tmp.1.2.x; "
-                      "mkdir -p layers/", std::string(32, 'b'), "/fs")), 0);
+  ASSERT_EQ(shell(cat("cd ", path("data"),
+                      "; mkdir -p staging/import.1.0 roots/half.abc work/half.abc/work; "
+                      "touch images/blobs/sha256/",
+                      std::string(64, 'a'),
+                      " catalog/.tmp.1.2.x; "
+                      "mkdir -p layers/",
+                      std::string(32, 'b'), "/fs")),
+            0);
   reopen();
   EXPECT_EQ(provisioner_->images().size(), 1u);
   run_void(provisioner_->close());
   provisioner_.reset();
-  EXPECT_EQ(output(cat("cd ", path("data"), "; ls roots work | grep -v :; ls staging trash | grep -v :; "
-                       "ls layers | wc -l; ls -A catalog | grep -c tmp; ls images/blobs/sha256 | grep -c ^aaaa")),
+  EXPECT_EQ(output(cat("cd ", path("data"),
+                       "; ls roots work | grep -v :; ls staging trash | grep -v :; "
+                       "ls layers | wc -l; ls -A catalog | grep -c tmp; ls images/blobs/sha256 | "
+                       "grep -c ^aaaa")),
             cat(kept->rootfs.snapshot_key, "\n\n", kept->rootfs.snapshot_key, "\n\n1\n0\n0\n"));
   open();
   auto again = provision("kept", "one");
@@ -182,7 +213,10 @@ TEST_F(Import, ANewExecutorKnowsTheImagesAndCleansUpAfterAKilledOne) {
 
 TEST_F(Import, RemovalSparesWhatIsInUseOrShared) {
   make_root();
-  ASSERT_EQ(shell(cat("cd ", dir_, "; tar -C root -cf a.tar .; mkdir r2; touch r2/x; tar -C r2 -cf b.tar .")), 0);
+  ASSERT_EQ(shell(cat("cd ", dir_,
+                      "; tar --xattrs --sparse --format=pax -C root -cf a.tar .; mkdir r2; touch "
+                      "r2/x; tar -C r2 -cf b.tar .")),
+            0);
   ASSERT_TRUE(import_file(path("a.tar"), "one"));
   ASSERT_TRUE(import_file(path("a.tar"), "two"));
   ASSERT_TRUE(import_file(path("b.tar"), "three"));
@@ -199,7 +233,8 @@ TEST_F(Import, RemovalSparesWhatIsInUseOrShared) {
   auto gone = run(provisioner_->remove_image(*ImageRef::parse("two")));
   ASSERT_FALSE(gone);
   EXPECT_TRUE(gone.error().is(Errc::not_found));
-  EXPECT_EQ(output(cat("ls ", path("data/layers"), " | wc -l; ls ", path("data/images/blobs/sha256"), " | wc -l")),
+  EXPECT_EQ(output(cat("ls ", path("data/layers"), " | wc -l; ls ",
+                       path("data/images/blobs/sha256"), " | wc -l")),
             "1\n3\n");
   // A name that moves on leaves the first image without one.
   ASSERT_TRUE(import_file(path("a.tar"), "three"));
@@ -208,7 +243,7 @@ TEST_F(Import, RemovalSparesWhatIsInUseOrShared) {
 
 TEST_F(Import, UsersAreFoundAsDockerFindsThemButNumbersAreNeverNames) {
   make_root();
-  ASSERT_EQ(shell(cat("cd ", dir_, "; tar -C root -cf a.tar .")), 0);
+  ASSERT_EQ(shell(cat("cd ", dir_, "; tar --xattrs --sparse --format=pax -C root -cf a.tar .")), 0);
   ASSERT_TRUE(import_file(path("a.tar"), "one"));
   auto resolve = [&](Rootfs rootfs, const char* text) -> std::string {
     auto got = run(provisioner_->resolve_user(std::move(rootfs), UserSpec{text, {}}));
@@ -226,18 +261,25 @@ TEST_F(Import, UsersAreFoundAsDockerFindsThemButNumbersAreNeverNames) {
   EXPECT_EQ(resolve(r, "web:more"), "33:50 /srv");
   EXPECT_EQ(resolve(r, "7"), "7:0 /");  // the name "7" is root's: not asked
   EXPECT_EQ(resolve(r, "1000:1000"), "1000:1000 /");
-  for (const char* bad : {"nobody-here", "web:nogroup", "4294967295", "4294967296", "-1", "0x0", " 0"}) {
+  for (const char* bad :
+       {"nobody-here", "web:nogroup", "4294967295", "4294967296", "-1", "0x0", " 0"}) {
     EXPECT_TRUE(resolve(r, bad).starts_with("error: ")) << bad << " → " << resolve(r, bad);
   }
   // What the container did to its own database counts from then on; hostile files are refused.
-  ASSERT_EQ(shell(cat("mkdir -p ", r.upper, "/etc; rm -f ", r.upper, "/etc/passwd; mkfifo ", r.upper, "/etc/passwd")), 0);
+  ASSERT_EQ(shell(cat("mkdir -p ", r.upper, "/etc; rm -f ", r.upper, "/etc/passwd; mkfifo ",
+                      r.upper, "/etc/passwd")),
+            0);
   EXPECT_NE(resolve(r, "web").find("not a regular file"), std::string::npos);
   ASSERT_EQ(shell(cat("rm ", r.upper, "/etc/passwd; truncate -s 2G ", r.upper, "/etc/passwd")), 0);
   EXPECT_NE(resolve(r, "web").find("larger than 1 MiB"), std::string::npos);
-  ASSERT_EQ(shell(cat("rm ", r.upper, "/etc/passwd; ln -s /db ", r.upper, "/etc/passwd; "
-                      "echo web:x:9:9::/:/ >", r.upper, "/db")), 0);
+  ASSERT_EQ(shell(cat("rm ", r.upper, "/etc/passwd; ln -s /db ", r.upper,
+                      "/etc/passwd; "
+                      "echo web:x:9:9::/:/ >",
+                      r.upper, "/db")),
+            0);
   EXPECT_EQ(resolve(r, "web"), "9:9 /");  // an absolute link stays inside
-  ASSERT_EQ(shell(cat("ln -sfn /proc/self/root/../../../../etc/passwd ", r.upper, "/etc/passwd")), 0);
+  ASSERT_EQ(shell(cat("ln -sfn /proc/self/root/../../../../etc/passwd ", r.upper, "/etc/passwd")),
+            0);
   EXPECT_TRUE(resolve(r, "daemon").starts_with("error: ")) << "the host's own database was read";
   Rootfs directory;
   directory.kind = Rootfs::Kind::directory;
@@ -247,8 +289,12 @@ TEST_F(Import, UsersAreFoundAsDockerFindsThemButNumbersAreNeverNames) {
 
 TEST_F(Import, VolumesGetTheImagesContentAndOwner) {
   make_root();
-  ASSERT_EQ(shell(cat("cd ", dir_, "; mkdir root/data; chown 7:8 root/data; chmod 750 root/data; echo seed >root/data/f; "
-                      "tar -C root -cf a.tar .")), 0);
+  ASSERT_EQ(
+      shell(cat(
+          "cd ", dir_,
+          "; mkdir root/data; chown 7:8 root/data; chmod 750 root/data; echo seed >root/data/f; "
+          "tar --xattrs --sparse --format=pax -C root -cf a.tar .")),
+      0);
   ASSERT_TRUE(import_file(path("a.tar"), "one"));
   auto one = provision("v", "one");
   ASSERT_TRUE(one);
@@ -258,7 +304,8 @@ TEST_F(Import, VolumesGetTheImagesContentAndOwner) {
   mounts[1].destination = "/not/there";
   auto got = run(provisioner_->prepare_volumes(one->rootfs.snapshot_key, mounts));
   ASSERT_TRUE(got) << got.error().to_string();
-  EXPECT_EQ(output(cat("stat -c '%a %u:%g' ", got->at(0).source, " ", got->at(1).source, "; cat ", got->at(0).source, "/f")),
+  EXPECT_EQ(output(cat("stat -c '%a %u:%g' ", got->at(0).source, " ", got->at(1).source, "; cat ",
+                       got->at(0).source, "/f")),
             "750 7:8\n755 0:0\nseed\n");
   ASSERT_EQ(shell(cat("echo mine >", got->at(0).source, "/f")), 0);
   got = run(provisioner_->prepare_volumes(one->rootfs.snapshot_key, mounts));
@@ -270,7 +317,7 @@ TEST_F(Import, VolumesGetTheImagesContentAndOwner) {
 
 TEST_F(Import, ProvisioningAKnownImageStartsNoProcessAndIsCheap) {
   make_root();
-  ASSERT_EQ(shell(cat("cd ", dir_, "; tar -C root -cf a.tar .")), 0);
+  ASSERT_EQ(shell(cat("cd ", dir_, "; tar --xattrs --sparse --format=pax -C root -cf a.tar .")), 0);
   ASSERT_TRUE(import_file(path("a.tar"), "one"));
   // A worker would be seen: no child may ever exist.
   int status;

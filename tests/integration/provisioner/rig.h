@@ -1,4 +1,5 @@
-// A data directory of its own, a worker client and a loop; tears everything down and says what stayed.
+// A data directory of its own, a worker client and a loop; tears everything down and says what
+// stayed.
 #pragma once
 
 #include <fcntl.h>
@@ -28,7 +29,7 @@ inline std::string worker_program() {
 }
 
 class Rig : public ::testing::Test {
- protected:
+ public:
   void SetUp() override {
     char name[] = "/tmp/gantry-prov-test.XXXXXX";
     ASSERT_NE(::mkdtemp(name), nullptr);
@@ -56,9 +57,7 @@ class Rig : public ::testing::Test {
     loop_.poll();
     return std::move(*out);
   }
-  void run_void(Co<void> task) {
-    (void)run(wrap(std::move(task)));
-  }
+  void run_void(Co<void> task) { (void)run(wrap(std::move(task))); }
   template <class T>
   static Co<void> store(Co<T> task, std::optional<T>* out) {
     out->emplace(co_await std::move(task));
@@ -90,7 +89,7 @@ class Rig : public ::testing::Test {
 };
 
 class ProvisionerRig : public Rig {
- protected:
+ public:
   void SetUp() override {
     Rig::SetUp();
     open();
@@ -99,7 +98,8 @@ class ProvisionerRig : public Rig {
     if (provisioner_) {
       run_void(provisioner_->close());
       EXPECT_EQ(output(cat("ls -A ", path("data/staging"), " ", path("data/trash"),
-                           " | grep -v : | grep .")), "")
+                           " | grep -v : | grep .")),
+                "")
           << "left in staging or trash";
     }
     provisioner_.reset();
@@ -137,9 +137,10 @@ class ProvisionerRig : public Rig {
     if (rootfs.kind == Rootfs::Kind::overlay) {
       std::string lower;
       for (const std::string& layer : rootfs.lowers) lower += cat(lower.empty() ? "" : ":", layer);
-      mount = cat("mount -t overlay overlay -o lowerdir=", lower,
-                  rootfs.upper.empty() ? "" : cat(",upperdir=", rootfs.upper, ",workdir=", rootfs.work),
-                  " $R");
+      mount =
+          cat("mount -t overlay overlay -o lowerdir=", lower,
+              rootfs.upper.empty() ? "" : cat(",upperdir=", rootfs.upper, ",workdir=", rootfs.work),
+              " $R");
     } else {
       mount = cat("mount --bind ", rootfs.directory, " $R");
     }

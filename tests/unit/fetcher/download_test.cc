@@ -24,8 +24,8 @@ bool forbidden(const char* text) {
 }
 
 TEST(Download, NoConnectionToMetadataServices) {
-  for (auto bad : {"169.254.169.254", "169.254.0.1", "::ffff:169.254.169.254", "fe80::1",
-                   "fd00:ec2::254"}) {
+  for (auto bad :
+       {"169.254.169.254", "169.254.0.1", "::ffff:169.254.169.254", "fe80::1", "fd00:ec2::254"}) {
     EXPECT_TRUE(forbidden(bad)) << bad;
   }
   for (auto good : {"127.0.0.1", "10.0.0.1", "169.253.1.1", "::1", "2001:db8::1", "fd00::1",

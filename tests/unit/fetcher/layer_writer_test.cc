@@ -1,4 +1,5 @@
-// The hostile corpus: no entry, in whatever order, writes outside the root or changes what is there.
+// The hostile corpus: no entry, in whatever order, writes outside the root or changes what is
+// there.
 #include "fetcher/worker/layer_writer.h"
 
 #include <fcntl.h>
@@ -52,8 +53,8 @@ struct Writer : ::testing::Test {
     for (const auto& item : fs::recursive_directory_iterator(top)) {
       struct ::stat st;
       ::lstat(item.path().c_str(), &st);
-      all[item.path().string()] = cat(st.st_mode, " ", st.st_size, " ", st.st_uid, " ",
-                                      st.st_nlink, " ", st.st_mtim.tv_sec, ".", st.st_mtim.tv_nsec);
+      all[item.path().string()] = cat(st.st_mode, " ", st.st_size, " ", st.st_uid, " ", st.st_nlink,
+                                      " ", st.st_mtim.tv_sec, ".", st.st_mtim.tv_nsec);
     }
     struct ::stat st;
     ::lstat(top.c_str(), &st);
@@ -64,7 +65,8 @@ struct Writer : ::testing::Test {
   std::string layer(int n) const { return cat(dir, "/layer", n); }
 
   // Applies to layer N, on top of N-1 … 0. The umask is the worker's.
-  Result<void> apply(int n, const Items& items, WriteAs as = WriteAs::layer, WriteLimits limits = {}) {
+  Result<void> apply(int n, const Items& items, WriteAs as = WriteAs::layer,
+                     WriteLimits limits = {}) {
     return apply_bytes(n, test::build_tar(items), as, limits);
   }
   Result<void> apply_bytes(int n, std::string bytes, WriteAs as = WriteAs::layer,
@@ -114,7 +116,8 @@ const std::vector<Breakout>& breakouts() {
       {"SymlinkMultipleAbsolute", {{'2', "a", "C"}, {'2', "b", "/a"}, {'0', "b/x", "", "bad"}}},
       {"SymlinkRelative", {{'2', "l", "../canary"}, {'0', "l/x", "", "bad"}}},
       {"SymlinkUpRelative", {{'5', "d"}, {'2', "d/l", "../../canary"}, {'0', "d/l/x", "", "bad"}}},
-      {"SymlinkMultipleRelative", {{'2', "a", "../canary"}, {'2', "b", "a/sub"}, {'0', "b/x", "", "bad"}}},
+      {"SymlinkMultipleRelative",
+       {{'2', "a", "../canary"}, {'2', "b", "a/sub"}, {'0', "b/x", "", "bad"}}},
       {"SymlinkEmptyFile", {{'2', "l", "C/new"}, {'0', "l"}}},
       {"SymlinkWriteThrough", {{'2', "l", "C/secret"}, {'0', "l", "", "bad"}}},
       {"SymlinkChmod", {{'2', "l", "C/secret"}, {'2', "l", "C/secret", "", 0777}}},
@@ -123,7 +126,8 @@ const std::vector<Breakout>& breakouts() {
       {"HardlinkDownRelative", {{'5', "d"}, {'1', "d/h", "../../canary/secret"}}},
       {"HardlinkThroughSymlink", {{'2', "l", "C"}, {'1', "h", "l/secret"}, {'0', "h", "", "bad"}}},
       {"HardlinkThroughSymlinkRelative", {{'2', "l", "../canary"}, {'1', "h", "l/secret"}}},
-      {"HardlinkSymlinkRelative", {{'2', "l", "../canary/secret"}, {'1', "h", "l"}, {'0', "h", "", "bad"}}},
+      {"HardlinkSymlinkRelative",
+       {{'2', "l", "../canary/secret"}, {'1', "h", "l"}, {'0', "h", "", "bad"}}},
       {"HardlinkSymlinkAbsolute", {{'2', "l", "C/secret"}, {'1', "h", "l"}, {'0', "h", "", "bad"}}},
       {"HardlinkSymlinkChmod", {{'2', "l", "C/secret"}, {'1', "h", "l", "", 0777}}},
       {"HardlinkBeforeTarget", {{'1', "h", "later"}, {'0', "later", "", "x"}}},
@@ -143,7 +147,8 @@ const std::vector<Breakout>& breakouts() {
       {"RootIsAFile", {{'0', ".", "", "bad"}}},
       {"RootIsAHardlink", {{'1', "/", "C/secret"}}},
       {"DirectoryOverSymlink", {{'2', "l", "C"}, {'5', "l", "", "", 0777}, {'0', "l/x", "", "ok"}}},
-      {"SymlinkOverDirectory", {{'5', "d"}, {'0', "d/a", "", "x"}, {'2', "d", "C"}, {'0', "d/a", "", "bad"}}},
+      {"SymlinkOverDirectory",
+       {{'5', "d"}, {'0', "d/a", "", "x"}, {'2', "d", "C"}, {'0', "d/a", "", "bad"}}},
       {"SymlinkLoop", {{'2', "a", "b"}, {'2', "b", "a"}, {'0', "a/x", "", "bad"}}},
       {"ProcSelfRoot", {{'2', "p", "/proc/self/root"}, {'0', "p/tmp/x", "", "bad"}}},
       {"ProcSelfCwd", {{'2', "p", "/proc/self/cwd"}, {'0', "p/x", "", "bad"}}},
@@ -187,16 +192,26 @@ TEST_F(Writer, TheRootMustBeADirectory) {
 }
 
 TEST_F(Writer, DuplicatesTheLastOneWins) {
-  ASSERT_TRUE(apply(0, {{'0', "x", "", "one"}, {'5', "x"}, {'0', "x/in", "", "a"}, {'2', "x", "y"},
-                        {'0', "x", "", "two"}, {'0', "f", "", "long content"}, {'0', "f", "", "s"}}));
+  ASSERT_TRUE(apply(0, {{'0', "x", "", "one"},
+                        {'5', "x"},
+                        {'0', "x/in", "", "a"},
+                        {'2', "x", "y"},
+                        {'0', "x", "", "two"},
+                        {'0', "f", "", "long content"},
+                        {'0', "f", "", "s"}}));
   EXPECT_EQ(text(layer(0) + "/x"), "two");
   EXPECT_EQ(text(layer(0) + "/f"), "s");
 }
 
 TEST_F(Writer, LinksInsideTheRootWork) {
-  ASSERT_TRUE(apply(0, {{'5', "usr/lib"}, {'2', "lib", "usr/lib"}, {'2', "abs", "/usr/../usr/lib"},
-                        {'0', "lib/a", "", "A"}, {'0', "abs/b", "", "B"}, {'1', "h", "abs/a"},
-                        {'2', "up", "../../../usr"}, {'0', "up/lib/c", "", "C"}}));
+  ASSERT_TRUE(apply(0, {{'5', "usr/lib"},
+                        {'2', "lib", "usr/lib"},
+                        {'2', "abs", "/usr/../usr/lib"},
+                        {'0', "lib/a", "", "A"},
+                        {'0', "abs/b", "", "B"},
+                        {'1', "h", "abs/a"},
+                        {'2', "up", "../../../usr"},
+                        {'0', "up/lib/c", "", "C"}}));
   EXPECT_EQ(text(layer(0) + "/usr/lib/a"), "A");
   EXPECT_EQ(text(layer(0) + "/usr/lib/b"), "B");
   EXPECT_EQ(text(layer(0) + "/usr/lib/c"), "C");
@@ -206,11 +221,27 @@ TEST_F(Writer, LinksInsideTheRootWork) {
 }
 
 TEST_F(Writer, WhiteoutsOpaqueDirectoriesAndReplacements) {
-  ASSERT_TRUE(apply(0, {{'5', "d", "", "", 0750}, {'0', "d/a", "", "a"}, {'0', "d/b", "", "b"}, {'5', "e"},
-                        {'0', "e/x"}, {'5', "f"}, {'0', "f/old"}, {'0', "plain", "", "p"}, {'2', "s", "d"}}));
-  ASSERT_TRUE(apply(1, {{'0', "d/.wh.a"}, {'0', "e/new", "", "n"}, {'0', "e/.wh..wh..opq"}, {'0', ".wh.f"},
-                        {'5', "f"}, {'0', "f/new", "", "n"}, {'5', "g"}, {'0', ".wh.g"}, {'0', "s/.wh.b"},
-                        {'0', "d/c", "", "c"}, {'0', ".wh..wh.plnk"}, {'0', "nowhere/.wh.x"}}));
+  ASSERT_TRUE(apply(0, {{'5', "d", "", "", 0750},
+                        {'0', "d/a", "", "a"},
+                        {'0', "d/b", "", "b"},
+                        {'5', "e"},
+                        {'0', "e/x"},
+                        {'5', "f"},
+                        {'0', "f/old"},
+                        {'0', "plain", "", "p"},
+                        {'2', "s", "d"}}));
+  ASSERT_TRUE(apply(1, {{'0', "d/.wh.a"},
+                        {'0', "e/new", "", "n"},
+                        {'0', "e/.wh..wh..opq"},
+                        {'0', ".wh.f"},
+                        {'5', "f"},
+                        {'0', "f/new", "", "n"},
+                        {'5', "g"},
+                        {'0', ".wh.g"},
+                        {'0', "s/.wh.b"},
+                        {'0', "d/c", "", "c"},
+                        {'0', ".wh..wh.plnk"},
+                        {'0', "nowhere/.wh.x"}}));
   EXPECT_TRUE(is_whiteout_at(1, "d/a"));
   EXPECT_TRUE(is_whiteout_at(1, "d/b")) << "through a link of the layer below";
   EXPECT_FALSE(fs::exists(fs::symlink_status(layer(1) + "/s")));
@@ -261,7 +292,8 @@ TEST_F(Writer, BudgetsHold) {
   ASSERT_FALSE(done);
   EXPECT_TRUE(done.error().is(Errc::exhausted));
   EXPECT_FALSE(apply(0, many, WriteAs::layer, {.max_bytes = 199}));
-  EXPECT_FALSE(apply(0, {{'0', std::string(90, 'a') + "/" + "b", "", "12345"}}, WriteAs::layer, {.max_file = 4}));
+  EXPECT_FALSE(apply(0, {{'0', std::string(90, 'a') + "/" + "b", "", "12345"}}, WriteAs::layer,
+                     {.max_file = 4}));
   std::string long_part(256, 'n'), long_path;
   for (int i = 0; i < 60; ++i) long_path += std::string(90, 'p') + "/";
   for (const std::string& path : {long_part, long_path}) {
@@ -273,13 +305,17 @@ TEST_F(Writer, BudgetsHold) {
   // Depth: as many levels as a path of 4095 bytes has, and removal of them when replaced.
   std::string deep;
   for (int i = 0; i < 1500; ++i) deep += "d/";
-  ASSERT_TRUE(apply(0, {{'5', "short", "", "", 0755, 0, 0, test::pax_record("path", deep)}, {'0', "d", "", "file"}}));
+  ASSERT_TRUE(apply(0, {{'5', "short", "", "", 0755, 0, 0, test::pax_record("path", deep)},
+                        {'0', "d", "", "file"}}));
   EXPECT_EQ(text(layer(0) + "/d"), "file");
 }
 
 TEST_F(Writer, TruncationAnywhereIsAnErrorOrAPrefix) {
-  std::string whole = test::build_tar(Items{{'5', "d"}, {'0', "d/f", "", std::string(2000, 'x')}, {'2', "l", "d"},
-                                            {'0', "p", "", "tail", 0644, 0, 0, test::pax_record("path", "pax-name")}});
+  std::string whole = test::build_tar(
+      Items{{'5', "d"},
+            {'0', "d/f", "", std::string(2000, 'x')},
+            {'2', "l", "d"},
+            {'0', "p", "", "tail", 0644, 0, 0, test::pax_record("path", "pax-name")}});
   for (size_t cut = 0; cut < whole.size(); cut += 512) {
     for (size_t extra : {size_t{0}, size_t{100}}) {
       fs::remove_all(layer(0));

@@ -28,7 +28,9 @@ TEST(Fields, EveryPrefixOfAMessageIsRefusedOrShorter) {
     auto out = Fields::decode(bytes.substr(0, n));
     if (out) EXPECT_LT(out->items().size(), 2u);
   }
-  EXPECT_FALSE(Fields::decode(std::string("\xff\xff\xff\xff" "abcd")));
+  EXPECT_FALSE(
+      Fields::decode(std::string("\xff\xff\xff\xff"
+                                 "abcd")));
 }
 
 TEST(Fields, AnErrorKeepsItsKindAndItsText) {
