@@ -4,7 +4,8 @@
 //   PORT=5050 INSTANCES=3 COMMAND='echo hello' node batch.js
 "use strict";
 
-const { Scheduler } = require("mesos-framework");
+const { Scheduler, Mesos } = require("mesos-framework");
+const mesos = Mesos.getMesos();
 
 const port = parseInt(process.env.PORT || "5050", 10);
 const instances = parseInt(process.env.INSTANCES || "3", 10);
@@ -23,7 +24,7 @@ const scheduler = new Scheduler({
     hello: {
       priority: 1,
       instances,
-      commandInfo: { value: command, shell: true },
+      commandInfo: new mesos.CommandInfo(null, null, true, command, null, null),
       resources: { cpus: 0.1, mem: 32, ports: 0, disk: 0 },
     },
   },
