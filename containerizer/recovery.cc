@@ -147,7 +147,7 @@ Co<Result<void>> Recovery::recover_parts() {
       known.push_back(
           {.id = found.container->id,
            .cgroup_name = ContainerCgroups::name_of(found.container->id),
-           .process = *found.record.process,
+           .process = found.record.process.value_or(ProcessIdentity{}),
            .isolator_record = bytes == found.record.isolators.end() ? std::string() : bytes->second,
            .spec = found.container->spec.get()});
     }
