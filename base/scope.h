@@ -24,6 +24,8 @@ class Scope {
   void cancel(uint64_t child);
   // Cancels every child (terminal) and waits for all of them.
   Co<void> close();
+  // After close(): children may be spawned again.
+  void reopen() { closed_ = false; }
   // Waits for the children without cancelling them.
   Co<void> join();
   size_t size() const { return children_.size(); }

@@ -127,6 +127,52 @@ Co<Result<void>> Containerizer::run_launch(ContainerPtr container) {
   co_return result;
 }
 
+Co<Result<void>> Containerizer::checkpoint(ContainerId id,
+                                           std::function<Co<Result<void>>(ContainerPtr)> dump) {
+  ContainerPtr container = GANTRY_CO_TRY(require(id));
+  ContainerState before = container->state();
+  if (before != ContainerState::running && before != ContainerState::paused) {
+    co_return Error(Errc::busy, cat("container '", id.to_string(), "' is ", to_string(before),
+                                    ", only a running or paused one can be checkpointed"));
+  }
+  container->transition(ContainerState::checkpointing);
+  Result<void> dumped = co_await uncancellable(dump(container));
+  if (container->state() == ContainerState::checkpointing && !container->process->ended()) {
+    container->transition(before);
+  }
+  co_return dumped;
+}
+
+Co<Result<void>> Containerizer::restore(ContainerId id, RestoreFunction restore) {
+  ContainerPtr container = GANTRY_CO_TRY(require(id));
+  if (container->state() != ContainerState::exited || container->removing) {
+    co_return Error(Errc::busy,
+                    cat("container '", id.to_string(), "' is ", to_string(container->state()),
+                        ", only an exited one can be restored"));
+  }
+  co_return co_await uncancellable(run_restore(container, std::move(restore)));
+}
+
+Co<Result<void>> Containerizer::run_restore(ContainerPtr container, RestoreFunction restore) {
+  std::optional<ExitOutcome> outcome = std::exchange(container->outcome, std::nullopt);
+  int64_t exited_ns = std::exchange(container->exited_ns, 0);
+  container->limitation.reset();
+  container->kill_requested = false;
+  container->scope.reopen();
+  container->transition(ContainerState::creating);
+  Launch launch(*this, container);
+  Result<void> result = co_await launch.restore(std::move(restore));
+  if (result) {
+    start_watching(container);
+    co_return result;
+  }
+  co_await finish(container, {ExitOutcome::Kind::failed, 0, false, result.error().to_string()});
+  container->outcome = outcome;
+  container->exited_ns = exited_ns;
+  write_record(*container).ignore("the record then tells of the failed restore");
+  co_return result;
+}
+
 void Containerizer::start_watching(ContainerPtr container) {
   scope_.spawn(watch_exit(container));
   for (Isolator* isolator : parts_.isolators) {

@@ -43,6 +43,17 @@ struct ContainerizerParts {
 
 using ContainerPtr = std::shared_ptr<Container>;
 
+// What whoever restores a container's processes is handed: everything a launch would have made.
+struct RestoreInputs {
+  const LaunchContext& context;
+  LaunchPlan::Builder plan;  // as the isolators prepared it
+  UniqueFd stdin_read, stdout_write, stderr_write;
+  LaunchIo io;
+  // To be called when the processes exist and have not run yet; an error undoes all.
+  std::function<Co<Result<void>>(const ProcessRef&)> before_resume;
+};
+using RestoreFunction = std::function<Co<Result<ProcessRef>>(RestoreInputs)>;
+
 class Containerizer {
  public:
   Containerizer(ContainerizerConfig config, ContainerizerParts parts,
@@ -74,6 +85,13 @@ class Containerizer {
   enum class Force { no, yes };
   Co<Result<void>> remove(ContainerId id, Force force);
 
+  // Runs `dump` while the container is Checkpointing. What it was before is what it is afterwards,
+  // unless the dump ended it. Errc::busy when it is neither running nor paused.
+  Co<Result<void>> checkpoint(ContainerId id, std::function<Co<Result<void>>(ContainerPtr)> dump);
+  // From Exited back to Running, its processes made by `restore`. A failure leaves it Exited as it
+  // was.
+  Co<Result<void>> restore(ContainerId id, RestoreFunction restore);
+
   // By id; nullptr when unknown.
   ContainerPtr find(const ContainerId& id) const;
   // As people write it: id, name, or a prefix of an id that is unique (names first, then ids).
@@ -98,6 +116,7 @@ class Containerizer {
   friend class Recovery;
 
   Co<Result<void>> run_launch(ContainerPtr container);
+  Co<Result<void>> run_restore(ContainerPtr container, RestoreFunction restore);
   // After exec or adoption: the watch that ends in finish(), and the isolators' watches.
   void start_watching(ContainerPtr container);
   Co<void> watch_exit(ContainerPtr container);

@@ -80,6 +80,37 @@ Co<Result<void>> Launch::run() {
   co_return Result<void>();
 }
 
+Co<Result<void>> Launch::restore(RestoreFunction restore) {
+  c_.transition(ContainerState::restoring);
+  GANTRY_CO_TRY(owner_.write_record(c_));
+  GANTRY_FAILPOINT_CO_TRY("restore.after_record");
+  ContainerSpec spec = *c_.spec;
+  // The writable layer it had: provisioning the same id again answers with it.
+  GANTRY_CO_TRY(co_await make_root(spec));
+  GANTRY_CO_TRY(co_await prepare_isolators());
+  GANTRY_CO_TRY(make_stdio());
+  GANTRY_FAILPOINT_CO_TRY("restore.after_prepare");
+  ProcessRef process = GANTRY_CO_TRY(co_await restore(
+      RestoreInputs{.context = *context_,
+                    .plan = std::move(builder_),
+                    .stdin_read = std::move(stdio_[0]),
+                    .stdout_write = std::move(stdio_[1]),
+                    .stderr_write = std::move(stdio_[2]),
+                    .io = std::move(io_),
+                    .before_resume = [this](const ProcessRef& p) { return before_resume(p); }}));
+  c_.process.emplace(std::move(process));
+  c_.started_ns = sys::realtime_ns();
+  c_.transition(ContainerState::running);
+  GANTRY_FAILPOINT_CO_TRY("restore.after_resume");
+  co_return owner_.write_record(c_);
+}
+
+// The restored processes exist and are frozen: what only the parent can do, and the record.
+Co<Result<void>> Launch::before_resume(const ProcessRef& process) {
+  c_.process.emplace(GANTRY_CO_TRY(ProcessRef::open(process.identity())));
+  co_return co_await isolate();
+}
+
 Co<Result<void>> Launch::record_intent() {
   GANTRY_FAILPOINT_CO_TRY("launch.before_record");
   c_.created_ns = sys::realtime_ns();
@@ -133,6 +164,16 @@ Co<Result<void>> Launch::make_root(ContainerSpec& spec) {
 
 Co<Result<void>> Launch::prepare() {
   c_.transition(ContainerState::preparing);
+  GANTRY_CO_TRY(co_await prepare_isolators());
+  GANTRY_CO_TRY(make_stdio());
+  add_stdio();
+  GANTRY_CO_TRY(add_command());
+  plan_.emplace(GANTRY_CO_TRY(std::move(builder_).seal()));
+  GANTRY_FAILPOINT_CO_TRY("launch.after_prepare");
+  co_return Result<void>();
+}
+
+Co<Result<void>> Launch::prepare_isolators() {
   context_.emplace(LaunchContext{.id = c_.id,
                                  .cgroup_name = ContainerCgroups::name_of(c_.id),
                                  .spec = *c_.spec,
@@ -146,10 +187,6 @@ Co<Result<void>> Launch::prepare() {
     GANTRY_CO_TRY((co_await isolator->prepare(*context_, builder_)).context(isolator->name()));
     GANTRY_FAILPOINT_CO_TRY("launch.after_isolator_prepare");
   }
-  GANTRY_CO_TRY(make_stdio());
-  GANTRY_CO_TRY(add_command());
-  plan_.emplace(GANTRY_CO_TRY(std::move(builder_).seal()));
-  GANTRY_FAILPOINT_CO_TRY("launch.after_prepare");
   co_return Result<void>();
 }
 
@@ -177,13 +214,17 @@ Result<void> Launch::make_stdio() {
   io_.stdout_read = std::move(out.read);
   io_.stderr_read = std::move(err.read);
   io_.log_directory = context_->sandbox;
-  int number = 0;
-  for (UniqueFd* end : {&in, &out.write, &err.write}) {
-    int slot = builder_.fd(std::move(*end));
-    builder_.add(Stage::begin,
-                 {.kind = OpKind::kDuplicate, .fd = slot, .a = static_cast<uint64_t>(number++)});
-  }
+  stdio_[0] = std::move(in);
+  stdio_[1] = std::move(out.write);
+  stdio_[2] = std::move(err.write);
   return {};
+}
+
+void Launch::add_stdio() {
+  for (uint64_t number = 0; number < 3; ++number) {
+    int slot = builder_.fd(std::move(stdio_[number]));
+    builder_.add(Stage::begin, {.kind = OpKind::kDuplicate, .fd = slot, .a = number});
+  }
 }
 
 Result<void> Launch::add_command() {

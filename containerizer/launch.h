@@ -13,6 +13,8 @@ class Launch {
   // From Creating to Running. On error the caller cleans up; every object made so far is found by
   // the container's id.
   Co<Result<void>> run();
+  // From Creating to Running with processes that `restore` makes.
+  Co<Result<void>> restore(RestoreFunction restore);
 
  private:
   Co<Result<void>> record_intent();
@@ -23,7 +25,10 @@ class Launch {
   Co<Result<void>> isolate();
   Co<Result<void>> signal_and_exec();
 
+  Co<Result<void>> prepare_isolators();
   Result<void> make_stdio();
+  void add_stdio();
+  Co<Result<void>> before_resume(const ProcessRef& process);
   Result<void> add_command();
   Result<void> give_signal();
   Co<Result<void>> on_barrier();
@@ -36,6 +41,7 @@ class Launch {
   std::optional<LaunchContext> context_;
   LaunchPlan::Builder builder_;
   std::optional<LaunchPlan> plan_;
+  UniqueFd stdio_[3];  // the container's ends
   LaunchIo io_;
   UniqueFd signal_write_;
   UniqueFd report_read_;

@@ -11,10 +11,12 @@
 
 namespace gantry {
 Daemon::Daemon(const Config& config, Containerizer& containerizer, Provisioner& provisioner,
-               LogClient& logs, AuditLog& audit_log, asio::any_io_executor executor)
+               ContainerCheckpoints& checkpoints, LogClient& logs, AuditLog& audit_log,
+               asio::any_io_executor executor)
     : config_(config),
       containerizer_(containerizer),
       provisioner_(provisioner),
+      checkpoints_(checkpoints),
       logs_(logs),
       audit_log_(audit_log),
       executor_(executor),

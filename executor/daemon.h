@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/scope.h"
+#include "checkpoint/container_checkpoint.h"
 #include "containerizer/containerizer.h"
 #include "executor/audit_log.h"
 #include "executor/config.h"
@@ -18,7 +19,8 @@ namespace gantry {
 class Daemon final : public OperatorBackend {
  public:
   Daemon(const Config& config, Containerizer& containerizer, Provisioner& provisioner,
-         LogClient& logs, AuditLog& audit_log, asio::any_io_executor executor);
+         ContainerCheckpoints& checkpoints, LogClient& logs, AuditLog& audit_log,
+         asio::any_io_executor executor);
 
   // Completes when a SHUTDOWN was accepted, a signal asked for the end, or (on demand) nothing was
   // asked and nothing ran for the idle time.
@@ -65,6 +67,7 @@ class Daemon final : public OperatorBackend {
   const Config& config_;
   Containerizer& containerizer_;
   Provisioner& provisioner_;
+  ContainerCheckpoints& checkpoints_;
   LogClient& logs_;
   AuditLog& audit_log_;
   asio::any_io_executor executor_;

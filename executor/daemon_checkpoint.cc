@@ -3,11 +3,28 @@
 
 namespace gantry {
 Co<Result<CheckpointAnswer>> Daemon::checkpoint(ContainerId id, CheckpointOptions options) {
-  (void)id, (void)options;
-  co_return Error(Errc::unsupported, "checkpoint: not wired yet");
+  ContainerPtr container = GANTRY_CO_TRY(resolve(id));
+  CheckpointRun run{.name = options.name,
+                    .leave_running = options.leave_running,
+                    .tcp_established = options.tcp_established,
+                    .file_locks = options.file_locks};
+  ContainerCheckpoints::Made made =
+      GANTRY_CO_TRY(co_await checkpoints_.checkpoint(container->id, std::move(run)));
+  co_return CheckpointAnswer{.name = made.name,
+                             .path = checkpoints_.path_of(made.name),
+                             .size = made.stats.size,
+                             .frozen = made.stats.frozen,
+                             .total = made.stats.total};
 }
+
 Co<Result<RestoreAnswer>> Daemon::restore(RestoreOptions options) {
-  (void)options;
-  co_return Error(Errc::unsupported, "restore: not wired yet");
+  if (options.id || !options.name.empty()) {
+    co_return Error(
+        Errc::unsupported,
+        "container_id, name: a checkpoint is restored into the container it was made of");
+  }
+  CheckpointRun run{.name = {}, .tcp_established = options.tcp_established};
+  auto restored = GANTRY_CO_TRY(co_await checkpoints_.restore(options.checkpoint, std::move(run)));
+  co_return RestoreAnswer{.id = restored.id, .total = restored.total};
 }
 }  // namespace gantry

@@ -121,6 +121,7 @@ void remove_runtime_dir(const std::string& path) {
   }
   struct ::stat inside, parent;
   std::string above = path + "/..";
+  remove_tree_at(dir->get(), "criu").ignore("a cache");
   bool is_mount = ::stat(path.c_str(), &inside) == 0 && ::stat(above.c_str(), &parent) == 0 &&
                   inside.st_dev != parent.st_dev;
   dir = Error(Errc::cancelled, "closed before the unmount");

@@ -7,6 +7,7 @@
 
 #include "api/wire/parse.h"
 #include "api/wire/scheduler.h"
+#include "checkpoint/criu_checkpointer.h"
 #include "base/failpoint.h"
 #include "base/sys.h"
 #include "executor/http/router.h"
@@ -82,6 +83,8 @@ struct Wiring::Parts {
   std::vector<std::unique_ptr<Isolator>> isolators;
   NetworkIsolator* network = nullptr;  // in `isolators`
   std::unique_ptr<Containerizer> containerizer;
+  std::unique_ptr<CriuCheckpointer> checkpointer;
+  std::unique_ptr<ContainerCheckpoints> checkpoints;
   std::unique_ptr<Daemon> daemon;
   std::unique_ptr<OperatorApi> operator_api;
   std::unique_ptr<HealthEndpoint> health;
@@ -127,6 +130,10 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config,
                          .isolators = std::move(isolators),
                          .parse_spec = wire::parse_request_bytes},
       executor);
+  p.checkpointer = std::make_unique<CriuCheckpointer>(
+      p.launcher, CriuSettings{.program = config.criu, .cache_dir = config.runtime_dir + "/criu"});
+  p.checkpoints =
+      std::make_unique<ContainerCheckpoints>(config.data_dir, *p.containerizer, *p.checkpointer);
   p.daemon = std::make_unique<Daemon>(config, *p.containerizer, *p.provisioner, p.logs, p.audit_log,
                                       executor);
   p.operator_api = std::make_unique<OperatorApi>(*p.daemon);

@@ -59,6 +59,18 @@ def busybox_root(where):
     return root
 
 
+def rootfs_tar(root):
+    """The tar of a root file system, as `gantry import` streams one."""
+    return subprocess.run(["tar", "-C", str(root), "--numeric-owner", "-cf", "-", "."], capture_output=True,
+                          check=True).stdout
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
 class Executor:
     """One executor at a time over the same directories; it may be killed and started again."""
 
@@ -144,6 +156,13 @@ class Executor:
         if rootfs is not None:
             spec["rootfs"] = str(rootfs)
         return self.call("LAUNCH_CONTAINER", launch_container={"container_id": {"value": cid}, "gantry_spec": spec})
+
+    def import_tar(self, data, reference):
+        call = json.dumps({"type": "GANTRY_IMPORT", "gantry_import": {"reference": reference}})
+        status, _, answer = self.post(data, "application/x-tar", headers={"Gantry-Call": call})
+        if status >= 300:
+            raise CallFailed(status, answer.decode(errors="replace"))
+        return json.loads(answer)["gantry_import"]["images"]
 
     def wait(self, name):
         return self.call("WAIT_CONTAINER", wait_container={"container_id": {"value": name}})["wait_container"]

@@ -3,7 +3,7 @@ import http.client
 import subprocess
 import time
 
-from gantry import BIN, CallFailed, GantryTest, main
+from gantry import BIN, CallFailed, GantryTest, free_port, main, rootfs_tar
 
 
 def failpoints():
@@ -12,11 +12,15 @@ def failpoints():
 
 
 class Failpoints(GantryTest):
-    # One battery for all: a launch, its end, its removal. Start-up passes the recovery points.
+    # One battery for all: an import, a launch on the bridge, its end, its removal. Start-up passes the
+    # recovery points.
     def battery(self):
-        self.executor.launch("victim", ["/bin/sh", "-c", "echo out; exit 3"], self.root, name="v")
+        self.executor.import_tar(self.archive, "busybox")
+        self.executor.launch("victim", ["/bin/sh", "-c", "echo out; exit 3"], image="busybox", name="v",
+                             network={"mode": "BRIDGE", "ports": [{"host_port": self.port, "container_port": 80}]})
         self.executor.wait("victim")
         self.executor.remove("victim")
+        self.executor.call("GANTRY_REMOVE_IMAGE", gantry_remove_image={"reference": "busybox"})
 
     def killed_at(self, point):
         """True when the executor died at the point while starting or during the battery."""
@@ -37,6 +41,8 @@ class Failpoints(GantryTest):
     def test_every_failpoint(self):
         points = failpoints()
         self.assertGreaterEqual(len(points), 20)
+        self.archive = rootfs_tar(self.root)
+        self.port = free_port()
         self.executor.launch("keeper", ["/bin/sh", "-c", "while :; do sleep 1; done"], self.root)
         keeper = self.executor.inspect("keeper")["container"]["pid"]
         # What an executor that died earlier left to be recovered in one pass: one that ended.

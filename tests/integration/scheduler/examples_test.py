@@ -2,16 +2,9 @@
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 
-from gantry import BIN, TOP, GantryTest, main
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+from gantry import BIN, TOP, GantryTest, free_port, main
 
 
 class Examples(GantryTest):

@@ -1,0 +1,47 @@
+// Checkpoints of whole containers on one host: joins a Containerizer's containers to a
+// Checkpointer's processes. A checkpoint is a directory DATA/checkpoints/NAME; the writable layer
+// stays with the container. What a restored container may have comes from its own record, never
+// from the images.
+#pragma once
+
+#include <string>
+
+#include "checkpoint/checkpointer.h"
+#include "containerizer/containerizer.h"
+
+namespace gantry {
+struct CheckpointRun {
+  std::string name;  // of the checkpoint; one component; empty: made up
+  bool leave_running = false, tcp_established = false, file_locks = false;
+};
+
+class ContainerCheckpoints {
+ public:
+  // `data_dir`: checkpoints/ below it, made when missing. All outlive it.
+  ContainerCheckpoints(std::string data_dir, Containerizer& containerizer,
+                       Checkpointer& checkpointer)
+      : directory_(std::move(data_dir) + "/checkpoints"),
+        containerizer_(containerizer),
+        checkpointer_(checkpointer) {}
+
+  struct Made {
+    std::string name;
+    CheckpointStats stats;
+  };
+  // Errc::already_exists when there is one of that name.
+  Co<Result<Made>> checkpoint(ContainerId id, CheckpointRun run);
+  struct Restored {
+    ContainerId id;
+    std::chrono::microseconds total;
+  };
+  // `text`: a checkpoint's name, or a container's name or id: its newest.
+  Co<Result<Restored>> restore(std::string text, CheckpointRun options);
+  std::string path_of(const std::string& name) const { return directory_ + "/" + name; }
+
+ private:
+  Co<Result<std::string>> find(std::string text) const;
+  std::string directory_;
+  Containerizer& containerizer_;
+  Checkpointer& checkpointer_;
+};
+}  // namespace gantry
