@@ -91,6 +91,11 @@ def executor(bin_dir, path):
             sys.exit("the executor did not listen within 10 s")
         yield environment
     finally:
+        if address.exists():  # a benchmark that failed half-way leaves containers, and they would keep the executor
+            api = Api(str(address))
+            for container in api.call("GANTRY_LIST").get("gantry_list", {}).get("containers", []):
+                api.call("REMOVE_CONTAINER",
+                         remove_container={"container_id": container["container_id"], "gantry_force": True})
         subprocess.run([bin_dir / "gantry", "executor", "stop"], env=environment, check=False,
                        stdout=subprocess.DEVNULL, stderr=log, timeout=30)
         try:
