@@ -67,6 +67,7 @@ end_private_host() {
 # finish PID: waits for a child and sets $status. Not `run wait`: that is a subshell, which has no children.
 finish() {
   status=0
+  # shellcheck disable=SC2034  # what bats tests look at
   wait "$1" || status=$?
 }
 # wait_until COMMAND…: at most ten seconds.
