@@ -88,6 +88,7 @@ struct Wiring::Parts {
   std::unique_ptr<Daemon> daemon;
   std::unique_ptr<OperatorApi> operator_api;
   std::unique_ptr<HealthEndpoint> health;
+  std::unique_ptr<MetricsEndpoint> metrics;
   std::unique_ptr<Scheduler> scheduler;
   std::unique_ptr<SchedulerApi> scheduler_api;
   http::Router router;
@@ -134,12 +135,14 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config,
       p.launcher, CriuSettings{.program = config.criu, .cache_dir = config.runtime_dir + "/criu"});
   p.checkpoints =
       std::make_unique<ContainerCheckpoints>(config.data_dir, *p.containerizer, *p.checkpointer);
-  p.daemon = std::make_unique<Daemon>(config, *p.containerizer, *p.provisioner, p.logs, p.audit_log,
-                                      executor);
+  p.daemon = std::make_unique<Daemon>(config, *p.containerizer, *p.provisioner, *p.checkpoints,
+                                      p.logs, p.audit_log, executor);
   p.operator_api = std::make_unique<OperatorApi>(*p.daemon);
   p.router.add("/api/v1", *p.operator_api);
   p.health = std::make_unique<HealthEndpoint>(*p.daemon);
   p.router.add("/health", *p.health);
+  p.metrics = std::make_unique<MetricsEndpoint>(*p.daemon);
+  p.router.add("/metrics", *p.metrics);
   p.scheduler =
       std::make_unique<Scheduler>(SchedulerConfig{.data_dir = config.data_dir,
                                                   .hostname = host_name(),
