@@ -48,7 +48,7 @@ class Framework:
                     self.changed.notify_all()
                 if self.acknowledge and event["type"] == "UPDATE" and "uuid" in event["update"]["status"]:
                     self.ack(event["update"]["status"])
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):  # http.client when the stream is closed under it
             pass
         with self.changed:
             self.ended = True
