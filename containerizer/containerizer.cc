@@ -181,6 +181,11 @@ void Containerizer::start_watching(ContainerPtr container) {
 }
 
 Co<void> Containerizer::watch_exit(ContainerPtr container) {
+  // Not on the launch path: it only tells a command's own exit code from that of a child which was
+  // never signalled.
+  if (container->state() == ContainerState::running) {
+    write_record(*container).ignore("the record of the launch adopts it as well");
+  }
   Result<ExitRecord> exit = co_await parts_.backend.wait_exit(container->id.hash());
   if (co_await is_cancelled()) co_return;
   ExitOutcome outcome;

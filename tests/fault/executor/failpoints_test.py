@@ -30,7 +30,7 @@ class Failpoints(GantryTest):
             self.battery()
         except (OSError, http.client.HTTPException, CallFailed, AssertionError):
             pass
-        deadline = time.monotonic() + 1
+        deadline = time.monotonic() + 3
         while self.executor.process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         if self.executor.process.poll() is None:
@@ -66,7 +66,10 @@ class Failpoints(GantryTest):
                     self.executor.remove("victim")
                 self.assertEqual(self.executor.check_leaks(), [], point)
         print(f"{len(points)} failpoints, {len(points) - len(missed)} hit, not hit: {missed}")
-        self.assertEqual([p for p in missed if not p.startswith("checkpoint.")], [])
+        # Passed elsewhere or not at all here: those of checkpoint and restore; one in the worker's process; the making
+        # of the bridge, which stays while another container or an earlier round keeps it.
+        elsewhere = ("checkpoint.", "restore.", "image.after_unpack", "network.after_bridge")
+        self.assertEqual([p for p in missed if not p.startswith(elsewhere)], [])
 
 
 if __name__ == "__main__":
