@@ -22,6 +22,11 @@ struct Start {
   int32_t inject_errno = 0;
 };
 
+// Numbers that kDuplicate may give to what a helper program (CRIU) inherits beyond 0, 1 and 2: no
+// descriptor of the launch itself has one, and they alone stay open at the exec.
+inline constexpr uint64_t kFirstInheritedFd = 400;
+inline constexpr uint64_t kMaxInheritedFds = 128;
+
 // Exit codes of a child that did not exec. Nobody's truth: the report says what happened.
 inline constexpr int kExitFailed = 127;
 inline constexpr int kExitNoSignal = 126;  // end-of-file where a byte was awaited; parent died
@@ -57,6 +62,7 @@ struct State {
   int private_proc = -1;           // a procfs of our own, not attached anywhere
   bool cwd_moved = false;          // an op used the working directory as its target
   bool is_closed = false;          // close_all() has run
+  bool has_helper_fds = false;     // kDuplicate gave some of kFirstInheritedFd …
   const Op* file_limit = nullptr;  // RLIMIT_NOFILE, set when no op needs a descriptor any more
   // The last directory something was made in: /dev for a dozen nodes and links.
   char parent_path[64] = {};

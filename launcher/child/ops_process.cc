@@ -57,6 +57,7 @@ Outcome parent_death_signal(State& s, const Op& op) {
 Outcome duplicate(State& s, const Op& op) {
   const int from = s.fds[op.fd];
   const int to = static_cast<int>(op.a);
+  if (op.a >= kFirstInheritedFd) s.has_helper_fds = true;
   // KERNEL: dup3 refuses equal numbers, and dup2 would leave close-on-exec set.
   if (from == to) return check(raw(SYS_fcntl, to, F_SETFD, 0));
   return check(raw(SYS_dup3, from, to, 0));
@@ -159,7 +160,11 @@ Outcome close_all(State& s) {
   // open, and /proc/self/fd/N/… would lead through a directory of the host's (CVE-2024-21626).
   int64_t rc = 0;
   if (s.report_fd > 3) rc = raw(SYS_close_range, 3, s.report_fd - 1, 0);
-  if (rc >= 0) rc = raw(SYS_close_range, s.report_fd + 1, ~0u, 0);
+  if (rc >= 0 && !s.has_helper_fds) rc = raw(SYS_close_range, s.report_fd + 1, ~0u, 0);
+  if (rc >= 0 && s.has_helper_fds) {
+    rc = raw(SYS_close_range, s.report_fd + 1, kFirstInheritedFd - 1, 0);
+    if (rc >= 0) rc = raw(SYS_close_range, kFirstInheritedFd + kMaxInheritedFds, ~0u, 0);
+  }
   if (rc < 0) return fail(rc, Substep::kAttribute);
   s.root = s.parent_fd = s.empty_tree = s.null_device = s.null_spare = s.private_proc = -1;
   const Op* limit = s.file_limit;

@@ -1,5 +1,7 @@
 #include "launcher/child/plan_view.h"
 
+#include "launcher/child/child.h"
+
 #include <sched.h>
 
 namespace gantry::child {
@@ -70,7 +72,9 @@ const char* check_sizes(const Op& op) {
     case OpKind::kAffinity:
       return op.b > 0 && op.b <= 1024 ? nullptr : "a cpu mask has a wrong size";
     case OpKind::kDuplicate:
-      return op.a <= 2 ? nullptr : "a descriptor may only become 0, 1 or 2";
+      return op.a <= 2 || (op.a >= kFirstInheritedFd && op.a < kFirstInheritedFd + kMaxInheritedFds)
+                 ? nullptr
+                 : "a descriptor may only become 0, 1, 2, or one of a helper's";
     case OpKind::kRootBind:
       return op.s1 != 0 || op.fd >= 0 ? nullptr : "a root needs a source";
     case OpKind::kBind:
