@@ -118,6 +118,12 @@ Co<Result<std::string>> ContainerCheckpoints::find(std::string text) const {
   co_return newest;
 }
 
+Co<Result<std::string>> ContainerCheckpoints::owner_of(std::string text) {
+  std::string directory = GANTRY_CO_TRY(co_await find(std::move(text)));
+  CheckpointSummary summary = GANTRY_CO_TRY(co_await checkpointer_.read(directory));
+  co_return summary.container_id;
+}
+
 namespace {
 struct RestoreRun {
   Containerizer& containerizer;

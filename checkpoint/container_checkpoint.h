@@ -36,6 +36,8 @@ class ContainerCheckpoints {
   };
   // `text`: a checkpoint's name, or a container's name or id: its newest.
   Co<Result<Restored>> restore(std::string text, CheckpointRun options);
+  // The id of the container a checkpoint was made of.
+  Co<Result<std::string>> owner_of(std::string text);
   std::string path_of(const std::string& name) const { return directory_ + "/" + name; }
 
  private:

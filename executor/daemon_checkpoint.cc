@@ -18,10 +18,18 @@ Co<Result<CheckpointAnswer>> Daemon::checkpoint(ContainerId id, CheckpointOption
 }
 
 Co<Result<RestoreAnswer>> Daemon::restore(RestoreOptions options) {
-  if (options.id || !options.name.empty()) {
-    co_return Error(
-        Errc::unsupported,
-        "container_id, name: a checkpoint is restored into the container it was made of");
+  if (!options.name.empty()) {
+    co_return Error(Errc::unsupported,
+                    "name: a checkpoint is restored into the container it was made of");
+  }
+  if (options.id) {
+    // The container that is meant: its own checkpoints only.
+    ContainerPtr container = GANTRY_CO_TRY(resolve(*options.id));
+    std::string owner = GANTRY_CO_TRY(co_await checkpoints_.owner_of(options.checkpoint));
+    if (owner != container->id.to_string()) {
+      co_return Error(Errc::invalid, cat("checkpoint: '", options.checkpoint, "' is of container ",
+                                         owner, ", not of ", container->id.to_string()));
+    }
   }
   CheckpointRun run{.name = {}, .tcp_established = options.tcp_established};
   auto restored = GANTRY_CO_TRY(co_await checkpoints_.restore(options.checkpoint, std::move(run)));
