@@ -61,7 +61,7 @@ class CgroupPool {
  private:
   struct Slot {
     std::string name;
-    UniqueFd tasks;  // invalid: opened by the next refill, or by take()
+    UniqueFd tasks;  // invalid (it was given back): opened by take()
   };
   static Result<Slot> make(const Parent& parent, std::string name);
   std::string next_name();

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 
 ROOT = "/gantry-leakcheck-test"
 
@@ -56,7 +57,24 @@ def main():
         sleeper[0].wait()
         remove_cgroup()
 
+    def start_worker():
+        """A zombie until it is reaped; ours by its name."""
+        sleeper[:] = [subprocess.Popen([work / "gantry-worker", "0"])]
+        os.waitid(os.P_PID, sleeper[0].pid, os.WEXITED | os.WNOWAIT)
+
+    def reap_worker():
+        sleeper[0].wait()
+
+    def reaped_late():
+        start_worker()
+        late = threading.Timer(2, reap_worker)
+        late.start()
+        if found():
+            failures.append("a zombie that is reaped after two seconds was called a leak")
+        late.join()
+
     try:
+        shutil.copy("/bin/sleep", work / "gantry-worker")
         runtime.mkdir()
         data.mkdir()
         if found():
@@ -72,6 +90,8 @@ def main():
         mount = runtime / "mount"
         expect("mount", lambda: (mount.mkdir(), run("mount", "-t", "tmpfs", "tmpfs", mount)),
                lambda: (run("umount", mount), mount.rmdir()))
+        expect("process", start_worker, reap_worker)
+        reaped_late()
         snapshot = work / "before"
         run(check[0], "--snapshot", snapshot)
         sleeper[:] = [subprocess.Popen(["sleep", "60"])]
