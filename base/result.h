@@ -156,17 +156,19 @@ class [[nodiscard]] Result<void> {
 #define GANTRY_CHECK(expression) \
   ((expression) ? (void)0 : ::gantry::check_failed(#expression, __FILE__, __LINE__))
 
-// The value of a Result, or an early return of its error.
-#define GANTRY_TRY(...)                                      \
-  ({                                                         \
-    auto gantry_try_ = (__VA_ARGS__);                        \
-    if (!gantry_try_) return std::move(gantry_try_).error(); \
-    std::move(gantry_try_).value();                          \
-  })
+// The value of a Result, or an early return of its error. The name is new at each use
+// (__COUNTER__), so that one may stand inside another.
+#define GANTRY_TRY(...) GANTRY_TRY_AS(GANTRY_TRY_NAME(__COUNTER__), return, std::move, __VA_ARGS__)
 // The same inside a coroutine: `auto x = GANTRY_CO_TRY(co_await f());`
-#define GANTRY_CO_TRY(...)                                      \
-  ({                                                            \
-    auto gantry_try_ = (__VA_ARGS__);                           \
-    if (!gantry_try_) co_return std::move(gantry_try_).error(); \
-    std::move(gantry_try_).value();                             \
+#define GANTRY_CO_TRY(...) \
+  GANTRY_TRY_AS(GANTRY_TRY_NAME(__COUNTER__), co_return, std::move, __VA_ARGS__)
+
+#define GANTRY_TRY_JOIN(a, b) a##b
+#define GANTRY_TRY_NAME(number) GANTRY_TRY_JOIN(gantry_try_, number)
+// `leave` is return or co_return; `answer` makes of the failed Result's error what is returned.
+#define GANTRY_TRY_AS(name, leave, answer, ...)       \
+  ({                                                  \
+    auto name = (__VA_ARGS__);                        \
+    if (!name) leave answer(std::move(name).error()); \
+    std::move(name).value();                          \
   })

@@ -25,19 +25,11 @@ Response not_there(const ContainerId& id) {
 }  // namespace
 
 // Coroutine early return: the value of a Result, or the answer that its error becomes.
-#define GANTRY_ANSWER_TRY(...)                                \
-  ({                                                          \
-    auto gantry_try_ = (__VA_ARGS__);                         \
-    if (!gantry_try_) co_return refusal(gantry_try_.error()); \
-    std::move(gantry_try_).value();                           \
-  })
+#define GANTRY_ANSWER_TRY(...) \
+  GANTRY_TRY_AS(GANTRY_TRY_NAME(__COUNTER__), co_return, refusal, __VA_ARGS__)
 // The same for what is wrong with the call itself.
-#define GANTRY_CALL_TRY(...)                                       \
-  ({                                                               \
-    auto gantry_try_ = (__VA_ARGS__);                              \
-    if (!gantry_try_) co_return invalid_call(gantry_try_.error()); \
-    std::move(gantry_try_).value();                                \
-  })
+#define GANTRY_CALL_TRY(...) \
+  GANTRY_TRY_AS(GANTRY_TRY_NAME(__COUNTER__), co_return, invalid_call, __VA_ARGS__)
 
 struct OperatorCall::Operation {
   enum class Kind { look, change, stream, change_and_stream };

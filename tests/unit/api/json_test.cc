@@ -1,5 +1,6 @@
 #include "api/wire/json.h"
 
+#include <cmath>
 #include <gtest/gtest.h>
 
 #include <fstream>

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <errno.h>
 #include <gtest/gtest.h>
 #include <linux/audit.h>
