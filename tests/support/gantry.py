@@ -8,6 +8,7 @@ Every test ends with tools/leakcheck: a leak is a failure. Needs root and the bu
 """
 import base64
 import contextlib
+import ctypes
 import http.client
 import json
 import os
@@ -23,6 +24,7 @@ import unittest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("GANTRY_BIN", TOP / "build/release/bin"))
+CLONE_NEWNET = 0x40000000
 LEAKCHECK = TOP / "tools/leakcheck"
 
 
@@ -63,6 +65,29 @@ def rootfs_tar(root):
     """The tar of a root file system, as `gantry import` streams one."""
     return subprocess.run(["tar", "-C", str(root), "--numeric-owner", "-cf", "-", "."], capture_output=True,
                           check=True).stdout
+
+
+def own_network():
+    """Moves this process, and all it starts, into a network namespace of its own."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "a network namespace for the test")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+def bridge(*ports):
+    """Of a launch: bridge network, with published (host, container) ports."""
+    return {"network": {"mode": "BRIDGE", "ports": [
+        {"host_port": host, "container_port": container} for host, container in ports]}}
+
+
+def wait_until(true, limit=10):
+    """Calls true() until it answers something true, and returns that."""
+    deadline = time.monotonic() + limit
+    while not (answer := true()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not true after {limit} s")
+        time.sleep(0.02)
+    return answer
 
 
 def free_port():
@@ -183,11 +208,23 @@ class Executor:
     def states(self):
         return {c["container_id"]["value"]: c["state"] for c in self.list()}
 
+    def statistics(self, name):
+        containers = self.call("GANTRY_STATS", gantry_stats={})["gantry_stats"]["containers"]
+        return next(c["statistics"] for c in containers if c["container_id"]["value"] == name)
+
+    def stop(self, name, seconds=10):
+        return self.call("GANTRY_STOP", gantry_stop={"container_id": {"value": name}, "timeout_seconds": seconds})
+
     def output(self, name, stream="stdout"):
-        """All of a container's output, by READ_FILE."""
+        """All of a container's output so far, by READ_FILE; its file is made at the first byte."""
         out = b""
         while True:
-            answer = self.call("READ_FILE", read_file={"path": f"/containers/{name}/{stream}", "offset": len(out)})
+            try:
+                answer = self.call("READ_FILE", read_file={"path": f"/containers/{name}/{stream}", "offset": len(out)})
+            except CallFailed as e:
+                if e.status == 404 and f"{name}/{stream}' does not exist" in e.text:
+                    return ""
+                raise
             data = base64.b64decode(answer["read_file"].get("data", ""))
             if not data:
                 return out.decode(errors="replace")
@@ -197,16 +234,9 @@ class Executor:
         """launch, wait, output, remove: (wait answer, stdout, stderr)."""
         self.launch(cid, argv, rootfs, **spec)
         answer = self.wait(cid)
-        out = []
-        for stream in ("stdout", "stderr"):
-            try:
-                out.append(self.output(cid, stream))
-            except CallFailed as e:
-                if e.status != 404:
-                    raise
-                out.append("")  # files are made at the first byte
+        out, err = self.output(cid), self.output(cid, "stderr")
         self.remove(cid)
-        return answer, out[0], out[1]
+        return answer, out, err
 
     # The end
 

@@ -1,24 +1,10 @@
 """Containers of a real executor on the network. The test, and with it the executor, lives in a network namespace of its own."""
-import ctypes
 import os
 import socket
 import subprocess
 import time
 
-from gantry import CallFailed, GantryTest, main
-
-CLONE_NEWNET = 0x40000000
-
-
-def own_network():
-    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
-        raise OSError(ctypes.get_errno(), "a network namespace for the test")
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-
-
-def bridge(*ports):
-    return {"network": {"mode": "BRIDGE", "ports": [
-        {"host_port": host, "container_port": container} for host, container in ports]}}
+from gantry import CallFailed, GantryTest, bridge, main, own_network
 
 
 def fetch(port, limit=5):
