@@ -229,7 +229,8 @@ Result<void> Submission::attach(const std::string& container_id) {
   output_.emplace(Stream{std::move(connection), {}});
   seen_ = {};
   attached_ = true;
-  return {};
+  // What came in one piece with the head is here already: no poll() would tell of it.
+  return print_output();
 }
 
 Result<void> Submission::print_output() {

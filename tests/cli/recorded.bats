@@ -210,8 +210,9 @@ exit_record='{"exit":{"kind":"EXITED","code":7,"shell_status":7}}'
   [[ "${lines[1]}" == web*web*50.0%*"1.00 MiB / 64.0 MiB (1.6%)"*"3 / 100"* ]]
 }
 
+task_status() { echo '{"type":"UPDATE","update":{"status":{"task_id":{"value":"t1"},"state":"'"$1"'","agent_id":{"value":"A"},"uuid":"'"$2"'","container_status":{"container_id":{"value":"C"}}}}}'; }
+
 @test "submit: launches on an offer, acknowledges, prints output, ends with the task" {
-  task_status() { echo '{"type":"UPDATE","update":{"status":{"task_id":{"value":"t1"},"state":"'"$1"'","agent_id":{"value":"A"},"uuid":"'"$2"'","container_status":{"container_id":{"value":"C"}}}}}'; }
   record '{"SUBSCRIBE":{"headers":{"Mesos-Stream-Id":"S-1"},"records":[{"type":"SUBSCRIBED","subscribed":{"framework_id":{"value":"F"}}},{"type":"HEARTBEAT"},
      {"type":"OFFERS","offers":{"offers":[{"id":{"value":"O-small"},"agent_id":{"value":"A"},"resources":[{"name":"cpus","type":"SCALAR","scalar":{"value":0.01}}]},{"id":{"value":"O-1"},"agent_id":{"value":"A"},"resources":[{"name":"cpus","type":"SCALAR","scalar":{"value":2}},{"name":"mem","type":"SCALAR","scalar":{"value":900}}]}]}},
      {"await":"ACCEPT"},'"$(task_status TASK_STARTING u1)"','"$(task_status TASK_RUNNING u2)"','"$(task_status TASK_FINISHED u3)"',{"sleep":5}]},
@@ -228,6 +229,21 @@ exit_record='{"exit":{"kind":"EXITED","code":7,"shell_status":7}}'
   [ "$(requests DECLINE | jq -r '.body.decline.offer_ids[0].value')" = O-small ]
   [ "$(requests ACKNOWLEDGE | jq -r .body.acknowledge.uuid | tr '\n' ' ')" = "u1 u2 u3 " ]
   [ "$(requests TEARDOWN | wc -l)" = 1 ]
+}
+
+@test "submit: output that comes in one piece with the answer's head is printed at once" {
+  record '{"SUBSCRIBE":{"headers":{"Mesos-Stream-Id":"S-1"},"records":[{"type":"SUBSCRIBED","subscribed":{"framework_id":{"value":"F"}}},
+     {"type":"OFFERS","offers":{"offers":[{"id":{"value":"O-1"},"agent_id":{"value":"A"},"resources":[{"name":"cpus","type":"SCALAR","scalar":{"value":2}},{"name":"mem","type":"SCALAR","scalar":{"value":900}}]}]}},
+     {"await":"ACCEPT"},'"$(task_status TASK_RUNNING u1)"',{"await":"KILL"},'"$(task_status TASK_KILLED u2)"',{"sleep":5}]},
+   "ACCEPT":{"status":202},"ACKNOWLEDGE":{"status":202},"KILL":{"status":202},"TEARDOWN":{"status":202},
+   "ATTACH_CONTAINER_OUTPUT":{"at_once":true,"records":[{"stdout":"early\n"},{"await":"KILL"}]}}'
+  "$BIN/gantry" submit - <<<'{"task_id":{"value":"t1"},"command":{"value":"x"}}' >"$DIR/out" 2>"$DIR/err" 3>&- &
+  pid=$!
+  wait_until grep -q early "$DIR/out"
+  kill -TERM $pid
+  finish $pid
+  [ "$status" = 1 ]
+  grep -q TASK_KILLED "$DIR/err"
 }
 
 @test "submit: any other end is a failure" {

@@ -4,7 +4,7 @@ stream. recorded_executor.py SOCKET LOG ANSWERS.json
 
 ANSWERS maps a call's type to {"status": 200, "headers": {}, "json": …} or {"body": "text"} or
 {"records": […], "then": "close"|"end"} (a chunked RecordIO stream; "close" breaks it off without
-an end). A list of those is given out in turn, the last one for ever. A record may be
+an end; "at_once": true sends head and records in one piece). A list of those is given out in turn, the last one for ever. A record may be
 {"sleep": seconds} or {"await": "CALL_TYPE"} (until such a call has come). Every request is one line
 in LOG: {"type", "target", "headers", "body", "bytes"}.
 """
@@ -75,20 +75,31 @@ def record(value):
     return str(len(data)).encode() + b"\n" + data
 
 
+def wait(value):
+    if "sleep" in value:
+        time.sleep(value["sleep"])
+    else:
+        with lock:
+            lock.wait_for(lambda: any(s["type"] == value["await"] for s in seen), 20)
+
+
 def stream_answer(connection, answer):
     head = "HTTP/1.1 200 OK\r\nContent-Type: application/recordio\r\nTransfer-Encoding: chunked\r\n"
     for key, value in answer.get("headers", {}).items():
         head += f"{key}: {value}\r\n"
-    connection.sendall((head + "\r\n").encode())
+    pending = (head + "\r\n").encode()
     for value in answer["records"]:
-        if "sleep" in value:
-            time.sleep(value["sleep"])
-        elif "await" in value:
-            with lock:
-                lock.wait_for(lambda: any(s["type"] == value["await"] for s in seen), 20)
-        else:
-            data = record(value)
-            connection.sendall(b"%x\r\n%s\r\n" % (len(data), data))
+        if "sleep" in value or "await" in value:
+            connection.sendall(pending)
+            pending = b""
+            wait(value)
+            continue
+        data = record(value)
+        pending += b"%x\r\n%s\r\n" % (len(data), data)
+        if not answer.get("at_once"):
+            connection.sendall(pending)
+            pending = b""
+    connection.sendall(pending)
     if answer.get("then") == "close":
         connection.shutdown(socket.SHUT_RDWR)
         return False

@@ -5,9 +5,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 
-ROOT = "/gantry-leakcheck-test"
+ROOT = f"/gantry-leakcheck-test-{os.getpid()}"
+
+# A daemon by its name, of the runtime directory that it is given.
+DAEMON = """
+import os, subprocess, sys, time
+open("/proc/self/comm", "w").write("gantry-launcher")
+worker = subprocess.Popen([sys.argv[2], "0"])
+os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+print(flush=True)
+time.sleep(float(sys.argv[3]))
+worker.wait()
+time.sleep(60)
+"""
 
 
 def run(*command):
@@ -57,21 +68,15 @@ def main():
         sleeper[0].wait()
         remove_cgroup()
 
-    def start_worker():
-        """A zombie until it is reaped; ours by its name."""
-        sleeper[:] = [subprocess.Popen([work / "gantry-worker", "0"])]
-        os.waitid(os.P_PID, sleeper[0].pid, os.WEXITED | os.WNOWAIT)
-
-    def reap_worker():
-        sleeper[0].wait()
-
-    def reaped_late():
-        start_worker()
-        late = threading.Timer(2, reap_worker)
-        late.start()
-        if found():
-            failures.append("a zombie that is reaped after two seconds was called a leak")
-        late.join()
+    def zombies_found(unreaped_seconds):
+        """Under a daemon whose worker has ended, and that asks for its status so much later."""
+        daemon = subprocess.Popen([sys.executable, "-c", DAEMON, runtime, work / "gantry-worker", str(unreaped_seconds)],
+                                  stdout=subprocess.PIPE)
+        daemon.stdout.readline()
+        text = found()
+        daemon.kill()
+        daemon.communicate()
+        return "gantry-worker" in text and "a zombie" in text
 
     try:
         shutil.copy("/bin/sleep", work / "gantry-worker")
@@ -90,8 +95,10 @@ def main():
         mount = runtime / "mount"
         expect("mount", lambda: (mount.mkdir(), run("mount", "-t", "tmpfs", "tmpfs", mount)),
                lambda: (run("umount", mount), mount.rmdir()))
-        expect("process", start_worker, reap_worker)
-        reaped_late()
+        if not zombies_found(unreaped_seconds=60):
+            failures.append("a zombie was not found")
+        if zombies_found(unreaped_seconds=2):
+            failures.append("a zombie that is reaped after two seconds was called a leak")
         snapshot = work / "before"
         run(check[0], "--snapshot", snapshot)
         sleeper[:] = [subprocess.Popen(["sleep", "60"])]
@@ -101,7 +108,8 @@ def main():
         sleeper[0].kill()
         sleeper[0].wait()
     finally:
-        subprocess.run(["umount", "-q", str(runtime / "mount")], check=False)
+        if (runtime / "mount").is_mount():
+            run("umount", runtime / "mount")
         shutil.rmtree(work)
     print("\n".join(failures + [f"{len(failures)} failures"]))
     sys.exit(1 if failures else 0)
