@@ -9,6 +9,7 @@ teardown() {
   # shellcheck disable=SC2086
   [ -z "$ids" ] || gantry rm -f $ids
 }
+logged() { gantry logs "$1" | grep -qxF "$2"; }  # CONTAINER LINE
 start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
 
 @test "ps, by name and by the beginning of the id" {
@@ -45,9 +46,10 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
 }
 
 @test "stop: signal, grace, SIGKILL" {
-  start polite /bin/sh -c 'trap "exit 0" TERM; while :; do sleep 0.05; done'
-  start deaf /bin/sh -c 'trap "" TERM; while :; do sleep 0.05; done'
-  sleep 0.3
+  start polite /bin/sh -c 'trap "exit 0" TERM; echo up; while :; do sleep 0.05; done'
+  start deaf /bin/sh -c 'trap "" TERM; echo up; while :; do sleep 0.05; done'
+  wait_until logged polite up
+  wait_until logged deaf up
   [ "$(gantry stop polite)" = polite ]
   [ "$(gantry wait polite)" = 0 ]
   [ "$(gantry stop -t 1 deaf --json | jq -r .exit.shell_status)" = 137 ]
@@ -55,14 +57,14 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
 
 @test "kill --signal reaches a handler" {
   start h /bin/sh -c 'trap "exit 21" HUP; echo up; while :; do sleep 0.05; done'
-  wait_until sh -c "'$BIN/gantry' logs h | grep -q up"
+  wait_until logged h up
   gantry kill -s HUP h
   [ "$(gantry wait h)" = 21 ]
 }
 
 @test "pause and resume: nothing runs in between" {
   start tick /bin/sh -c 'while :; do echo .; sleep 0.02; done'
-  sleep 0.3
+  wait_until logged tick .
   gantry pause tick
   [ "$(gantry ps --json | jq -r '.[0].state')" = paused ]
   sleep 0.2

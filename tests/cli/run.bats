@@ -71,11 +71,16 @@ in_root() { gantry run --rm --rootfs "$ROOT" "$@"; }
   grep -q got "$DIR/out"
 }
 
+taken() { ! grep -q '^ShdPnd:.*[1-9a-f]' "/proc/$1/status"; }  # PID has read all signals it was sent
+
 @test "a third interrupt kills what ignores the first two" {
   "$BIN/gantry" run --rm --rootfs "$ROOT" /bin/sh -c 'trap "" TERM; echo up; while :; do sleep 0.05; done' >"$DIR/out" 2>"$DIR/err" 3>&- &
   pid=$!
   wait_until grep -q up "$DIR/out"
-  for _ in 1 2 3; do kill -TERM $pid; sleep 0.2; done
+  for _ in 1 2 3; do
+    kill -TERM $pid
+    wait_until taken $pid  # or the kernel makes two signals one
+  done
   finish $pid
   [ "$status" = 137 ]
   grep -q 'killing the container' "$DIR/err"

@@ -63,9 +63,15 @@ class Life(GantryTest):
         self.assertLess(time.monotonic() - start, 5)
         self.assertEqual(self.executor.wait("c")["exit_status"], 9)
 
+    def await_output(self, name, size, limit=10):
+        deadline = time.monotonic() + limit
+        while len(self.executor.output(name)) < size:
+            self.assertLess(time.monotonic(), deadline, f"never wrote {size} bytes")
+            time.sleep(0.01)
+
     def test_pause_stops_the_clock_of_the_container(self):
         self.executor.launch("c", ["/bin/sh", "-c", "while :; do echo x; sleep 0.01; done"], self.root)
-        time.sleep(0.3)
+        self.await_output("c", 1)
         self.executor.call("GANTRY_PAUSE", gantry_pause={"container_id": {"value": "c"}})
         self.assertEqual(self.executor.states()["c"], "paused")
         time.sleep(0.1)
@@ -73,8 +79,7 @@ class Life(GantryTest):
         time.sleep(0.4)
         self.assertEqual(len(self.executor.output("c")), before)
         self.executor.call("GANTRY_RESUME", gantry_resume={"container_id": {"value": "c"}})
-        time.sleep(0.3)
-        self.assertGreater(len(self.executor.output("c")), before)
+        self.await_output("c", before + 1)
         self.executor.signal("c", signal.SIGKILL)
         self.assertEqual(self.executor.wait("c")["exit_status"], 9)
 

@@ -94,12 +94,7 @@ class Framework:
                                               "uuid": status["uuid"]})
 
     def offer(self):
-        known = len([e for e in self.events if e["type"] == "OFFERS"])
-        del known
         return self.wait("OFFERS")["offers"]["offers"][0]
-
-    def next_offer(self, used=()):
-        return self.wait("OFFERS", lambda e: e["offers"]["offers"][0]["id"]["value"] not in used)["offers"]["offers"][0]
 
     def task(self, name, command, offer, cpus=0.1, mem=32, **more):
         return {"name": name, "task_id": {"value": name}, "agent_id": offer["agent_id"],
