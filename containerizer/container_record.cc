@@ -44,6 +44,7 @@ void write_exit(const Container& container, records::Exit& out) {
   out.set_code(container.outcome->code);
   out.set_core_dumped(container.outcome->core_dumped);
   out.set_reason(container.outcome->reason);
+  out.set_resource(container.outcome->resource);
   out.set_time_ns(container.exited_ns);
 }
 
@@ -120,7 +121,7 @@ Result<ContainerRecord> parse_record(std::string_view bytes) {
   }
   if (in.has_exit()) {
     out.outcome = ExitOutcome{GANTRY_TRY(kind_of(kExitKinds, in.exit().kind())), in.exit().code(),
-                              in.exit().core_dumped(), in.exit().reason()};
+                              in.exit().core_dumped(), in.exit().reason(), in.exit().resource()};
   }
   out.rootfs.kind = GANTRY_TRY(kind_of(kRootKinds, in.root().kind()));
   out.rootfs.directory = in.root().directory();

@@ -227,6 +227,7 @@ Co<ExitOutcome> Containerizer::explain_exit(ContainerPtr container, ExitRecord e
   if (limit) {
     outcome.kind = ExitOutcome::Kind::limited;
     outcome.reason = limit->message;
+    outcome.resource = limit->resource;
     container->limitation = std::move(limit);
   }
   co_return outcome;

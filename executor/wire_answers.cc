@@ -21,10 +21,10 @@ void fill_wait(const ExitOutcome& outcome, M& out) {
     case Kind::limited:
       out.set_exit_status(outcome.wait_status());
       out.set_state(wire::TASK_FAILED);
-      out.set_reason(outcome.reason == "memory"
-                         ? wire::TaskStatus::REASON_CONTAINER_LIMITATION_MEMORY
-                     : outcome.reason == "disk" ? wire::TaskStatus::REASON_CONTAINER_LIMITATION_DISK
-                                                : wire::TaskStatus::REASON_CONTAINER_LIMITATION);
+      out.set_reason(
+          outcome.resource == "memory" ? wire::TaskStatus::REASON_CONTAINER_LIMITATION_MEMORY
+          : outcome.resource == "disk" ? wire::TaskStatus::REASON_CONTAINER_LIMITATION_DISK
+                                       : wire::TaskStatus::REASON_CONTAINER_LIMITATION);
       break;
     case Kind::failed:
       out.set_state(wire::TASK_FAILED);

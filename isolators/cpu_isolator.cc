@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "isolators/cgroup_controllers.h"
@@ -64,10 +65,15 @@ Co<Result<void>> CpuIsolator::update(ContainerId id, const ResourceSpec& resourc
 Co<Result<void>> CpuIsolator::usage(ContainerId id, Usage& into) {
   const std::string name = name_of(id);
   if (cgroups_.has("cpuacct")) {
-    into.cpu_user_us =
-        GANTRY_CO_TRY(cgroups_.read_number(name, "cpuacct", "cpuacct.usage_user")) / 1000;
-    into.cpu_system_us =
-        GANTRY_CO_TRY(cgroups_.read_number(name, "cpuacct", "cpuacct.usage_sys")) / 1000;
+    // KERNEL: cpuacct.usage is exact. cpuacct.usage_user and _sys count ticks, which a quota makes
+    // a tenth too many: it is at a tick that a group is throttled. cpuacct.stat tells how to split.
+    const uint64_t used =
+        GANTRY_CO_TRY(cgroups_.read_number(name, "cpuacct", "cpuacct.usage")) / 1000;
+    auto ticks = parse_flat_keyed(GANTRY_CO_TRY(cgroups_.read(name, "cpuacct", "cpuacct.stat")));
+    const double system = static_cast<double>(ticks["system"]);
+    const double all = std::max(system + static_cast<double>(ticks["user"]), 1.0);
+    into.cpu_system_us = static_cast<uint64_t>(static_cast<double>(used) * (system / all));
+    into.cpu_user_us = used - *into.cpu_system_us;
   }
   if (!cgroups_.has("cpu")) co_return Result<void>();
   const auto stat = parse_flat_keyed(GANTRY_CO_TRY(cgroups_.read(name, "cpu", "cpu.stat")));

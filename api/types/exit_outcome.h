@@ -10,13 +10,14 @@ struct ExitOutcome {
   enum class Kind {
     exited,     // by itself, with `code`
     signalled,  // by signal `code`
-    limited,    // ended because it reached a limit; `reason` names the resource ("memory")
+    limited,    // ended because it reached the limit of `resource`; `reason` is a sentence
     lost,       // nobody saw how it ended; `reason` says why, and nothing is guessed
     failed,     // never ran: the launch failed; `reason` is the error's sentence
   } kind = Kind::exited;
   int code = 0;
   bool core_dumped = false;
   std::string reason;
+  std::string resource{};  // of limited: "memory", "disk"
 
   static ExitOutcome from_wait_status(int status) {
     ExitOutcome out;

@@ -299,9 +299,8 @@ TaskStatus Scheduler::ended(const Task& task, const ExitOutcome& outcome) const 
     case ExitOutcome::Kind::limited:
       status.state = TaskState::failed;
       status.source = StatusSource::agent;
-      status.reason = outcome.reason.starts_with("memory")
-                          ? StatusReason::container_limitation_memory
-                          : StatusReason::container_limitation;
+      status.reason = outcome.resource == "memory" ? StatusReason::container_limitation_memory
+                                                   : StatusReason::container_limitation;
       status.message = outcome.reason;
       return status;
     case ExitOutcome::Kind::lost:

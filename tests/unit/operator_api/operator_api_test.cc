@@ -194,11 +194,11 @@ TEST_F(OperatorApiTest, WaitAnswersWhenTheContainerEnds) {
   EXPECT_TRUE(client.is_quiet(20));
   on_loop([&] {
     backend_.finish(ContainerId::parse("c").value(),
-                    {ExitOutcome::Kind::limited, 9, false, "memory"});
+                    {ExitOutcome::Kind::limited, 9, false, "64 MiB reached", "memory"});
   });
   EXPECT_EQ(
       client.at_least(1),
-      ok(R"({"type":"WAIT_CONTAINER","wait_container":{"exit_status":9,"state":"TASK_FAILED","reason":"REASON_CONTAINER_LIMITATION_MEMORY","message":"memory","gantry_exit":{"kind":"LIMITED","code":9,"reason":"memory","shell_status":137}}})"));
+      ok(R"({"type":"WAIT_CONTAINER","wait_container":{"exit_status":9,"state":"TASK_FAILED","reason":"REASON_CONTAINER_LIMITATION_MEMORY","message":"64 MiB reached","gantry_exit":{"kind":"LIMITED","code":9,"reason":"64 MiB reached","shell_status":137}}})"));
 }
 TEST_F(OperatorApiTest, AWaiterThatGoesAwayIsForgotten) {
   launch("c");
@@ -326,6 +326,8 @@ TEST_F(OperatorApiTest, ImportsListsAndRemovesImages) {
           std::string(3'000'000, 't')),
       ok(cat(R"({"type":"GANTRY_IMPORT","gantry_import":{"images":[)", image, "]}}")));
   EXPECT_EQ(on_loop([&] { return backend_.imported.format; }), ImportOptions::Format::rootfs);
+  EXPECT_EQ(on_loop([&] { return backend_.imported.config->cmd; }),
+            std::vector<std::string>{"sh"});
   EXPECT_EQ(ask(R"({"type":"GANTRY_IMAGES"})"),
             ok(cat(R"({"type":"GANTRY_IMAGES","gantry_images":{"images":[)", image, "]}}")));
   EXPECT_NE(
