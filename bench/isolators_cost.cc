@@ -50,16 +50,16 @@ struct Bench {
   std::string root;
   Phases phases;
   Phases totals;
+  int exit_code = 0;
 };
 
-Co<Result<void>> launch(Bench& bench) {
+Co<Result<void>> launch(Bench& bench, const ContainerId& id) {
   ContainerSpec spec;
   spec.root = DirectoryRoot{bench.root};
   spec.process.args = {"/bin/true"};
   Rootfs rootfs;
   rootfs.kind = Rootfs::Kind::directory;
   rootfs.directory = bench.root;
-  const ContainerId id = ContainerId::generate();
   const LaunchContext context{.id = id,
                               .cgroup_name = id.directory_name(),
                               .spec = spec,
@@ -113,28 +113,51 @@ Co<Result<void>> launch(Bench& bench) {
   co_return Result<void>();
 }
 
-Co<void> run(Bench& bench, std::string directory, int launches, int idle_ms) {
-  const auto check = [](Result<void> result) {
-    if (result) return;
-    ::fprintf(stderr, "%s\n", result.error().to_string().c_str());
-    ::exit(1);
-  };
-  check(co_await bench.launcher.start_or_connect({.runtime_dir = directory,
-                                                  .launcher_binary = GANTRY_LAUNCHER_BINARY,
-                                                  .logger_binary = GANTRY_LOGGER_BINARY,
-                                                  .cgroup_root = "/gantry-isolators-cost"}));
-  for (auto& isolator : bench.isolators) check(co_await isolator->recover({}));
-  for (int i = 0; i < 20; ++i) check(co_await launch(bench));
-  bench.phases = {};
-  bench.totals = {};
-  for (int i = 0; i < launches; ++i) {
-    if (idle_ms > 0) co_await sleep_for(std::chrono::milliseconds(idle_ms));
-    check(co_await launch(bench));
+// A failed launch's child meets end-of-file on its pipe and ends by itself.
+Co<void> clean_up(Bench& bench, const ContainerId& id) {
+  (co_await bench.launcher.wait_exit(id.hash())).ignore("it may never have been cloned");
+  for (size_t i = bench.isolators.size(); i-- > 0;) {
+    (co_await bench.isolators[i]->cleanup(id)).ignore("the error to show is the launch's");
+  }
+  (co_await bench.launcher.forget(id.hash())).ignore("the error to show is the launch's");
+}
+
+Co<Result<void>> measure(Bench& bench, int launches, int idle_ms) {
+  for (auto& isolator : bench.isolators) GANTRY_CO_TRY(co_await isolator->recover({}));
+  constexpr int kWarmUp = 20;
+  for (int i = 0; i < kWarmUp + launches; ++i) {
+    if (i == kWarmUp) bench.phases = bench.totals = {};
+    if (i >= kWarmUp && idle_ms > 0) co_await sleep_for(std::chrono::milliseconds(idle_ms));
+    const ContainerId id = ContainerId::generate();
+    auto launched = co_await launch(bench, id);
+    if (!launched) {
+      co_await clean_up(bench, id);
+      co_return launched;
+    }
   }
   bench.phases.print();
   bench.totals.print();
-  check(co_await bench.launcher.shutdown());
-  check(co_await bench.cgroups.close());
+  co_return Result<void>();
+}
+
+Co<void> run(Bench& bench, std::string directory, int launches, int idle_ms) {
+  const auto note = [&](Result<void> result) {
+    if (result) return;
+    ::fprintf(stderr, "%s\n", result.error().to_string().c_str());
+    bench.exit_code = 1;
+  };
+  auto started =
+      co_await bench.launcher.start_or_connect({.runtime_dir = directory,
+                                                .launcher_binary = GANTRY_LAUNCHER_BINARY,
+                                                .logger_binary = GANTRY_LOGGER_BINARY,
+                                                .cgroup_root = "/gantry-isolators-cost"});
+  if (started) {
+    note(co_await measure(bench, launches, idle_ms));
+    note(co_await bench.launcher.shutdown());
+  } else {
+    note(std::move(started));
+  }
+  note(co_await bench.cgroups.close());
   co_await bench.launcher.close();
   bench.loop.stop();
 }
@@ -157,7 +180,7 @@ int main(int argc, char** argv) {
   }
   auto isolators = make_default_isolators(loop.get_executor(), **cgroups);
   RemoteLauncher launcher(loop.get_executor());
-  Bench bench{loop, launcher, **cgroups, isolators, argv[1], {}, {}};
+  Bench bench{loop, launcher, **cgroups, isolators, argv[1], {}, {}, 0};
   asio::co_spawn(
       loop, run(bench, directory, argc > 2 ? ::atoi(argv[2]) : 300, argc > 3 ? ::atoi(argv[3]) : 0),
       [](std::exception_ptr e) {
@@ -165,5 +188,5 @@ int main(int argc, char** argv) {
       });
   loop.run();
   ::rmdir(directory);
-  return 0;
+  return bench.exit_code;
 }
