@@ -26,7 +26,7 @@ Result<void> check_name(const std::string& name) {
 std::vector<HostMount> host_mounts(const Containerizer& containerizer, const Container& container) {
   std::vector<HostMount> out;
   for (const MountSpec& mount : container.spec->mounts) {
-    if (mount.type == MountSpec::Type::bind) out.push_back({mount.destination, mount.source});
+    if (mount.type != MountSpec::Type::tmpfs) out.push_back({mount.destination, mount.source});
   }
   if (!container.spec->sandbox_mount.empty()) {
     out.push_back({container.spec->sandbox_mount, containerizer.sandbox_of(container)});

@@ -23,16 +23,15 @@ void set_env(std::vector<std::string>& env, std::string_view assignment, bool re
   }
   env.emplace_back(assignment);
 }
-// Volumes an image declares and the request does not mount live in the writable layer until REMOVE;
-// under a read-only root they are tmpfs.
-void keep_image_volumes_writable(ContainerSpec& spec) {
-  std::erase_if(spec.mounts, [&](MountSpec& mount) {
-    if (mount.type != MountSpec::Type::volume || !mount.source.empty()) return false;
-    mount.type = MountSpec::Type::tmpfs;
-    return !spec.security.read_only_root;
-  });
-}
 }  // namespace
+
+Co<Result<void>> take_over_image(Provisioner& provisioner, const oci::ImageConfig& config,
+                                 std::string snapshot_key, ContainerSpec& spec) {
+  GANTRY_CO_TRY(merge_image_config(spec, config));
+  spec.mounts = GANTRY_CO_TRY(
+      co_await provisioner.prepare_volumes(std::move(snapshot_key), std::move(spec.mounts)));
+  co_return Result<void>();
+}
 
 std::vector<std::string> make_environment(const ContainerSpec& spec, const std::string& hostname,
                                           const Credentials& credentials) {
@@ -87,6 +86,7 @@ Co<Result<void>> Launch::restore(RestoreFunction restore) {
   ContainerSpec spec = *c_.spec;
   // The writable layer it had: provisioning the same id again answers with it.
   GANTRY_CO_TRY(co_await make_root(spec));
+  c_.spec = std::make_shared<const ContainerSpec>(std::move(spec));
   GANTRY_CO_TRY(co_await prepare_isolators());
   GANTRY_CO_TRY(make_stdio());
   GANTRY_FAILPOINT_CO_TRY("restore.after_prepare");
@@ -157,9 +157,8 @@ Co<Result<void>> Launch::make_root(ContainerSpec& spec) {
       GANTRY_CO_TRY(co_await owner_.parts_.provisioner.provision(c_.id, std::move(reference)));
   c_.rootfs = std::move(provisioned.rootfs);
   c_.image_digest = std::move(provisioned.digest);
-  GANTRY_CO_TRY(merge_image_config(spec, *provisioned.config));
-  keep_image_volumes_writable(spec);
-  co_return Result<void>();
+  co_return co_await take_over_image(owner_.parts_.provisioner, *provisioned.config,
+                                     c_.rootfs.snapshot_key, spec);
 }
 
 Co<Result<void>> Launch::prepare() {
@@ -227,6 +226,17 @@ void Launch::add_stdio() {
   }
 }
 
+// As docker's: made where it is missing, and entered, with root's rights, before the user's count.
+void Launch::add_working_directory(const std::string& cwd) {
+  const bool is_own_root = c_.rootfs.kind != Rootfs::Kind::host &&
+                           c_.spec->namespaces.mount.kind != NamespaceChoice::Kind::join;
+  // ORDER: behind the mounts, because it may be in one; before the root becomes read-only.
+  if (is_own_root && cwd != "/") {
+    builder_.add(Stage::files, {.kind = OpKind::kMkdir, .s1 = builder_.str(cwd), .a = 0755});
+  }
+  builder_.add(Stage::limits, {.kind = OpKind::kChdir, .s1 = builder_.str(cwd)});
+}
+
 Result<void> Launch::add_command() {
   // ORDER: the read end goes to the child, the write end stays with us alone: our death is the
   // end-of-file that ends a child which has not yet been signalled.
@@ -238,8 +248,7 @@ Result<void> Launch::add_command() {
   std::string cwd = process.cwd.empty() ? "/" : process.cwd;
   // A command on the host's root works in its sandbox, as Mesos' do.
   if (process.cwd.empty() && c_.rootfs.kind == Rootfs::Kind::host) cwd = context_->sandbox;
-  builder_.add(Stage::credentials,
-               {.kind = OpKind::kChdir, .s1 = builder_.str(cwd), .a = cwd == "/" ? 0u : 1u});
+  add_working_directory(cwd);
   builder_.set_args(process.args);
   std::vector<std::string> env = make_environment(*c_.spec, c_.hostname, c_.credentials);
   // As Mesos' commands know it: where their sandbox is, as they see it.

@@ -29,6 +29,7 @@ class Launch {
   Result<void> make_stdio();
   void add_stdio();
   Co<Result<void>> before_resume(const ProcessRef& process);
+  void add_working_directory(const std::string& cwd);
   Result<void> add_command();
   Result<void> give_signal();
   Co<Result<void>> on_barrier();
@@ -47,6 +48,10 @@ class Launch {
   UniqueFd report_read_;
   int64_t phase_start_ns_;
 };
+
+// Fills the spec in with what the image says, and makes the volumes it declares.
+Co<Result<void>> take_over_image(Provisioner& provisioner, const oci::ImageConfig& config,
+                                 std::string snapshot_key, ContainerSpec& spec);
 
 // The environment a command gets: PATH, HOSTNAME, HOME unless given, then image's and request's.
 std::vector<std::string> make_environment(const ContainerSpec& spec, const std::string& hostname,

@@ -11,6 +11,7 @@
 #include "base/path_at.h"
 #include "base/record_file.h"
 #include "base/sys.h"
+#include "containerizer/launch.h"
 #include "containerizer/sandbox.h"
 #include "launcher/child/child.h"
 
@@ -160,7 +161,25 @@ Co<Result<void>> Recovery::recover_parts() {
     }
     GANTRY_CO_TRY((co_await isolator->recover(known)).context("recover ", isolator->name()));
   }
-  co_return co_await owner_.parts_.provisioner.recover(snapshots);
+  GANTRY_CO_TRY(co_await owner_.parts_.provisioner.recover(snapshots));
+  for (Found& found : found_) {
+    // An image that cannot be read any more leaves the request's own words.
+    if (found.record.process) (co_await complete_spec(*found.container)).ignore("see above");
+  }
+  co_return Result<void>();
+}
+
+// The record has the request; what the image added to it is taken over once more.
+Co<Result<void>> Recovery::complete_spec(Container& container) {
+  if (container.rootfs.snapshot_key.empty()) co_return Result<void>();
+  Provisioner& provisioner = owner_.parts_.provisioner;
+  ImageInfo image =
+      GANTRY_CO_TRY(provisioner.image(GANTRY_CO_TRY(ImageRef::parse(container.image_digest))));
+  ContainerSpec spec = *container.spec;
+  GANTRY_CO_TRY(
+      co_await take_over_image(provisioner, *image.config, container.rootfs.snapshot_key, spec));
+  container.spec = std::make_shared<const ContainerSpec>(std::move(spec));
+  co_return Result<void>();
 }
 
 Co<void> Recovery::settle(Found& found) {

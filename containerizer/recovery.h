@@ -26,6 +26,7 @@ class Recovery {
   Co<Result<void>> classify();
   Result<void> adopt(Found& found);
   Co<Result<void>> recover_parts();
+  Co<Result<void>> complete_spec(Container& container);
   Co<void> settle(Found& found);
   Co<void> end_strangers();
   Result<void> remove_orphan_sandboxes();

@@ -26,9 +26,10 @@ struct Importing {
   std::optional<Result<std::vector<ImageInfo>>> result;
   Event done;
 };
-Co<void> run_import(Provisioner& provisioner, UniqueFd stream, std::string name,
+Co<void> run_import(Provisioner& provisioner, UniqueFd stream, ImportOptions options,
                     Importing& importing) {
-  importing.result = co_await provisioner.import(std::move(stream), std::move(name));
+  importing.result = co_await provisioner.import(std::move(stream), std::move(options.reference),
+                                                 std::move(options.config));
   importing.done.notify();
 }
 
@@ -61,18 +62,12 @@ Co<Result<std::vector<ImageSummary>>> Daemon::images() {
 
 Co<Result<std::vector<ImageSummary>>> Daemon::import(ImportOptions options,
                                                      http::BodyStream& body) {
-  if (!options.entrypoint.empty() || !options.cmd.empty() || !options.env.empty() ||
-      !options.cwd.empty() || !options.user.empty()) {
-    co_return Error(Errc::unsupported,
-                    "entrypoint, cmd, env, cwd, user: an imported root file system takes no "
-                    "configuration yet; give them to `gantry run`");
-  }
   sys::Pipe pipe = GANTRY_CO_TRY(sys::pipe());
   ::fcntl(pipe.write.get(), F_SETFL, O_NONBLOCK);
   ::fcntl(pipe.write.get(), F_SETPIPE_SZ, 1 << 20);  // fewer turns; the default will do as well
   Importing importing(executor_);
   Scope scope(executor_);
-  scope.spawn(run_import(provisioner_, std::move(pipe.read), options.reference, importing));
+  scope.spawn(run_import(provisioner_, std::move(pipe.read), std::move(options), importing));
   Result<void> pumped = co_await pump(body, std::move(pipe.write));
   if (!pumped) co_await scope.close();  // a broken upload is not an image
   while (!importing.result) co_await importing.done.wait();

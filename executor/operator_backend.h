@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "api/oci/image.h"
 #include "api/types/container_id.h"
 #include "api/types/container_spec.h"
 #include "api/types/container_state.h"
@@ -135,9 +136,7 @@ class InputSink {
 struct ImportOptions {
   std::string reference;  // empty: the archive's own names
   enum class Format { automatic, oci_layout, docker_archive, rootfs } format = Format::automatic;
-  // Format::rootfs: the image's configuration.
-  std::vector<std::string> entrypoint, cmd, env;
-  std::string cwd, user;
+  std::optional<oci::ImageConfig> config;  // of a root file system
 };
 struct CheckpointOptions {
   std::string name;  // empty: made up

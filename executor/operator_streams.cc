@@ -265,6 +265,50 @@ Co<Response> OperatorCall::run_input() {
 
 // ---- Import ----------------------------------------------------------------------------------
 
+namespace {
+Result<oci::ImageConfig> image_config_of(const Field& field,
+                                         const wire::agent::Call::GantryImport& in) {
+  oci::ImageConfig out;
+  out.entrypoint = {in.entrypoint().begin(), in.entrypoint().end()};
+  out.cmd = {in.cmd().begin(), in.cmd().end()};
+  const Field env = field / "env", volumes = field / "volumes", labels = field / "labels";
+  for (int i = 0; i < in.env_size(); ++i) {
+    GANTRY_TRY(wire::check_environment(env[i], in.env(i)));
+    out.env.push_back(in.env(i));
+  }
+  for (int i = 0; i < in.volumes_size(); ++i) {
+    GANTRY_TRY(wire::check_mount_point(volumes[i], in.volumes(i)));
+    out.volumes.push_back(in.volumes(i));
+  }
+  for (const auto& [name, value] : in.labels()) {
+    if (name.empty()) return wire::invalid(labels, "must not have an empty key");
+    out.labels[name] = value;
+  }
+  if (in.has_cwd()) GANTRY_TRY(wire::check_absolute_path(field / "cwd", in.cwd()));
+  if (in.has_user()) GANTRY_TRY(wire::check_user(field / "user", in.user()));
+  if (in.has_stop_signal()) {
+    GANTRY_TRY(wire::parse_signal_name(field / "stop_signal", in.stop_signal()));
+  }
+  out.working_dir = in.cwd();
+  out.user = in.user();
+  out.stop_signal = in.stop_signal();
+  return out;
+}
+
+Result<ImportOptions> import_options_of(const wire::agent::Call::GantryImport& in) {
+  const Field field("gantry_import");
+  if (in.has_reference()) {
+    GANTRY_TRY(wire::check_image_reference(field / "reference", in.reference()));
+  }
+  ImportOptions out{.reference = in.reference(),
+                    .format = static_cast<ImportOptions::Format>(in.format()),
+                    .config = {}};
+  oci::ImageConfig config = GANTRY_TRY(image_config_of(field, in));
+  if (config != oci::ImageConfig()) out.config = std::move(config);
+  return out;
+}
+}  // namespace
+
 Co<Response> OperatorCall::run_import() {
   const std::string* header = exchange_.request().header("Gantry-Call");
   if (header == nullptr) {
@@ -279,27 +323,10 @@ Co<Response> OperatorCall::run_import() {
                              cat("A tar is not supported for ", Call::Type_Name(call_.type())));
   }
   if (!call_.has_gantry_import()) co_return invalid_call(wire::expecting("gantry_import"));
-  const auto& in = call_.gantry_import();
-  const Field field("gantry_import");
-  ImportOptions options{.reference = in.reference(),
-                        .format = static_cast<ImportOptions::Format>(in.format()),
-                        .entrypoint = {in.entrypoint().begin(), in.entrypoint().end()},
-                        .cmd = {in.cmd().begin(), in.cmd().end()},
-                        .env = {in.env().begin(), in.env().end()},
-                        .cwd = in.cwd(),
-                        .user = in.user()};
-  Result<void> valid;
-  if (in.has_reference()) {
-    valid = wire::check_image_reference(field / "reference", in.reference());
-  }
-  const Field env = field / "env";
-  for (int i = 0; valid && i < in.env_size(); ++i)
-    valid = wire::check_environment(env[i], in.env(i));
-  if (valid && in.has_cwd()) valid = wire::check_absolute_path(field / "cwd", in.cwd());
-  if (valid && in.has_user()) valid = wire::check_user(field / "user", in.user());
-  if (!valid) co_return invalid_call(valid.error());
-  audited_id_ = in.reference();
-  auto images = co_await backend_.import(std::move(options), *exchange_.body_stream());
+  auto options = import_options_of(call_.gantry_import());
+  if (!options) co_return invalid_call(options.error());
+  audited_id_ = options->reference;
+  auto images = co_await backend_.import(std::move(*options), *exchange_.body_stream());
   Response response;
   if (images) {
     answer_.mutable_gantry_import();

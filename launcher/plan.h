@@ -34,8 +34,8 @@ enum class Stage : uint8_t {
   files,    // /etc/hosts …
   pivot,
   readonly,     // sysctls, masks, read-only paths, read-only root
-  limits,       // rlimits, umask
-  credentials,  // bounding set, groups, ids, capabilities, cwd
+  limits,       // rlimits, umask, working directory
+  credentials,  // bounding set, groups, ids, capabilities
   lockdown,     // no_new_privs, seccomp
   exec,
   count_,

@@ -68,7 +68,7 @@ enum class OpKind : uint16_t {
                   // tmpfs (one shared by all); missing is fine
   kReadonlyPath,  // s1: path in the root: bind on itself, read-only, other flags kept; missing ok
   kReadonlyRoot,
-  kChdir,  // s1; made if a; getcwd must be absolute afterwards (CVE-2024-21626)
+  kChdir,  // s1; getcwd must be absolute afterwards (CVE-2024-21626)
   // Identity
   kGroups,        // s1: blob of b gid_t
   kGid,           // a: setresgid

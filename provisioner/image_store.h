@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,7 +30,9 @@ class ImageStore {
   // Reads one tar from `stream` to its end: an OCI image layout, `docker save`, or the tar of a
   // root file system (told apart by content; gzip and zstd are fine). `name`, when given, becomes
   // the reference of the (single) image. Several images in the tar are imported together.
-  virtual Co<Result<std::vector<ImageInfo>>> ingest(UniqueFd stream, std::string name) = 0;
+  // `config`, when given, is what the image of a root file system says; Errc::invalid for others.
+  virtual Co<Result<std::vector<ImageInfo>>> ingest(UniqueFd stream, std::string name,
+                                                    std::optional<oci::ImageConfig> config) = 0;
   // Errc::not_found says what to do; Errc::conflict when a digest prefix is ambiguous.
   virtual Result<ImageInfo> get(const ImageRef& reference) const = 0;
   virtual std::vector<ImageInfo> list() const = 0;

@@ -13,6 +13,7 @@
 #include "base/failpoint.h"
 #include "base/record_file.h"
 #include "base/sys.h"
+#include "fetcher/image_fields.h"
 
 namespace gantry {
 namespace {
@@ -188,7 +189,8 @@ Co<Result<void>> LayoutStore::ensure_layers(oci::Digest image) {
   co_return co_await unpack_missing(it->second, "");
 }
 
-Co<Result<std::vector<ImageInfo>>> LayoutStore::ingest(UniqueFd stream, std::string name) {
+Co<Result<std::vector<ImageInfo>>> LayoutStore::ingest(UniqueFd stream, std::string name,
+                                                       std::optional<oci::ImageConfig> config) {
   std::optional<ImageRef> reference;
   if (!name.empty()) {
     reference = GANTRY_CO_TRY(ImageRef::parse(name));
@@ -203,6 +205,11 @@ Co<Result<std::vector<ImageInfo>>> LayoutStore::ingest(UniqueFd stream, std::str
   request.job = "ingest";
   request.fields.add_number("max_bytes", limits_.unpack.max_bytes);
   request.fields.add_number("stall", limits_.stall.count());
+  if (config) {
+    Fields fields;
+    add_image_config(fields, *config);
+    request.fields.add("config", fields.encode());
+  }
   request.input = std::move(stream);
   request.limit = limits_.unpack.limit;
   Result<std::vector<ImageInfo>> done = Error(Errc::cancelled, "cancelled");

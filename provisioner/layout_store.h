@@ -39,7 +39,8 @@ class LayoutStore final : public ImageStore {
               LayerStore& layers, std::string data_dir, StoreLimits limits);
   Result<void> load();
 
-  Co<Result<std::vector<ImageInfo>>> ingest(UniqueFd stream, std::string name) override;
+  Co<Result<std::vector<ImageInfo>>> ingest(UniqueFd stream, std::string name,
+                                            std::optional<oci::ImageConfig> config) override;
   Result<ImageInfo> get(const ImageRef& reference) const override;
   std::vector<ImageInfo> list() const override;
   Co<Result<void>> remove(ImageRef reference) override;

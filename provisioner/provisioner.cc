@@ -57,8 +57,9 @@ class LocalProvisioner final : public Provisioner {
   Result<ImageInfo> image(const ImageRef& reference) const override {
     return store_.get(reference);
   }
-  Co<Result<std::vector<ImageInfo>>> import(UniqueFd stream, std::string name) override {
-    return store_.ingest(std::move(stream), std::move(name));
+  Co<Result<std::vector<ImageInfo>>> import(UniqueFd stream, std::string name,
+                                            std::optional<oci::ImageConfig> config) override {
+    return store_.ingest(std::move(stream), std::move(name), std::move(config));
   }
   Co<Result<void>> remove_image(ImageRef reference) override;
   Co<Result<Credentials>> resolve_user(Rootfs rootfs, UserSpec user) override;

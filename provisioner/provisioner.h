@@ -7,6 +7,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -63,7 +64,8 @@ class Provisioner {
   virtual Result<ImageInfo> image(const ImageRef& reference) const = 0;
   // Streams one tar (ImageStore::ingest) from a pipe, socket or file, to its end. Images imported
   // at once under the same name: the last one has it.
-  virtual Co<Result<std::vector<ImageInfo>>> import(UniqueFd stream, std::string name) = 0;
+  virtual Co<Result<std::vector<ImageInfo>>> import(UniqueFd stream, std::string name,
+                                                    std::optional<oci::ImageConfig> config) = 0;
   // Errc::busy while a container's root stands on it.
   virtual Co<Result<void>> remove_image(ImageRef reference) = 0;
 

@@ -53,6 +53,7 @@ struct ImageConfig {
   std::map<std::string, std::string> labels;
   std::string os, architecture, variant, created;
   std::vector<Digest> diff_ids;  // bottom first
+  bool operator==(const ImageConfig&) const = default;
 };
 
 struct Manifest {
@@ -87,6 +88,6 @@ std::string_view host_architecture();
 
 std::string write_manifest(const Manifest& manifest);
 std::string write_index(const Index& index);
-// For a plain root file system: platform and DiffIDs, nothing else.
+// The platform is this host's where the config names none.
 std::string write_image_config(const ImageConfig& config);
 }  // namespace gantry::oci

@@ -38,6 +38,29 @@ void put(Writer& w, const Descriptor& descriptor) {
   w.EndObject();
 }
 
+void put(Writer& w, const char* key, const std::vector<std::string>& words) {
+  if (words.empty()) return;
+  w.Key(key);
+  w.StartArray();
+  for (const std::string& word : words) put(w, word);
+  w.EndArray();
+}
+// OCI writes a set as an object whose members are empty.
+void put_set(Writer& w, const char* key, const std::vector<std::string>& names) {
+  if (names.empty()) return;
+  w.Key(key);
+  w.StartObject();
+  for (const std::string& name : names) {
+    w.Key(name.c_str());
+    w.StartObject();
+    w.EndObject();
+  }
+  w.EndObject();
+}
+void put_unless_empty(Writer& w, const char* key, std::string_view text) {
+  if (!text.empty()) put(w, key, text);
+}
+
 std::string take(const rapidjson::StringBuffer& buffer) {
   return {buffer.GetString(), buffer.GetSize()};
 }
@@ -83,11 +106,19 @@ std::string write_image_config(const ImageConfig& config) {
   put(w, "os", config.os.empty() ? "linux" : config.os);
   w.Key("config");
   w.StartObject();
-  if (!config.cmd.empty()) {
-    w.Key("Cmd");
-    w.StartArray();
-    for (const std::string& word : config.cmd) put(w, word);
-    w.EndArray();
+  put(w, "Entrypoint", config.entrypoint);
+  put(w, "Cmd", config.cmd);
+  put(w, "Env", config.env);
+  put_unless_empty(w, "User", config.user);
+  put_unless_empty(w, "WorkingDir", config.working_dir);
+  put_unless_empty(w, "StopSignal", config.stop_signal);
+  put_set(w, "Volumes", config.volumes);
+  put_set(w, "ExposedPorts", config.exposed_ports);
+  if (!config.labels.empty()) {
+    w.Key("Labels");
+    w.StartObject();
+    for (const auto& [name, value] : config.labels) put(w, name.c_str(), value);
+    w.EndObject();
   }
   w.EndObject();
   w.Key("rootfs");

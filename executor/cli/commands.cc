@@ -69,7 +69,7 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
     {"resume", kContainers, "CONTAINER...", "Let paused containers go on", "",
      "gantry resume web\n", make_resume},
     {"rm", kContainers, "[flags] CONTAINER...", "Remove containers that have ended",
-     "Record, logs and writable layer. A running one only with -f, which ends it first.",
+     "Record, logs, writable layer and the image's volumes. A running one only with -f, which ends it first.",
      "gantry rm job\n"
      "gantry rm -f web\n"
      "gantry rm $(gantry ps -aq)  # all\n",
@@ -90,10 +90,11 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
     {"import", kImages, "[flags] PATH [NAME[:TAG]]", "Make an image from files",
      "PATH is an OCI image layout (a directory or a tar), a `docker save` tar, or a root file "
      "system (a directory\nor a tar; `-` reads a tar from stdin). It is read by this program, so "
-     "the executor needs no access to it.\nA root file system is an image without entrypoint, "
-     "command "
-     "or variables: give them to `gantry run`.",
+     "the executor needs no access to it.\nA root file system says nothing about its command: the "
+     "flags do, a flag for each word, or `gantry run`\ndoes it each time.",
      "gantry import ./rootfs tools  # a directory\n"
+     "gantry import ./rootfs web --entrypoint nginx --cmd=-g --cmd='daemon off;' --volume "
+     "/var/log\n"
      "docker save nginx | gantry import - nginx  # from Docker\n"
      "gantry import alpine.tar alpine:3.20\n",
      make_import},

@@ -9,6 +9,7 @@
 #include "base/sys.h"
 #include "executor/cli/command_list.h"
 #include "executor/cli/print.h"
+#include "executor/cli/run_request.h"
 #include "executor/cli/session.h"
 #include "executor/cli/tar_writer.h"
 
@@ -62,6 +63,15 @@ class Import final : public Command {
   void declare(Flags& flags) override {
     flags.add(0, "name", "NAME[:TAG]", &name_,
               "what to call the image (needed for a root file system; default: the archive's own)");
+    flags.section("What the image of a root file system says");
+    flags.add(0, "entrypoint", "WORD", &entrypoint_, "a word of the command that always runs");
+    flags.add(0, "cmd", "WORD", &cmd_, "a word of the default command, or of its arguments");
+    flags.add('e', "env", "NAME=VALUE", &env_, "a variable; NAME alone takes the value here");
+    flags.add('w', "workdir", "DIR", &workdir_, "the working directory");
+    flags.add('u', "user", "USER[:GROUP]", &user_, "who the command runs as");
+    flags.add(0, "label", "KEY[=VALUE]", &labels_, "a label");
+    flags.add('v', "volume", "PLACE", &volumes_, "a directory that is a volume in each container");
+    flags.add(0, "stop-signal", "SIGNAL", &stop_signal_, "how `gantry stop` asks it to end");
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
@@ -88,13 +98,14 @@ class Import final : public Command {
       file = path == "-" ? GANTRY_TRY(sys::duplicate(STDIN_FILENO))
                          : GANTRY_TRY(sys::open(path, O_RDONLY));
     }
+    const std::string header = GANTRY_TRY(call(is_layout      ? "OCI_LAYOUT"
+                                               : is_directory ? "ROOTFS"
+                                                              : "AUTO"));
     Connection connection = GANTRY_TRY(session.connect());
     GANTRY_TRY(connection.send_streaming({"/api/v1",
                                           {{"Content-Type", "application/x-tar"},
                                            {"Accept", "application/json"},
-                                           {"Gantry-Call", call(is_layout      ? "OCI_LAYOUT"
-                                                                : is_directory ? "ROOTFS"
-                                                                               : "AUTO")}},
+                                           {"Gantry-Call", header}},
                                           {}}));
     Upload upload(connection);
     Result<void> sent =
@@ -110,11 +121,19 @@ class Import final : public Command {
   }
 
  private:
-  std::string call(std::string_view format) const {
+  Result<std::string> call(std::string_view format) const {
     JsonWriter json;
     json.open().text("type", "GANTRY_IMPORT").open("gantry_import");
     if (!name_.empty()) json.text("reference", name_);
     json.text("format", format);
+    write_strings(json, "entrypoint", entrypoint_);
+    write_strings(json, "cmd", cmd_);
+    GANTRY_TRY(write_env(json, env_));
+    write_strings(json, "volumes", volumes_);
+    GANTRY_TRY(write_map(json, "labels", "--label", labels_));
+    if (!workdir_.empty()) json.text("cwd", workdir_);
+    if (!user_.empty()) json.text("user", user_);
+    if (!stop_signal_.empty()) json.text("stop_signal", stop_signal_);
     return json.close().close().take();
   }
 
@@ -135,6 +154,8 @@ class Import final : public Command {
   }
 
   std::string name_;
+  std::vector<std::string> entrypoint_, cmd_, env_, labels_, volumes_;
+  std::string workdir_, user_, stop_signal_;
 };
 }  // namespace
 

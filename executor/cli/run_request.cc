@@ -49,6 +49,8 @@ Result<T> whole_number(std::string_view flag, std::string_view text) {
   return usage_error(cat(flag, " is a whole number, not \"", text, "\""));
 }
 
+}  // namespace
+
 void write_strings(JsonWriter& json, std::string_view key, const std::vector<std::string>& items) {
   if (items.empty()) return;
   json.open_list(key);
@@ -71,7 +73,6 @@ Result<void> write_map(JsonWriter& json, std::string_view key, std::string_view 
   return {};
 }
 
-// NAME=VALUE, or NAME alone for the value it has here; unset here is left out, as docker does.
 Result<void> write_env(JsonWriter& json, const std::vector<std::string>& env) {
   std::vector<std::string> out;
   for (const std::string& word : env) {
@@ -89,6 +90,7 @@ Result<void> write_env(JsonWriter& json, const std::vector<std::string>& env) {
   return {};
 }
 
+namespace {
 Result<void> write_resources(JsonWriter& json, const RunOptions& options) {
   json.open("resources");
   if (!options.cpus.empty()) {

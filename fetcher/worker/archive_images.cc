@@ -205,11 +205,11 @@ Result<std::vector<StoredImage>> images_of_archive(const ArchiveMembers& members
 }
 
 Result<StoredImage> image_of_root(const Blob& layer, Compression compression,
-                                  const oci::Digest& diff_id, Staging& staging) {
-  oci::ImageConfig config;
+                                  const oci::Digest& diff_id, oci::ImageConfig config,
+                                  Staging& staging) {
   config.os = "linux";
   config.architecture = oci::host_architecture();
-  config.diff_ids.push_back(diff_id);
+  config.diff_ids = {diff_id};
   Blob config_blob = GANTRY_TRY(staging.add_bytes(oci::write_image_config(config)));
   oci::Manifest manifest{
       std::string(oci::media::kManifest),

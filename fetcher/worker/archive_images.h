@@ -43,7 +43,8 @@ class ArchiveMembers {
 };
 
 Result<std::vector<StoredImage>> images_of_archive(const ArchiveMembers& members, Staging& staging);
-// A one-layer image around the tar of a root file system.
+// A one-layer image around the tar of a root file system; `config` is what it is to say.
 Result<StoredImage> image_of_root(const Blob& layer, Compression compression,
-                                  const oci::Digest& diff_id, Staging& staging);
+                                  const oci::Digest& diff_id, oci::ImageConfig config,
+                                  Staging& staging);
 }  // namespace gantry::worker

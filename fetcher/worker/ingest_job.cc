@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <optional>
 #include <set>
 
 #include "base/sys.h"
@@ -48,8 +49,10 @@ Verdict judge(const TarEntry& entry, const std::vector<std::string>& path) {
 
 class Ingest {
  public:
-  Ingest(int directory, InputLimits limits)
-      : staging_(directory),
+  // `config`: of a root file system; absent: none was given.
+  Ingest(int directory, InputLimits limits, std::optional<oci::ImageConfig> config)
+      : config_(std::move(config)),
+        staging_(directory),
         members_(staging_),
         raw_(STDIN_FILENO, limits),
         inflated_(raw_, limits.max_bytes),
@@ -63,6 +66,7 @@ class Ingest {
   Result<std::vector<StoredImage>> finish_archive();
   Result<std::vector<StoredImage>> finish_root();
 
+  std::optional<oci::ImageConfig> config_;
   Staging staging_;
   ArchiveMembers members_;
   FdInput raw_;
@@ -125,6 +129,11 @@ Result<std::vector<StoredImage>> Ingest::run() {
 }
 
 Result<std::vector<StoredImage>> Ingest::finish_archive() {
+  if (config_) {
+    return Error(Errc::invalid,
+                 "it is an image with a configuration of its own: entrypoint, cmd, env and the "
+                 "like are for root file systems");
+  }
   GANTRY_TRY(reader_.drain());
   return images_of_archive(members_, staging_);
 }
@@ -135,8 +144,8 @@ Result<std::vector<StoredImage>> Ingest::finish_root() {
   Blob layer{spool_, raw_.digest(), raw_.count()};
   staging_.learn(layer);
   std::vector<StoredImage> images;
-  images.push_back(
-      GANTRY_TRY(image_of_root(layer, inflated_.compression(), inflated_.digest(), staging_)));
+  images.push_back(GANTRY_TRY(image_of_root(layer, inflated_.compression(), inflated_.digest(),
+                                            config_.value_or(oci::ImageConfig()), staging_)));
   return images;
 }
 
@@ -160,6 +169,11 @@ Result<Fields> ingest_job(const Job& job) {
   InputLimits limits;
   limits.max_bytes = GANTRY_TRY(job.request.number<uint64_t>("max_bytes"));
   limits.stall = std::chrono::seconds(GANTRY_TRY(job.request.number<int64_t>("stall")));
+  std::optional<oci::ImageConfig> config;
+  if (job.request.has("config")) {
+    Fields fields = GANTRY_TRY(Fields::decode(job.request.get("config")));
+    config = GANTRY_TRY(image_config_from(fields));
+  }
   GANTRY_TRY(enter_root(job.fds.at(0), Below::own_file_system));
   GANTRY_TRY(leave_network());
   GANTRY_TRY(limit({}));
@@ -168,7 +182,7 @@ Result<Fields> ingest_job(const Job& job) {
   GANTRY_TRY(keep_capabilities(0));
   GANTRY_TRY(restrict_system_calls(SystemCalls::files));
 
-  Ingest ingest(root.get(), limits);
+  Ingest ingest(root.get(), limits, std::move(config));
   std::vector<StoredImage> images = GANTRY_TRY(ingest.run());
   Fields answer;
   std::set<std::string> kept;

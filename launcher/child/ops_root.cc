@@ -169,13 +169,7 @@ Outcome change_directory(State& s, const Op& op) {
     if (fd < 0) return fail(fd, Substep::kTarget);
     s.root = static_cast<int>(fd);
   }
-  int64_t found = open_in_root(s.root, path, O_PATH | O_DIRECTORY);
-  if (found == -ENOENT && op.a != 0) {
-    bool made = false;
-    found = make_in_root(s.root, path, Make::kDirectory, 0755, &made);
-    if (found < 0) return fail(found, Substep::kMake);
-  }
-  RawFd fd(found);
+  RawFd fd(open_in_root(s.root, path, O_PATH | O_DIRECTORY));
   if (!fd.ok()) return fail(fd.error(), Substep::kTarget);
   int64_t rc = raw(SYS_fchdir, fd.get());
   if (rc < 0) return fail(rc);

@@ -24,6 +24,21 @@ teardown_file() { end_private_host; }
   [ "$(gantry run --rm zipped /bin/echo two)" = two ]
 }
 
+@test "a root file system with what its image is to say" {
+  gantry import "$ROOT" said --entrypoint /bin/echo --entrypoint "hello, " --cmd=-n --cmd world \
+    -e NAME=value -w /srv/app -u user --label a=b --volume /data --stop-signal QUIT
+  [ "$(gantry run --rm said)" = "hello,  -n world" ]
+  [ "$(gantry run --rm said there)" = "hello,  there" ]
+  # shellcheck disable=SC2016  # for the container's shell
+  script='echo $NAME $(id -u) $PWD; grep -c " /data " /proc/self/mountinfo'
+  [ "$(gantry run --rm --entrypoint /bin/sh said -c "$script")" = $'value 1000 /srv/app\n1' ]
+  run -125 --separate-stderr gantry import "$ROOT" wrong -e =x
+  [[ "$stderr" == *'-e "=x" has no name'* ]]
+  run -1 --separate-stderr gantry import "$ROOT" wrong -w relative
+  [[ "$stderr" == *cwd*absolute* ]]
+  run ! grep -q '^wrong' <(gantry images)
+}
+
 @test "an OCI layout, as a directory" {
   command -v umoci >/dev/null || skip "umoci is not installed"
   umoci init --layout "$DIR/layout"
@@ -34,6 +49,8 @@ teardown_file() { end_private_host; }
   umoci config --image "$DIR/layout:v1" --config.cmd /bin/echo --config.cmd configured
   gantry import "$DIR/layout" layout:v1
   [ "$(gantry run --rm layout:v1)" = configured ]
+  run -1 --separate-stderr gantry import "$DIR/layout" layout:v2 --cmd sh
+  [[ "$stderr" == *"configuration of its own"* ]]
 }
 
 @test "writes in one container are not seen in the next" {

@@ -128,11 +128,27 @@ TEST(Write, WhatIsWrittenIsReadBack) {
   ASSERT_TRUE(again) << error_of(again);
   EXPECT_EQ(again->layers[0].size, 4u);
   ImageConfig config;
+  config.entrypoint = {"/bin/e"};
   config.cmd = {"quote\"and\nnewline"};
+  config.env = {"A=1", "B="};
+  config.user = "u:g";
+  config.working_dir = "/srv";
+  config.stop_signal = "SIGQUIT";
+  config.volumes = {"/data", "/log"};
+  config.exposed_ports = {"80/tcp"};
+  config.labels = {{"a", "1"}, {"b", ""}};
   config.diff_ids = {Digest::of("x")};
   auto back = parse_image_config(write_image_config(config));
   ASSERT_TRUE(back) << error_of(back);
+  EXPECT_EQ(back->entrypoint, config.entrypoint);
   EXPECT_EQ(back->cmd, config.cmd);
+  EXPECT_EQ(back->env, config.env);
+  EXPECT_EQ(back->user, config.user);
+  EXPECT_EQ(back->working_dir, config.working_dir);
+  EXPECT_EQ(back->stop_signal, config.stop_signal);
+  EXPECT_EQ(back->volumes, config.volumes);
+  EXPECT_EQ(back->exposed_ports, config.exposed_ports);
+  EXPECT_EQ(back->labels, config.labels);
   EXPECT_EQ(back->architecture, host_architecture());
 }
 }  // namespace
