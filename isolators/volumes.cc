@@ -138,6 +138,10 @@ Co<Result<void>> VolumesIsolator::prepare(const LaunchContext& context, LaunchPl
         GANTRY_CO_TRY(add_bind(mount, may_make, plan));
         break;
       case MountSpec::Type::volume:
+        if (mount.source.empty()) {
+          co_return Error(Errc::unsupported, cat("mount ", mount.destination,
+                                                 ": a volume without a source needs an image"));
+        }
         if (mount.source.find('/') == std::string::npos) {
           co_return Error(Errc::unsupported,
                           cat("mount ", mount.destination, ": named volume '", mount.source,

@@ -69,7 +69,8 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
     {"resume", kContainers, "CONTAINER...", "Let paused containers go on", "",
      "gantry resume web\n", make_resume},
     {"rm", kContainers, "[flags] CONTAINER...", "Remove containers that have ended",
-     "Record, logs, writable layer and the image's volumes. A running one only with -f, which ends it first.",
+     "Record, logs, writable layer and the image's volumes. A running one only with -f, which ends "
+     "it first.",
      "gantry rm job\n"
      "gantry rm -f web\n"
      "gantry rm $(gantry ps -aq)  # all\n",

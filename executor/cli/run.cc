@@ -33,8 +33,8 @@ void RunOptions::declare(Flags& flags) {
   flags.add(0, "oom-score-adj", "N", &oom_score_adj, "-1000 to 1000");
   flags.section("Files");
   flags.add('v', "volume", "SOURCE:PLACE[:ro]", &volumes,
-            "a directory or file of the host; options: ro, nosuid, nodev, noexec, bind, and the "
-            "propagation");
+            "a directory or file of the host; PLACE alone: a volume that goes with the container; "
+            "options: ro, nosuid, nodev, noexec, bind, and the propagation");
   flags.add(0, "tmpfs", "PLACE[:size=64m]", &tmpfs, "an empty file system in memory");
   flags.add(0, "rootfs", "DIR", &rootfs, "a directory as root file system instead of an image");
   flags.toggle(0, "read-only", &read_only, "the root file system cannot be written");

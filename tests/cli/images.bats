@@ -39,6 +39,16 @@ teardown_file() { end_private_host; }
   run ! grep -q '^wrong' <(gantry images)
 }
 
+@test "-v PLACE: a volume with the image's content, gone with the container" {
+  before=$(find "$DIR/data/volumes" -mindepth 1 | wc -l)
+  # shellcheck disable=SC2016  # for the container's shell
+  script='[ "$(head -n 1 /etc/passwd)" = root:x:0:0:root:/root:/bin/sh ] && echo x >/etc/new && echo wrote'
+  [ "$(gantry run --rm --read-only -v /etc tools /bin/sh -c "$script")" = wrote ]
+  [ "$(find "$DIR/data/volumes" -mindepth 1 | wc -l)" = "$before" ]
+  run -125 --separate-stderr gantry run --rm -v /etc --rootfs "$ROOT" /bin/true
+  [[ "$stderr" == *"needs an image"* ]]
+}
+
 @test "an OCI layout, as a directory" {
   command -v umoci >/dev/null || skip "umoci is not installed"
   umoci init --layout "$DIR/layout"

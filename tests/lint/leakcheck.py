@@ -92,6 +92,8 @@ def main():
         expect("record", lambda: (lost.mkdir(), (lost / "record").write_bytes(b"rubbish")), lambda: shutil.rmtree(lost))
         sandbox = data / "sandboxes/lost"
         expect("directory", lambda: sandbox.mkdir(parents=True), sandbox.rmdir)
+        volume = data / "volumes/lost.0123"
+        expect("directory", lambda: volume.mkdir(parents=True), volume.rmdir)
         mount = runtime / "mount"
         expect("mount", lambda: (mount.mkdir(), run("mount", "-t", "tmpfs", "tmpfs", mount)),
                lambda: (run("umount", mount), mount.rmdir()))

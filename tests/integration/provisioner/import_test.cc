@@ -319,6 +319,7 @@ TEST_F(Import, ProvisioningAKnownImageStartsNoProcessAndIsCheap) {
   make_root();
   ASSERT_EQ(shell(cat("cd ", dir_, "; tar --xattrs --sparse --format=pax -C root -cf a.tar .")), 0);
   ASSERT_TRUE(import_file(path("a.tar"), "one"));
+  reopen();  // the import's own worker, which empties the trash, has ended
   // A worker would be seen: no child may ever exist.
   int status;
   ASSERT_EQ(::waitpid(-1, &status, WNOHANG), -1);

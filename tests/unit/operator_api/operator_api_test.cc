@@ -326,8 +326,7 @@ TEST_F(OperatorApiTest, ImportsListsAndRemovesImages) {
           std::string(3'000'000, 't')),
       ok(cat(R"({"type":"GANTRY_IMPORT","gantry_import":{"images":[)", image, "]}}")));
   EXPECT_EQ(on_loop([&] { return backend_.imported.format; }), ImportOptions::Format::rootfs);
-  EXPECT_EQ(on_loop([&] { return backend_.imported.config->cmd; }),
-            std::vector<std::string>{"sh"});
+  EXPECT_EQ(on_loop([&] { return backend_.imported.config->cmd; }), std::vector<std::string>{"sh"});
   EXPECT_EQ(ask(R"({"type":"GANTRY_IMAGES"})"),
             ok(cat(R"({"type":"GANTRY_IMAGES","gantry_images":{"images":[)", image, "]}}")));
   EXPECT_NE(
