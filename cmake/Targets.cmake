@@ -1,5 +1,6 @@
 # gantry_library(NAME SOURCES … [LIBS …] [PRIVATE_LIBS …])   a room's library, `gantry_NAME`
-# gantry_program(NAME SOURCES … [LIBS …] [STATIC])            a program in build/PRESET/bin
+# gantry_program(NAME SOURCES … [LIBS …] [STATIC] [UNSANITIZED])  a program in build/PRESET/bin. STATIC needs UNSANITIZED
+#   where the tree has a sanitizer, and gives way to it otherwise
 # gantry_test(NAME SOURCES … LABEL unit|… [LIBS …] [TIMEOUT s] [SERIAL])  a GoogleTest program, one ctest entry
 # PCH: libraries and tests reuse base's precompiled header unless they say NO_PCH.
 function(gantry_library name)
@@ -15,11 +16,15 @@ endfunction()
 
 # Every program that is no test: what a user needs built.
 add_custom_target(programs)
-# Every test program.
+# Every test program; those of one label are LABEL_programs.
 add_custom_target(test_programs)
+foreach(label unit conformance fuzz integration)
+  add_custom_target(${label}_programs)
+  add_dependencies(test_programs ${label}_programs)
+endforeach()
 
 function(gantry_program name)
-  cmake_parse_arguments(arg "STATIC;NO_PCH" "" "SOURCES;LIBS" ${ARGN})
+  cmake_parse_arguments(arg "STATIC;UNSANITIZED;NO_PCH" "" "SOURCES;LIBS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   add_dependencies(programs ${name})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
@@ -28,7 +33,11 @@ function(gantry_program name)
     target_precompile_headers(${name} REUSE_FROM gantry_base)
     target_link_libraries(${name} PRIVATE gantry_base)
   endif()
-  if(arg_STATIC AND NOT GANTRY_SANITIZED)
+  if(arg_UNSANITIZED)
+    target_compile_options(${name} PRIVATE -fno-sanitize=all)
+    target_link_options(${name} PRIVATE -fno-sanitize=all)
+  endif()
+  if(arg_STATIC AND (arg_UNSANITIZED OR NOT GANTRY_SANITIZED))
     # A plain static program, not static-pie: no relocation at start, no PT_INTERP.
     target_link_options(${name} PRIVATE -static)
   else()
@@ -42,7 +51,7 @@ function(gantry_test name)
     set(arg_TIMEOUT 60)
   endif()
   add_executable(${name} ${arg_SOURCES})
-  add_dependencies(test_programs ${name})
+  add_dependencies(${arg_LABEL}_programs ${name})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${arg_LIBS} gantry_test_main GTest::gtest)
   if(NOT arg_NO_PCH)

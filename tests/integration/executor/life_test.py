@@ -166,7 +166,7 @@ class Life(GantryTest):
             files = [link_of(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
             pool = sum("/containers/pool." in file for file in files)
             return {"fds": len(files) - pool, "pool_fds": pool, "threads": int(status["Threads"]),
-                    "rss_kib": int(status["VmRSS"].split()[0])}
+                    "rss_kib": int(status["VmRSS"].split()[0]), "size_kib": int(status["VmSize"].split()[0])}
 
         for i in range(100):
             self.executor.run(f"w{i}", ["/bin/true"], self.root)
@@ -180,7 +180,9 @@ class Life(GantryTest):
             v1_hierarchies = sum(line.split()[2] == "cgroup" for line in file)
         self.assertLessEqual(after["pool_fds"], 16 * v1_hierarchies)
         self.assertLessEqual(after["threads"], before["threads"])
-        self.assertLess(after["rss_kib"], before["rss_kib"] + 2048)
+        # Terabytes are a sanitizer's shadow memory, and its allocator keeps what was freed.
+        if before["size_kib"] < 1 << 30:
+            self.assertLess(after["rss_kib"], before["rss_kib"] + 2048)
 
 
 if __name__ == "__main__":

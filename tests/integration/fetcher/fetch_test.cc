@@ -228,9 +228,11 @@ TEST_F(Worker, ADeadlineKillsItAndItIsConfined) {
   looker.join();
   ASSERT_FALSE(done);
   EXPECT_TRUE(done.error().is(Errc::timed_out)) << done.error().to_string();
-  EXPECT_EQ(seen,
-            "CapEff:0000000000000000\nCapBnd:0000000000000000\nNoNewPrivs:1\nSeccomp:2\n"
-            "0 1 2 3 4 5 own-net\n0\n1\n")
+  // The run time of a sanitizer makes calls of its own, so there is no filter with one.
+  const char* filter =
+      __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ? "0" : "2";
+  EXPECT_EQ(seen, cat("CapEff:0000000000000000\nCapBnd:0000000000000000\nNoNewPrivs:1\nSeccomp:",
+                      filter, "\n0 1 2 3 4 5 own-net\n0\n1\n"))
       << "fds: null, null, null, socket, staging, spool";
 }
 
@@ -274,13 +276,14 @@ TEST_F(Worker, OneThatDiesIsReportedWithItsSignal) {
   request.fds.push_back(*sys::open(path("staging"), O_PATH | O_DIRECTORY));
   std::thread killer([&] {
     ::usleep(1000000);
-    (void)shell(cat("kill -SEGV $(pgrep -P ", ::getpid(), " gantry-worker)"));
+    // What its own filter sends.
+    (void)shell(cat("kill -SYS $(pgrep -P ", ::getpid(), " gantry-worker)"));
   });
   auto done = run(worker_->run(std::move(request)));
   killer.join();
   ASSERT_FALSE(done);
   EXPECT_TRUE(done.error().is(Errc::corrupt));
-  EXPECT_NE(done.error().to_string().find("signal 11"), std::string::npos)
+  EXPECT_NE(done.error().to_string().find("signal 31"), std::string::npos)
       << done.error().to_string();
   WorkerRequest nonsense;
   nonsense.job = "no-such-job";
