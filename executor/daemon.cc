@@ -151,8 +151,7 @@ Co<Result<ContainerDetails>> Daemon::inspect(ContainerId id) {
   if (container->rootfs.kind == Rootfs::Kind::directory) out.rootfs = container->rootfs.directory;
   if (container->rootfs.kind == Rootfs::Kind::overlay) out.rootfs = container->rootfs.upper;
   out.isolators = containerizer_.isolator_names();
-  out.cgroups.push_back(
-      containerizer_.cgroups().freezer_path(ContainerCgroups::name_of(container->id)));
+  out.cgroups = containerizer_.cgroups().paths(ContainerCgroups::name_of(container->id));
   co_return out;
 }
 

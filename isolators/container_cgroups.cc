@@ -362,6 +362,14 @@ const ContainerCgroups::Hierarchy* ContainerCgroups::freezer(const std::string& 
   return nullptr;
 }
 
+std::vector<std::string> ContainerCgroups::paths(const std::string& name) const {
+  std::vector<std::string> out;
+  for (const Hierarchy& hierarchy : hierarchies_) {
+    out.push_back(cat(hierarchy.root_path, "/", kContainers, "/", name));
+  }
+  return out;
+}
+
 std::string ContainerCgroups::freezer_path(const std::string& name) const {
   const Hierarchy* hierarchy = freezer(name);
   return hierarchy == nullptr ? "" : cat(hierarchy->root_path, "/", kContainers, "/", name);

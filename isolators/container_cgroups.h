@@ -101,6 +101,8 @@ class ContainerCgroups {
     return kill_all(name_of(id), std::chrono::seconds(10));
   }
   Result<std::vector<pid_t>> processes(const std::string& name) const;
+  // Absolute paths of its cgroups, one in each hierarchy.
+  std::vector<std::string> paths(const std::string& name) const;
   // Where a checkpoint finds the freezer: its absolute path.
   std::string freezer_path(const std::string& name) const;
   bool freezer_is_v2(const std::string& name) const;

@@ -159,9 +159,10 @@ Co<Result<void>> LocalProvisioner::remove(ContainerId id) {
 
 Co<Result<void>> LocalProvisioner::remove(std::string key) {
   if (key.empty()) co_return Result<void>();
+  // ORDER: the snapshot last: by it the next executor finds the container's volumes.
+  GANTRY_CO_TRY(trash_.discard(AT_FDCWD, path("volumes/") + key));
   GANTRY_CO_TRY(co_await backend_->remove(key));
   GANTRY_FAILPOINT("snapshot.after_remove");
-  GANTRY_CO_TRY(trash_.discard(AT_FDCWD, path("volumes/") + key));
   snapshots_.erase(key);
   co_return Result<void>();
 }

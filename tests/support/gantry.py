@@ -182,8 +182,8 @@ class Executor:
             spec["rootfs"] = str(rootfs)
         return self.call("LAUNCH_CONTAINER", launch_container={"container_id": {"value": cid}, "gantry_spec": spec})
 
-    def import_tar(self, data, reference):
-        call = json.dumps({"type": "GANTRY_IMPORT", "gantry_import": {"reference": reference}})
+    def import_tar(self, data, reference, **config):
+        call = json.dumps({"type": "GANTRY_IMPORT", "gantry_import": {"reference": reference, **config}})
         status, _, answer = self.post(data, "application/x-tar", headers={"Gantry-Call": call})
         if status >= 300:
             raise CallFailed(status, answer.decode(errors="replace"))

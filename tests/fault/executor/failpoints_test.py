@@ -18,7 +18,7 @@ class Failpoints(GantryTest):
     def battery(self, point):
         # A layer of this round's own, or an earlier round's unpacked one is taken.
         (self.root / "etc/round").write_text(point)
-        self.executor.import_tar(rootfs_tar(self.root), "busybox")
+        self.executor.import_tar(rootfs_tar(self.root), "busybox", volumes=["/root"])
         self.executor.launch("victim", ["/bin/sh", "-c", "echo out; exit 3"], image="busybox", name="v",
                              network={"mode": "BRIDGE", "ports": [{"host_port": self.port, "container_port": 80}]})
         self.executor.wait("victim")

@@ -1,6 +1,5 @@
 """What an image says about its containers: command, working directory, user, variables, stop signal, volumes."""
 import http.client
-import json
 import pathlib
 import signal
 
@@ -9,11 +8,7 @@ from gantry import CallFailed, GantryTest, main, rootfs_tar, wait_until
 
 class ImageConfig(GantryTest):
     def import_root(self, reference, **config):
-        call = {"type": "GANTRY_IMPORT", "gantry_import": {"reference": reference, **config}}
-        status, _, answer = self.executor.post(rootfs_tar(self.root), "application/x-tar",
-                                               headers={"Gantry-Call": json.dumps(call)})
-        if status >= 300:
-            raise CallFailed(status, answer.decode(errors="replace"))
+        self.executor.import_tar(rootfs_tar(self.root), reference, **config)
 
     def run_image(self, image, *args, **spec):
         answer, out, err = self.executor.run("c", list(args), image=image, **spec)

@@ -106,6 +106,16 @@ class Life(GantryTest):
         self.assertEqual(len(stats), 1)
         self.assertEqual(stats[0]["statistics"]["mem_limit_bytes"], 64 << 20)
 
+    def test_its_cgroups_are_shown_one_in_each_hierarchy(self):
+        self.executor.launch("c", ["/bin/sleep", "100"], self.root)
+        details = self.executor.inspect("c")
+        pid = details["container"]["pid"]
+        own = [line.rstrip("\n").split(":")[2] for line in open(f"/proc/{pid}/cgroup", encoding="ascii")]
+        self.assertEqual(len(details["cgroups"]), len(own))
+        for path in details["cgroups"]:
+            self.assertTrue(os.path.isdir(path), path)
+            self.assertTrue(any(path.endswith(name.removesuffix("/0")) for name in own), (path, own))
+
     def test_phases_of_a_launch_are_reported(self):
         self.executor.launch("c", ["/bin/sleep", "100"], self.root)
         phases = {p["name"]: p["microseconds"] for p in self.executor.inspect("c")["phases"]}
