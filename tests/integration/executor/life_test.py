@@ -110,7 +110,8 @@ class Life(GantryTest):
         self.executor.launch("c", ["/bin/sleep", "100"], self.root)
         details = self.executor.inspect("c")
         pid = details["container"]["pid"]
-        own = [line.rstrip("\n").split(":")[2] for line in open(f"/proc/{pid}/cgroup", encoding="ascii")]
+        with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
+            own = [line.rstrip("\n").split(":")[2] for line in file]
         self.assertEqual(len(details["cgroups"]), len(own))
         for path in details["cgroups"]:
             self.assertTrue(os.path.isdir(path), path)
