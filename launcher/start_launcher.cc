@@ -60,7 +60,30 @@ Result<Spawned> spawn(const StartLauncher& options) {
 }
 }  // namespace
 
-Co<Result<void>> start_launcher(StartLauncher options) {
+namespace {
+// ROOT/launcher in every hierarchy, and ROOT where it is empty then. Errc::busy after `limit`.
+Co<Result<void>> remove_cgroups(std::string cgroup_root, Duration limit) {
+  std::vector<std::string> left;
+  for (const std::string& mount : GANTRY_CO_TRY(cgroup_mount_points())) {
+    left.push_back(cat(mount, cgroup_root, "/launcher"));
+  }
+  // The logger leaves a moment after the launcher.
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  for (;;) {
+    std::erase_if(left, [](const std::string& path) {
+      return ::rmdir(path.c_str()) == 0 || errno == ENOENT;
+    });
+    if (left.empty() || std::chrono::steady_clock::now() > deadline) break;
+    co_await sleep_for(2ms);
+  }
+  for (const std::string& mount : GANTRY_CO_TRY(cgroup_mount_points())) {
+    ::rmdir(cat(mount, cgroup_root).c_str());  // stays while it holds anything
+  }
+  if (!left.empty()) co_return Error(Errc::busy, cat("cgroup ", left[0], " is still in use"));
+  co_return Result<void>();
+}
+
+Co<Result<void>> start_and_wait(const StartLauncher& options) {
   Spawned spawned = GANTRY_CO_TRY(spawn(options));
   UniqueFd pidfd = GANTRY_CO_TRY(sys::pidfd_open(spawned.pid));
   auto ended = co_await wait_fd(pidfd.get(), Readiness::read, 20s);
@@ -80,6 +103,15 @@ Co<Result<void>> start_launcher(StartLauncher options) {
   std::string what = n > 0 ? std::string(text, static_cast<size_t>(n)) : cat("status ", status);
   while (!what.empty() && what.back() == '\n') what.pop_back();
   co_return Error(Errc::unsupported, cat("start gantry-launcher: ", what));
+}
+}  // namespace
+
+Co<Result<void>> start_launcher(StartLauncher options) {
+  Result<void> started = co_await start_and_wait(options);
+  // It enters its cgroups before most of what can go wrong.
+  if (!started)
+    (co_await remove_cgroups(options.cgroup_root, 1s)).ignore("why it failed says more");
+  co_return started;
 }
 
 Result<std::vector<std::string>> cgroup_mount_points() {
@@ -105,26 +137,10 @@ Co<Result<void>> remove_launcher(pid_t launcher, std::string runtime_dir, std::s
   if (auto pidfd = sys::pidfd_open(launcher)) {
     GANTRY_CO_TRY(co_await wait_fd(pidfd->get(), Readiness::read, 10s));
   }
-  std::vector<std::string> left;
-  for (const std::string& mount : GANTRY_CO_TRY(cgroup_mount_points())) {
-    left.push_back(cat(mount, cgroup_root, "/launcher"));
-  }
-  // The logger leaves a moment after the launcher.
-  const auto deadline = std::chrono::steady_clock::now() + 10s;
-  for (;;) {
-    std::erase_if(left, [](const std::string& path) {
-      return ::rmdir(path.c_str()) == 0 || errno == ENOENT;
-    });
-    if (left.empty() || std::chrono::steady_clock::now() > deadline) break;
-    co_await sleep_for(2ms);
-  }
-  for (const std::string& mount : GANTRY_CO_TRY(cgroup_mount_points())) {
-    ::rmdir(cat(mount, cgroup_root).c_str());  // stays while it holds anything
-  }
+  Result<void> removed = co_await remove_cgroups(cgroup_root, 10s);
   for (const char* name : {kLauncherSocket, kLoggerSocket, kTableFile, kLauncherLock}) {
     ::unlink(cat(runtime_dir, "/", name).c_str());
   }
-  if (!left.empty()) co_return Error(Errc::busy, cat("cgroup ", left[0], " is still in use"));
-  co_return Result<void>();
+  co_return removed;
 }
 }  // namespace gantry

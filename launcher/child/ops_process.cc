@@ -33,6 +33,8 @@ Outcome barrier(State& s, const Op& op) {
   const ChildReport report = {s.op_index, static_cast<uint16_t>(op.kind), 1, 0,
                               static_cast<uint32_t>(op.a)};
   Outcome sent = check(raw(SYS_write, s.report_fd, &report, sizeof report));
+  // Nobody reads any more: the byte will not come either.
+  if (sent.error == EPIPE) exit_now(kExitNoSignal);
   if (sent.error != 0) return sent;
   await_byte(s.fds[op.fd]);
   return ok();

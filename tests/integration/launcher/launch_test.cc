@@ -9,6 +9,8 @@
 #include <set>
 
 #include "launcher/log_client.h"
+#include "launcher/protocol.h"
+#include "launcher/start_launcher.h"
 #include "tests/integration/launcher/rig.h"
 
 namespace gantry::test {
@@ -210,6 +212,25 @@ TEST_F(Launch, ShutdownIsRefusedWhileSomethingRuns) {
   ASSERT_FALSE(refused);
   EXPECT_TRUE(refused.error().is(Errc::busy)) << refused.error().to_string();
   end(rig, sleeper, "sleeper");
+}
+
+TEST(LaunchFailure, OfTheLauncherItselfLeavesNoCgroups) {
+  Rig rig;
+  // Where its socket should be: it fails after it has entered its cgroups.
+  std::filesystem::create_directories(cat(rig.directory, "/run/", kLauncherSocket, "/full"));
+  auto started = rig.run(rig.launcher->start_or_connect(rig.config()));
+  EXPECT_FALSE(started);
+  auto close = [](RemoteLauncher& l) -> Co<bool> {
+    co_await l.close();
+    co_return true;
+  };
+  rig.run(close(*rig.launcher));
+  rig.launcher.reset();
+  auto mounts = cgroup_mount_points();
+  ASSERT_TRUE(mounts);
+  for (const std::string& mount : *mounts) {
+    EXPECT_FALSE(std::filesystem::exists(cat(mount, rig.cgroup_root))) << mount;
+  }
 }
 
 TEST_F(Launch, LauncherIsNormalisedAndRunsFromASealedMemfd) {
