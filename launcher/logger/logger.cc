@@ -229,6 +229,7 @@ void Logger::remove(uint32_t slot) {
     if (entry.streams[i].file >= 0) close(entry.streams[i].file);
     entry.streams[i].file = -1;
   }
+  close_times(entry);
   if (entry.drained_unsent) --stalled_;
   entry.drained_unsent = false;
   if (entry.in >= 0) drop_stdin(slot);

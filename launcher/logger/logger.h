@@ -7,7 +7,8 @@
 // launcher's too, and splice moves bytes from pipe to file in one step.
 //
 // Files are made at the first byte and continue at their size, at this process's own offset
-// (KERNEL: splice refuses O_APPEND files).
+// (KERNEL: splice refuses O_APPEND files). Beside them is an index of when what came
+// (launcher/log_times.h).
 #pragma once
 
 #include "launcher/node/key_index.h"
@@ -27,12 +28,14 @@ struct Stream {
   bool size_known = false;
   bool is_given = false;
   uint64_t size = 0;
+  int64_t noted_ns = 0;  // the time of its last entry in the index
 };
 
 struct Entry {
   bool is_used = false;
   bool drained_unsent = false;
   int in = -1;           // the launcher's stdin end, kept against its death
+  int times = -1;        // the index, opened with the first file; -2: there can be none
   uint32_t watches = 0;  // first of its watches + 1
   Stream streams[2];
   char key[kKeyBytes] = {};
@@ -75,6 +78,8 @@ class Logger {
   bool drain(uint32_t slot, int which, size_t limit);
   bool ensure_file(Entry& entry, int which);
   int open_file(Entry& entry, int which);
+  void note_time(Entry& entry, int which);
+  void close_times(Entry& entry);
   ssize_t move_bytes(Stream& stream, size_t limit);
   void stall(Stream& stream);
   void learn_size(Entry& entry, int which);

@@ -5,8 +5,10 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "launcher/log_times.h"
 #include "launcher/logger/logger.h"
 
 namespace gantry::logger {
@@ -14,6 +16,21 @@ namespace {
 const char* const kNames[] = {"stdout", "stderr"};
 
 bool is_full(int error) { return error == ENOSPC || error == EDQUOT || error == EIO; }
+
+// SAFETY: the sandbox may be the tenant's to write to: no link is followed, and what is there must
+// be a regular file, or its output is discarded. A descriptor or -errno.
+int open_regular(const char* directory, const char* name, int flags, struct stat* st) {
+  int at = ::open(directory, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (at < 0) return -errno;
+  int fd = openat(
+      at, name, flags | O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0640);
+  int error = errno;
+  close(at);
+  if (fd < 0) return -error;
+  if (fstat(fd, st) == 0 && S_ISREG(st->st_mode)) return fd;
+  close(fd);
+  return -EINVAL;
+}
 }  // namespace
 
 void Logger::start_stream(uint32_t slot, int which, int pipe) {
@@ -35,21 +52,10 @@ void Logger::end_stream(uint32_t slot, int which) {
   stream.is_stalled = false;
 }
 
-// SAFETY: the sandbox may be the tenant's to write to: no link is followed, and what is there must
-// be a regular file, or its output is discarded.
 int Logger::open_file(Entry& entry, int which) {
-  int directory = ::open(entry.directory, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (directory < 0) return -errno;
-  int fd = openat(directory, kNames[which],
-                  O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0640);
-  int error = errno;
-  close(directory);
-  if (fd < 0) return -error;
   struct stat st;
-  if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-    close(fd);
-    return -EINVAL;
-  }
+  int fd = open_regular(entry.directory, kNames[which], 0, &st);
+  if (fd < 0) return fd;
   entry.streams[which].size = static_cast<uint64_t>(st.st_size);
   entry.streams[which].size_known = true;
   return fd;
@@ -82,6 +88,33 @@ bool Logger::ensure_file(Entry& entry, int which) {
   stream.file = open_file(entry, which);
   if (stream.file < 0) stream.is_discarding = true;
   return true;
+}
+
+// ORDER: before the bytes move, so that who reads them finds their time. An entry that no bytes
+// follow is superseded by the next.
+void Logger::note_time(Entry& entry, int which) {
+  Stream& stream = entry.streams[which];
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  const int64_t now_ns = now.tv_sec * 1'000'000'000LL + now.tv_nsec;
+  if (stream.noted_ns <= now_ns && now_ns - stream.noted_ns < kTimesResolutionNs) return;
+  if (entry.times == -1) {
+    struct stat st;
+    const int fd = open_regular(entry.directory, kTimesFile, O_APPEND, &st);
+    entry.times = fd < 0 ? -2 : fd;
+  }
+  if (entry.times < 0) return;
+  stream.noted_ns = now_ns;
+  const LogTime noted = {now_ns, stream.size << 1 | static_cast<uint64_t>(which)};
+  // A full disk: half an entry would shift all that follow.
+  if (write(entry.times, &noted, sizeof noted) == sizeof noted) return;
+  close_times(entry);
+  entry.times = -2;
+}
+
+void Logger::close_times(Entry& entry) {
+  if (entry.times >= 0) close(entry.times);
+  entry.times = -1;
 }
 
 // Bytes moved, 0 at the pipe's end, or -errno (-EAGAIN: it is empty).
@@ -125,6 +158,7 @@ bool Logger::drain(uint32_t slot, int which, size_t limit) {
   bool is_changed = false;
   for (size_t moved = 0; moved < limit && stream.pipe >= 0;) {
     if (!ensure_file(entry, which)) break;
+    if (stream.file >= 0) note_time(entry, which);
     const ssize_t n = move_bytes(stream, limit - moved);
     if (n > 0) {
       moved += static_cast<size_t>(n);
@@ -146,7 +180,10 @@ bool Logger::drain(uint32_t slot, int which, size_t limit) {
       stream.is_discarding = true;
     }
   }
-  if (is_changed && entry.streams[0].pipe < 0 && entry.streams[1].pipe < 0) tell_drained(slot);
+  if (is_changed && entry.streams[0].pipe < 0 && entry.streams[1].pipe < 0) {
+    close_times(entry);
+    tell_drained(slot);
+  }
   return is_changed;
 }
 
