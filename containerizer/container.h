@@ -58,6 +58,8 @@ class Container {
 
   // Clients that follow its output; removal on exit waits for them (`run --rm | less`).
   int readers = 0;
+  // Taken over from an executor that died, whose readers have not come back yet.
+  bool awaits_reader = false;
 
   Event changed;  // state, outcome, readers
   Scope scope;    // the watches of this container

@@ -17,6 +17,9 @@ namespace gantry {
 namespace {
 constexpr auto kFreezeLimit = std::chrono::seconds(10);
 constexpr auto kKillLimit = std::chrono::seconds(10);
+constexpr auto kRemovalLimit = std::chrono::seconds(5);
+// Whoever followed a container's output when the executor died comes back within this.
+constexpr auto kReturnLimit = std::chrono::seconds(30);
 }  // namespace
 
 Containerizer::Containerizer(ContainerizerConfig config, ContainerizerParts parts,
@@ -96,21 +99,34 @@ Result<void> Containerizer::write_record(const Container& container) const {
 // ---- Launch ----------------------------------------------------------------------------------
 
 Co<Result<Containerizer::LaunchAnswer>> Containerizer::launch(ContainerId id, ContainerSpec spec) {
+  if (!find(id)) GANTRY_CO_TRY(co_await wait_for_name(spec.name));
   if (find(id)) co_return LaunchAnswer::already_there;
-  if (!spec.name.empty()) {
-    if (auto it = names_.find(spec.name); it != names_.end()) {
-      co_return Error(Errc::conflict,
-                      cat("name: '", spec.name, "' is taken by container ", it->second.to_string(),
-                          "; remove it or choose another name"));
-    }
-    names_.emplace(spec.name, id);
-  }
+  if (!spec.name.empty()) names_.emplace(spec.name, id);
+  mount_init(spec, config_.init_program);
   auto container = std::make_shared<Container>(
       id, std::make_shared<const ContainerSpec>(std::move(spec)), executor_);
   containers_.emplace(id, container);
   Result<void> launched = co_await uncancellable(run_launch(container));
   if (!launched) co_return std::move(launched).error();
   co_return LaunchAnswer::started;
+}
+
+// The client of a `run --rm` hears of the end a moment before the container and its name are gone.
+Co<Result<void>> Containerizer::wait_for_name(std::string name) {
+  const auto deadline = std::chrono::steady_clock::now() + kRemovalLimit;
+  for (auto it = names_.find(name); it != names_.end(); it = names_.find(name)) {
+    const ContainerPtr holder = find(it->second);
+    const auto left = deadline - std::chrono::steady_clock::now();
+    const bool is_going = holder && holder->outcome && holder->spec->remove_on_exit;
+    if (!is_going || left <= Duration::zero()) {
+      co_return Error(Errc::conflict,
+                      cat("name: '", name, "' is taken by container ", it->second.to_string(),
+                          "; remove it or choose another name"));
+    }
+    co_await holder->changed.wait(left);
+    if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client went away");
+  }
+  co_return Result<void>();
 }
 
 Co<Result<void>> Containerizer::run_launch(ContainerPtr container) {
@@ -199,12 +215,21 @@ Co<void> Containerizer::watch_exit(ContainerPtr container) {
     co_await self->finish(std::move(c), std::move(o));
     co_return true;
   }(this, container, std::move(outcome)));
-  if (container->spec->remove_on_exit) {
-    // Whoever follows the output sees all of it, and the exit, first. Bounded by its connection.
-    while (container->readers > 0 && !co_await is_cancelled()) co_await container->changed.wait();
+  if (container->spec->remove_on_exit) co_await remove_when_read(container);
+}
+
+Co<void> Containerizer::remove_when_read(ContainerPtr container) {
+  const auto deadline = std::chrono::steady_clock::now() + kReturnLimit;
+  while (container->awaits_reader) {
+    const auto left = deadline - std::chrono::steady_clock::now();
+    if (left <= Duration::zero()) break;
+    co_await container->changed.wait(left);
     if (co_await is_cancelled()) co_return;
-    (co_await remove(container->id, Force::no)).ignore("recovery removes what is left");
   }
+  // Whoever follows the output sees all of it, and the exit, first. Bounded by its connection.
+  while (container->readers > 0 && !co_await is_cancelled()) co_await container->changed.wait();
+  if (co_await is_cancelled()) co_return;
+  (co_await remove(container->id, Force::no)).ignore("recovery removes what is left");
 }
 
 Co<void> Containerizer::watch_limit(ContainerPtr container, Isolator* isolator) {
@@ -422,7 +447,8 @@ Co<Result<void>> Containerizer::remove(ContainerId id, Force force) {
   bool ended = container->outcome.has_value() || state == ContainerState::created;
   if (!ended && force == Force::no) {
     co_return Error(Errc::busy, cat("container '", id.to_string(), "' is ", to_string(state),
-                                    "; stop it first, or force"));
+                                    "; stop it first (`gantry stop`), or remove it by force "
+                                    "(`gantry rm -f`)"));
   }
   GANTRY_CO_TRY(co_await destroy(id));
   while (container->removing) {

@@ -25,6 +25,7 @@ namespace gantry {
 struct ContainerizerConfig {
   std::string runtime_dir;               // absolute; containers/NAME below it
   std::string data_dir;                  // absolute; sandboxes/NAME below it
+  std::string init_program;              // absolute path of gantry-init
   std::chrono::seconds setup_limit{30};  // from clone to exec
 };
 
@@ -115,11 +116,15 @@ class Containerizer {
   friend class Launch;
   friend class Recovery;
 
+  // Errc::conflict when the name is taken. No name: there is nothing to wait for.
+  Co<Result<void>> wait_for_name(std::string name);
   Co<Result<void>> run_launch(ContainerPtr container);
   Co<Result<void>> run_restore(ContainerPtr container, RestoreFunction restore);
   // After exec or adoption: the watch that ends in finish(), and the isolators' watches.
   void start_watching(ContainerPtr container);
   Co<void> watch_exit(ContainerPtr container);
+  // `run --rm`: once nobody reads its output any more.
+  Co<void> remove_when_read(ContainerPtr container);
   Co<void> watch_limit(ContainerPtr container, Isolator* isolator);
   // From the exit of the first process (or a failed launch) to Exited.
   Co<void> finish(ContainerPtr container, ExitOutcome outcome);

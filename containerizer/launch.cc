@@ -23,6 +23,8 @@ void set_env(std::vector<std::string>& env, std::string_view assignment, bool re
   }
   env.emplace_back(assignment);
 }
+// In a tmpfs of ours: nothing of the image is covered, and nothing is left in its root.
+constexpr const char* kInitPath = "/dev/gantry-init";
 }  // namespace
 
 Co<Result<void>> take_over_image(Provisioner& provisioner, const oci::ImageConfig& config,
@@ -31,6 +33,15 @@ Co<Result<void>> take_over_image(Provisioner& provisioner, const oci::ImageConfi
   spec.mounts = GANTRY_CO_TRY(
       co_await provisioner.prepare_volumes(std::move(snapshot_key), std::move(spec.mounts)));
   co_return Result<void>();
+}
+
+void mount_init(ContainerSpec& spec, const std::string& program) {
+  if (!spec.process.init || std::holds_alternative<HostRoot>(spec.root)) return;
+  MountSpec mount;
+  mount.source = program;
+  mount.destination = kInitPath;
+  mount.read_only = mount.nosuid = mount.nodev = true;
+  spec.mounts.push_back(std::move(mount));
 }
 
 std::vector<std::string> make_environment(const ContainerSpec& spec, const std::string& hostname,
@@ -129,6 +140,11 @@ Co<Result<void>> Launch::provision() {
   if (spec.process.args.empty()) {
     co_return Error(Errc::invalid,
                     "command: neither the request nor the image names a command to run");
+  }
+  if (spec.process.init) {
+    const bool on_host = c_.rootfs.kind == Rootfs::Kind::host;
+    spec.process.args.insert(spec.process.args.begin(),
+                             on_host ? owner_.config_.init_program : kInitPath);
   }
   c_.credentials =
       GANTRY_CO_TRY(co_await owner_.parts_.provisioner.resolve_user(c_.rootfs, spec.process.user));

@@ -7,6 +7,9 @@
 #include "containerizer/containerizer.h"
 
 namespace gantry {
+// A spec with `init`: gantry-init, read-only, in the container (not on the host's own root).
+void mount_init(ContainerSpec& spec, const std::string& program);
+
 class Launch {
  public:
   Launch(Containerizer& owner, ContainerPtr container);

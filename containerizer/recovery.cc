@@ -89,6 +89,7 @@ Result<void> Recovery::read_record(const std::string& directory_name) {
   std::string payload = GANTRY_TRY(gantry::read_record(dir.get(), "record"));
   ContainerRecord record = GANTRY_TRY(parse_record(payload));
   ContainerSpec spec = GANTRY_TRY(owner_.parts_.parse_spec(record.request_bytes));
+  mount_init(spec, owner_.config_.init_program);
   auto container = std::make_shared<Container>(
       record.id, std::make_shared<const ContainerSpec>(std::move(spec)), owner_.executor_);
   container->restore_state(record.state);
@@ -101,6 +102,7 @@ Result<void> Recovery::read_record(const std::string& directory_name) {
   container->image_digest = record.image_digest;
   container->hostname = record.hostname;
   container->phases = record.phases;
+  container->awaits_reader = true;
   owner_.containers_.emplace(container->id, container);
   if (!container->spec->name.empty()) {
     owner_.names_.emplace(container->spec->name, container->id);
@@ -191,9 +193,7 @@ Co<void> Recovery::settle(Found& found) {
   auto known = children_.find(container->id.hash());
   if (found.record.state == ContainerState::exited) {
     (co_await owner_.parts_.backend.forget(container->id.hash())).ignore("again next time");
-    if (container->spec->remove_on_exit) {
-      (co_await owner_.remove(container->id, Containerizer::Force::no)).ignore("again next time");
-    }
+    if (container->spec->remove_on_exit) owner_.scope_.spawn(owner_.remove_when_read(container));
     co_return;
   }
   if (found.record.state == ContainerState::created) co_return;
@@ -222,8 +222,10 @@ Co<void> Recovery::settle(Found& found) {
   container->restore_state(ContainerState::launching);
   container->isolators_touched = true;
   co_await owner_.finish(container, outcome);
-  if (!ran || container->spec->remove_on_exit) {
+  if (!ran) {
     (co_await owner_.remove_storage(container)).ignore("again next time");
+  } else if (container->spec->remove_on_exit) {
+    owner_.scope_.spawn(owner_.remove_when_read(container));
   }
 }
 

@@ -45,6 +45,7 @@ struct ProcessSpec {
   bool terminal = false;
   uint16_t rows = 24, columns = 80;  // of the terminal
   bool open_stdin = false;           // a pipe; else /dev/null
+  bool init = false;                 // gantry-init as PID 1, args below it
   std::vector<Rlimit> rlimits;
   std::optional<int> oom_score_adj;
   mode_t umask = 0022;

@@ -95,6 +95,7 @@ class GantryParser {
   Result<void> terminal_and_limits() {
     auto& process = out_.process;
     if (in_.has_tty()) process.terminal = in_.tty();
+    if (in_.has_init()) process.init = in_.init();
     if (in_.has_open_stdin()) process.open_stdin = in_.open_stdin();
     if (in_.has_window_size()) {
       const auto& size = in_.window_size();

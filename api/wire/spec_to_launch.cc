@@ -21,6 +21,7 @@ void to_process(const ProcessSpec& in, GantrySpec& out) {
   out.mutable_window_size()->set_rows(in.rows);
   out.mutable_window_size()->set_columns(in.columns);
   out.set_open_stdin(in.open_stdin);
+  if (in.init) out.set_init(true);
   static constexpr std::pair<int, const char*> kNames[] = {
       {RLIMIT_AS, "as"},           {RLIMIT_CORE, "core"},         {RLIMIT_CPU, "cpu"},
       {RLIMIT_DATA, "data"},       {RLIMIT_FSIZE, "fsize"},       {RLIMIT_LOCKS, "locks"},
