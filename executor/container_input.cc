@@ -41,6 +41,7 @@ class ContainerInput final : public InputSink {
   Co<Result<void>> resize(uint16_t, uint16_t) override {
     co_return Error(Errc::invalid, "the container has no terminal");
   }
+  int descriptor() const override { return pipe_.get(); }
 
  private:
   LaunchBackend& backend_;

@@ -38,10 +38,12 @@ ContainerOutput::ContainerOutput(std::string sandbox, LogClient& logs, Container
       logs_(logs),
       container_(std::move(container)),
       options_(options),
-      streams_{{OutputChunk::Source::out, options.stdout_wanted, {}, 0},
-               {OutputChunk::Source::err, options.stderr_wanted, {}, 0}},
+      streams_{{OutputChunk::Source::out, options.stdout_wanted, {}, options.stdout_offset},
+               {OutputChunk::Source::err, options.stderr_wanted, {}, options.stderr_offset}},
       executor_(std::move(executor)) {
   ++container_->readers;
+  container_->awaits_reader = false;
+  container_->changed.notify();
 }
 
 ContainerOutput::~ContainerOutput() {
@@ -77,17 +79,34 @@ Co<Result<void>> ContainerOutput::open() {
     (co_await logs_.flush(container_->id.hash())).ignore("then it begins a little earlier");
   }
   for (Stream& stream : streams_) {
-    if (!stream.wanted || !GANTRY_CO_TRY(open_file(stream))) continue;
-    struct ::stat st;
-    if (::fstat(stream.file.get(), &st) != 0) co_return Error::from_errno(errno, "look at a log");
-    uint64_t size = static_cast<uint64_t>(st.st_size);
-    if (!options_.from_start) {
-      stream.offset = size;
-    } else if (options_.tail_lines) {
-      stream.offset = GANTRY_CO_TRY(start_of_tail(stream, size, *options_.tail_lines));
-    }
+    if (stream.wanted && GANTRY_CO_TRY(open_file(stream))) GANTRY_CO_TRY(place(stream));
   }
   co_return Result<void>();
+}
+
+bool ContainerOutput::needs_times() const {
+  return options_.since_ns || options_.until_ns || options_.timestamps;
+}
+
+Result<void> ContainerOutput::place(Stream& stream) {
+  struct ::stat st;
+  if (::fstat(stream.file.get(), &st) != 0) return Error::from_errno(errno, "look at a log");
+  const uint64_t size = static_cast<uint64_t>(st.st_size);
+  const int index = stream.which == OutputChunk::Source::out ? 0 : 1;
+  if (needs_times()) GANTRY_TRY(times_.refresh(GANTRY_TRY(DirFd::open(sandbox_))));
+  if (options_.until_ns) stream.end = times_.offset_at(index, *options_.until_ns, size);
+  if (!options_.from_start) {
+    stream.offset = size;
+    return {};
+  }
+  if (options_.tail_lines) {
+    stream.offset =
+        GANTRY_TRY(start_of_tail(stream, std::min(size, stream.end), *options_.tail_lines));
+  }
+  if (options_.since_ns) {
+    stream.offset = std::max(stream.offset, times_.offset_at(index, *options_.since_ns, size));
+  }
+  return {};
 }
 
 Result<uint64_t> ContainerOutput::start_of_tail(Stream& stream, uint64_t size,
@@ -114,15 +133,33 @@ Result<std::optional<OutputChunk>> ContainerOutput::read_some() {
   for (int i = 0; i < 2; ++i) {
     Stream& stream = streams_[(i == 0) == turn_ ? 0 : 1];
     if (!stream.wanted || !GANTRY_TRY(open_file(stream))) continue;
-    std::string bytes(kChunk, '\0');
-    ssize_t n = ::pread(stream.file.get(), bytes.data(), kChunk, static_cast<off_t>(stream.offset));
-    if (n < 0) return Error::from_errno(errno, cat("read ", file_name(stream.which)));
-    if (n == 0) continue;
-    bytes.resize(static_cast<size_t>(n));
-    stream.offset += static_cast<uint64_t>(n);
-    return std::optional(OutputChunk{stream.which, std::move(bytes), std::nullopt});
+    auto chunk = GANTRY_TRY(read_stream(stream));
+    if (chunk) return chunk;
   }
   return std::optional<OutputChunk>();
+}
+
+Result<std::optional<OutputChunk>> ContainerOutput::read_stream(Stream& stream) {
+  uint64_t end = stream.end;
+  std::optional<int64_t> time_ns;
+  if (options_.timestamps) {
+    // ORDER: the size first: an entry is written before the bytes it is about.
+    struct ::stat st;
+    if (::fstat(stream.file.get(), &st) != 0) return Error::from_errno(errno, "look at a log");
+    GANTRY_TRY(times_.refresh(GANTRY_TRY(DirFd::open(sandbox_))));
+    const int index = stream.which == OutputChunk::Source::out ? 0 : 1;
+    const OutputTimes::Span span = times_.span_at(index, stream.offset);
+    end = std::min({end, span.end, static_cast<uint64_t>(st.st_size)});
+    time_ns = span.time_ns;
+  }
+  const uint64_t wanted = stream.offset < end ? std::min<uint64_t>(kChunk, end - stream.offset) : 0;
+  std::string bytes(wanted, '\0');
+  ssize_t n = ::pread(stream.file.get(), bytes.data(), wanted, static_cast<off_t>(stream.offset));
+  if (n < 0) return Error::from_errno(errno, cat("read ", file_name(stream.which)));
+  if (n == 0) return std::optional<OutputChunk>();
+  bytes.resize(static_cast<size_t>(n));
+  stream.offset += static_cast<uint64_t>(n);
+  return std::optional(OutputChunk{stream.which, std::move(bytes), time_ns});
 }
 
 Co<Result<std::optional<OutputChunk>>> ContainerOutput::next() {
@@ -131,12 +168,13 @@ Co<Result<std::optional<OutputChunk>>> ContainerOutput::next() {
     bool ended = container_->outcome.has_value();
     auto chunk = GANTRY_CO_TRY(read_some());
     if (chunk || ended || !options_.follow) co_return chunk;
-    co_await wait_for_more();
+    const bool woken = co_await wait_for_more();
     if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the reader went away");
+    if (!woken) co_return std::optional(OutputChunk{});
   }
 }
 
-Co<void> ContainerOutput::wait_for_more() {
+Co<bool> ContainerOutput::wait_for_more() {
   LogSizes known{};
   known.out = streams_[0].offset;
   known.err = streams_[1].offset;
@@ -144,7 +182,8 @@ Co<void> ContainerOutput::wait_for_more() {
   Scope watches(executor_);
   watches.spawn(watch_growth(logs_, container_->id.hash(), known, wake));
   watches.spawn(watch_end(container_, wake));
-  co_await wake.wait();
+  const bool woken = co_await wake.wait(options_.heartbeat);
   co_await watches.close();
+  co_return woken;
 }
 }  // namespace gantry

@@ -12,6 +12,7 @@
 #include "base/co.h"
 #include "containerizer/containerizer.h"
 #include "executor/operator_backend.h"
+#include "executor/output_times.h"
 #include "launcher/log_client.h"
 
 namespace gantry {
@@ -32,12 +33,18 @@ class ContainerOutput final : public OutputStream {
     bool wanted;
     UniqueFd file;  // opened when it exists: the logger makes it at the first byte
     uint64_t offset = 0;
+    uint64_t end = UINT64_MAX;  // what comes later is not wanted
   };
   Result<std::optional<OutputChunk>> read_some();
+  Result<std::optional<OutputChunk>> read_stream(Stream& stream);
+  // Where a stream that is there begins and ends.
+  Result<void> place(Stream& stream);
+  bool needs_times() const;
   Result<bool> open_file(Stream& stream) const;
   Result<uint64_t> start_of_tail(Stream& stream, uint64_t size, uint64_t lines) const;
-  // Until there may be more to read, or the container has ended, or the reader is cancelled.
-  Co<void> wait_for_more();
+  // Until there may be more to read, or the container has ended, or the reader is cancelled. False
+  // when it is time for a heartbeat.
+  Co<bool> wait_for_more();
 
   std::string sandbox_;
   LogClient& logs_;
@@ -45,6 +52,7 @@ class ContainerOutput final : public OutputStream {
   OutputOptions options_;
   Stream streams_[2];
   asio::any_io_executor executor_;
+  OutputTimes times_;
   bool turn_ = false;  // which stream is looked at first: neither starves the other
 };
 }  // namespace gantry

@@ -43,15 +43,28 @@ Co<Daemon::End> Daemon::wait_end() {
 }
 
 void Daemon::ask_end(End reason) {
+  // Where nothing runs there is nothing for a launcher to keep either.
+  if (reason == End::signalled && containerizer_.live_count() == 0) reason = End::idle;
   if (!end_) end_ = reason;
   end_changed_.notify();
 }
 
 Co<Result<void>> Daemon::shutdown() {
+  // Those whose end was reported, and that are still being cleaned up, do not run.
+  for (const ContainerPtr& container : containerizer_.list()) {
+    if (!container->outcome || !is_live(container->state())) continue;
+    (co_await containerizer_.destroy(container->id)).ignore("then it counts as running");
+  }
   if (size_t live = containerizer_.live_count(); live > 0) {
     co_return Error(Errc::busy, cat(live, " container", live == 1 ? " is" : "s are",
                                     " running; stop them first (`gantry stop`), or leave them: "
                                     "a killed or restarted executor does not disturb them"));
+  }
+  // `run --rm` whose client has not come back (Containerizer::remove_when_read): it need not now.
+  for (const ContainerPtr& container : containerizer_.list()) {
+    if (!container->spec->remove_on_exit || container->readers > 0) continue;
+    (co_await containerizer_.remove(container->id, Containerizer::Force::no))
+        .ignore("the next executor's recovery removes it");
   }
   ask_end(End::shutdown);
   co_return Result<void>();
@@ -185,9 +198,6 @@ Co<Result<std::vector<FileEntry>>> Daemon::list_files(std::string path) {
 Co<Result<std::unique_ptr<OutputStream>>> Daemon::attach_output(ContainerId id,
                                                                 OutputOptions options) {
   ContainerPtr container = GANTRY_CO_TRY(resolve(id));
-  if (options.since_ns || options.timestamps) {
-    co_return Error(Errc::unsupported, "since, timestamps: the logger keeps no time index yet");
-  }
   auto output = std::make_unique<ContainerOutput>(containerizer_.sandbox_of(*container), logs_,
                                                   container, options, executor_);
   GANTRY_CO_TRY(co_await output->open());

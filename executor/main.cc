@@ -10,6 +10,7 @@
 #include "base/failpoint.h"
 #include "executor/config.h"
 #include "executor/process.h"
+#include "executor/version.h"
 #include "executor/wiring.h"
 
 namespace gantry {
@@ -59,10 +60,10 @@ Co<int> serve(const Config& config) {
   co_return 0;
 }
 
-Result<UniqueFd> take_runtime_dir(const std::string& path) {
+Result<UniqueFd> take_runtime_dir(const std::string& path, int patience) {
   for (int attempt = 0;; ++attempt) {
     GANTRY_TRY(make_runtime_dir(path));
-    auto lock = lock_runtime_dir(path);
+    auto lock = lock_runtime_dir(path, patience);
     bool gone = !lock && (lock.error().is(Errc::not_found) || lock.error().is_errno(ENOENT));
     if (!gone || attempt == 20) return lock;
   }
@@ -74,7 +75,9 @@ Result<int> run(const Config& config) {
   GANTRY_TRY(normalise_process());
   GANTRY_TRY(make_data_dir(config.data_dir));
   start_logging(config);
-  UniqueFd lock = GANTRY_TRY(take_runtime_dir(config.runtime_dir));
+  // A client that starts one looks for another itself; one that waited here could begin to serve
+  // after everybody has left.
+  UniqueFd lock = GANTRY_TRY(take_runtime_dir(config.runtime_dir, config.on_demand ? 0 : 10));
   asio::io_context loop(1);
   int code = 1;
   asio::co_spawn(loop, serve(config), [&](std::exception_ptr e, int c) {
@@ -95,5 +98,5 @@ int main(int argc, char** argv) {
   gantry::Result<int> code = answer ? gantry::run(config) : std::move(answer).error();
   if (code) return *code;
   std::fprintf(stderr, "gantry-executor: %s\n", code.error().to_string().c_str());
-  return 1;
+  return code.error().is(gantry::Errc::conflict) ? gantry::kAnotherServes : 1;
 }

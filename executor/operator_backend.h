@@ -104,16 +104,19 @@ struct VersionFacts {
 // ---- Requests --------------------------------------------------------------------------------
 
 struct OutputOptions {
-  bool from_start = false;             // false: only what comes from now on
-  bool follow = true;                  // false: end at what is there now
-  std::optional<uint64_t> tail_lines;  // with from_start: only the last ones
-  std::optional<int64_t> since_ns;
+  bool from_start = false;                        // false: only what comes from now on
+  bool follow = true;                             // false: end at what is there now
+  std::optional<uint64_t> tail_lines;             // with from_start: only the last ones
+  std::optional<int64_t> since_ns;                // with from_start
+  std::optional<int64_t> until_ns;                // ends there
+  uint64_t stdout_offset = 0, stderr_offset = 0;  // with from_start: bytes to leave out
   bool stdout_wanted = true, stderr_wanted = true;
   bool timestamps = false;
+  std::optional<Duration> heartbeat;  // an empty chunk whenever nothing came for so long
 };
 struct OutputChunk {
   enum class Source { out, err } source = Source::out;
-  std::string data;
+  std::string data;  // empty: a heartbeat
   std::optional<int64_t> time_ns;
 };
 // The output of a container, as it comes.
@@ -131,6 +134,8 @@ class InputSink {
   virtual Co<Result<void>> write(std::string bytes) = 0;
   virtual Co<Result<void>> close() = 0;  // end-of-file for the container
   virtual Co<Result<void>> resize(uint16_t rows, uint16_t columns) = 0;
+  // What write() writes to, for a client on this host to write to itself; -1: nothing to hand over.
+  virtual int descriptor() const = 0;
 };
 
 struct ImportOptions {

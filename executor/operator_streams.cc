@@ -15,6 +15,8 @@ using wire::agent::ProcessIO;
 
 namespace {
 constexpr size_t kMaxRecord = 16u << 20;
+// Mesos' http_heartbeat_interval.
+constexpr std::chrono::seconds kHeartbeat{30};
 
 ProcessIO data_message(OutputChunk chunk) {
   ProcessIO out;
@@ -31,6 +33,12 @@ ProcessIO control_message(ProcessIO::Control::Type type) {
   out.mutable_control()->set_type(type);
   return out;
 }
+ProcessIO heartbeat_message() {
+  ProcessIO out = control_message(ProcessIO::Control::HEARTBEAT);
+  out.mutable_control()->mutable_heartbeat()->mutable_interval()->set_nanoseconds(
+      std::chrono::nanoseconds(kHeartbeat).count());
+  return out;
+}
 // What start_stream() came to nothing for needs no words: nobody reads them.
 Response nobody() { return Response::empty(200); }
 }  // namespace
@@ -40,11 +48,19 @@ OutputOptions output_options(const wire::agent::Call::GantryOutput& in) {
                     .follow = in.follow(),
                     .tail_lines = {},
                     .since_ns = {},
+                    .until_ns = {},
+                    .stdout_offset = in.stdout_offset(),
+                    .stderr_offset = in.stderr_offset(),
                     .stdout_wanted = !in.no_stdout(),
                     .stderr_wanted = !in.no_stderr(),
-                    .timestamps = in.timestamps()};
+                    .timestamps = in.timestamps(),
+                    .heartbeat = kHeartbeat};
   if (in.has_tail_lines()) out.tail_lines = in.tail_lines();
   if (in.has_since()) out.since_ns = in.since().nanoseconds();
+  if (in.has_until()) {
+    out.until_ns = in.until().nanoseconds();
+    out.follow = false;
+  }
   return out;
 }
 
@@ -70,7 +86,8 @@ Co<Result<void>> OperatorCall::pump(http::ResponseStream& stream, ContainerId id
     auto chunk = GANTRY_CO_TRY(co_await output.next());
     if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client is gone");
     if (!chunk) break;
-    GANTRY_CO_TRY(co_await send(stream, data_message(std::move(*chunk))));
+    GANTRY_CO_TRY(co_await send(
+        stream, chunk->data.empty() ? heartbeat_message() : data_message(std::move(*chunk))));
   }
   if (report == ReportExit::yes) {
     const ExitOutcome outcome = GANTRY_CO_TRY(co_await backend_.wait(std::move(id)));
@@ -140,8 +157,7 @@ Co<Response> OperatorCall::launch_session() {
   if (in->has_container()) request.mutable_container()->Swap(in->mutable_container());
   Response launched = co_await launch(field, std::move(request));
   if (launched.status != 200) co_return launched;
-  OutputOptions options;
-  options.from_start = true;
+  OutputOptions options{.from_start = true, .heartbeat = kHeartbeat};
   auto output = co_await backend_.attach_output(*id, options);
   if (!output) co_return refusal(output.error());
   auto stream = co_await start_output();
@@ -250,6 +266,11 @@ Co<Response> OperatorCall::run_input() {
     }
     co_return refuse(sink.error());
   }
+  if (first.gantry_hand_over()) {
+    auto handed = co_await exchange_.hand_over((*sink)->descriptor());
+    if (!handed) co_return refuse(handed.error());
+  }
+  body->wait_without_deadline();
   while (true) {
     record = co_await next_record(*body, decoder);
     if (!record) co_return refuse(record.error());

@@ -130,7 +130,7 @@ void remove_runtime_dir(const std::string& path) {
   ::rmdir(path.c_str());
 }
 
-Result<UniqueFd> lock_runtime_dir(const std::string& path) {
+Result<UniqueFd> lock_runtime_dir(const std::string& path, int patience) {
   UniqueFd fd = GANTRY_TRY(sys::open(path + "/lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
   for (int attempt = 0;; ++attempt) {
     struct flock lock{};
@@ -158,7 +158,7 @@ Result<UniqueFd> lock_runtime_dir(const std::string& path) {
       auto status = sys::read_file(cat("/proc/", holder.l_pid, "/status"), 1u << 16);
       ending = !status || status->find("State:\tZ") != std::string::npos ||
                status->find("State:\tX") != std::string::npos;
-      if (!ending && attempt >= 10) {
+      if (!ending && attempt >= patience) {
         return Error(Errc::conflict, cat("an executor with pid ", holder.l_pid, " already serves ",
                                          path, "; stop it with `gantry executor stop`"));
       }

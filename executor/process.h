@@ -31,8 +31,9 @@ void remove_runtime_dir(const std::string& path);
 std::optional<gid_t> gantry_group();
 
 // The one-executor lock: an fcntl record on RUNTIME/lock, gone with the process that holds it, dead
-// or killed. A holder that is ending is waited for, 5 s at most; Errc::conflict names a live one;
-// Errc::not_found: the directory went while we waited, make it again.
-Result<UniqueFd> lock_runtime_dir(const std::string& path);
+// or killed. A holder that is ending is waited for, 5 s at most; Errc::conflict names a live one
+// that is still there after `patience` looks, 50 ms apart; Errc::not_found: the directory went
+// while we waited, make it again.
+Result<UniqueFd> lock_runtime_dir(const std::string& path, int patience);
 
 }  // namespace gantry

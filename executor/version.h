@@ -1,6 +1,8 @@
-// The product's version, once.
+// What the executor and its clients know of each other before they talk.
 #pragma once
 
 namespace gantry {
 inline constexpr const char* kVersion = "0.1.0";
-}
+// gantry-executor's exit status where another one serves the runtime directory already.
+inline constexpr int kAnotherServes = 3;
+}  // namespace gantry

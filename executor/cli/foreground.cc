@@ -13,6 +13,7 @@
 #include "base/sys.h"
 #include "executor/cli/command.h"
 #include "executor/cli/print.h"
+#include "executor/cli/run_request.h"
 #include "executor/cli/stdin_pump.h"
 
 namespace gantry::cli {
@@ -21,6 +22,8 @@ constexpr int kBrokenPipeStatus = 128 + SIGPIPE;
 // So many SIGINT or SIGTERM and the container is killed: pid 1 of a container ignores those it has
 // no handler for.
 constexpr int kImpatience = 3;
+// So often in a row an executor may go away before it has sent us a byte.
+constexpr int kMostFruitless = 10;
 
 HttpRequest stream_request(std::string body) {
   return {"/api/v1",
@@ -33,9 +36,8 @@ HttpRequest stream_request(std::string body) {
 // Where one of the container's streams goes.
 struct Sink {
   int fd;
-  uint64_t received = 0;  // bytes of the stream seen so far, written or not
-  uint64_t skip = 0;      // after attaching again: bytes that were written before
-  bool broken = false;    // the reader went away
+  uint64_t offset = 0;  // bytes of the stream seen so far: where to go on
+  bool broken = false;  // the reader went away
   // A write to a pipe or terminal must not block longer than we want: one page fits when poll says.
   size_t piece = 4096;
 };
@@ -48,14 +50,19 @@ class Foreground {
 
  private:
   Result<void> prepare();
-  // One stream of ProcessIO, to its end. Errc::cancelled: it broke, attach again.
+  // One stream of ProcessIO, to its end or its refusal. Errc::cancelled: it broke off.
+  Result<void> attach();
   Result<void> follow(const std::string& request);
+  // The executor went away. Containers do not: its successor knows this one, or never got it.
+  Result<void> go_on(const std::string& request);
+  Result<void> on_started();
   Result<void> wait_for_something();
   Result<void> drain_records();
   Result<void> handle_record(const std::string& text);
   Result<void> deliver(Sink& sink, std::string_view bytes);
   Result<void> handle_signals();
   void send_signal(int number);
+  bool deliver_signal(int number);
   std::string attach_request() const;
   int finish();
 
@@ -68,9 +75,12 @@ class Foreground {
   RecordReader records_;
   std::array<Sink, 2> sinks_ = {Sink{STDOUT_FILENO}, Sink{STDERR_FILENO}};
   bool started_ = false;
+  bool attaching_ = false;  // to one that runs, as opposed to launching it
+  bool is_heard_ = false;   // the current stream has begun
   std::optional<JsonDocument> exit_;
-  std::optional<int> launch_failure_;
+  std::optional<HttpResponse> refused_;
   int interruptions_ = 0;
+  std::vector<int> unsent_;  // signals that found no executor
 };
 
 Result<void> Foreground::prepare() {
@@ -92,19 +102,25 @@ std::string Foreground::attach_request() const {
   JsonWriter json;
   json.open().text("type", "ATTACH_CONTAINER_OUTPUT").open("attach_container_output");
   json.open("container_id").text("value", id_).close();
-  json.open("gantry_output").boolean("from_start", true).boolean("report_exit", true).close();
+  json.open("gantry_output").boolean("from_start", true).boolean("report_exit", true);
+  json.integer("stdout_offset", static_cast<int64_t>(sinks_[0].offset));
+  json.integer("stderr_offset", static_cast<int64_t>(sinks_[1].offset)).close();
   return json.close().close().take();
 }
 
 void Foreground::send_signal(int number) {
+  if (!deliver_signal(number)) unsent_.push_back(number);
+}
+
+bool Foreground::deliver_signal(int number) {
   JsonWriter json;
   json.open().text("type", "KILL_CONTAINER").open("kill_container");
   json.open("container_id").text("value", id_).close().integer("signal", number).close();
   // Its own connection: ours is busy with the stream.
   Result<Connection> connection = session_.connect_to_running();
-  if (!connection) return;
+  if (!connection) return false;
   const Result<void> sent = connection->send(Connection::format(api_request(json.close().take())));
-  if (sent) connection->receive().ignore("the container's end tells");
+  return sent && connection->receive();
 }
 
 Result<void> Foreground::handle_signals() {
@@ -123,10 +139,7 @@ Result<void> Foreground::handle_signals() {
 
 // Writes without becoming deaf: a full pipe keeps us here, a signal is forwarded all the same.
 Result<void> Foreground::deliver(Sink& sink, std::string_view bytes) {
-  sink.received += bytes.size();
-  const size_t known = static_cast<size_t>(std::min<uint64_t>(sink.skip, bytes.size()));
-  sink.skip -= known;
-  bytes.remove_prefix(known);
+  sink.offset += bytes.size();
   while (!bytes.empty() && !sink.broken) {
     std::array<pollfd, 2> fds = {{{sink.fd, POLLOUT, 0}, {signals_.get(), POLLIN, 0}}};
     if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) {
@@ -147,6 +160,21 @@ Result<void> Foreground::deliver(Sink& sink, std::string_view bytes) {
   return {};
 }
 
+// It runs, and this executor answers for it.
+Result<void> Foreground::on_started() {
+  started_ = true;
+  for (const int number : std::exchange(unsent_, {})) send_signal(number);
+  if (!options_.stdin_attached) return {};
+  if (!stdin_) stdin_.emplace(id_);
+  if (stdin_->is_done()) return {};
+  Result<Connection> connection = session_.connect_to_running();
+  // Gone since it answered: the next one is asked.
+  if (!connection && connection.error().is(Errc::not_found)) {
+    return Error(Errc::cancelled, connection.error().to_string());
+  }
+  return stdin_->attach(GANTRY_TRY(std::move(connection)));
+}
+
 Result<void> Foreground::handle_record(const std::string& text) {
   JsonDocument record = GANTRY_TRY(parse_json(text, "a record of the container's output"));
   const std::string type = text_of(record, "type");
@@ -156,11 +184,7 @@ Result<void> Foreground::handle_record(const std::string& text) {
   }
   const std::string control = text_of(record, "control.type");
   if (control == "GANTRY_STARTED") {
-    started_ = true;
-    if (options_.stdin_attached && !stdin_) {
-      Connection connection = GANTRY_TRY(session_.connect_to_running());
-      stdin_.emplace(GANTRY_TRY(StdinPump::open(std::move(connection), id_)));
-    }
+    return on_started();
   } else if (control == "GANTRY_EXIT") {
     exit_.emplace(std::move(record));
   }
@@ -178,9 +202,9 @@ Result<void> Foreground::drain_records() {
 }
 
 Result<void> Foreground::wait_for_something() {
-  std::array<pollfd, 4> fds = {{{connection_->fd(), POLLIN, 0}, {signals_.get(), POLLIN, 0}}};
+  std::array<pollfd, 5> fds = {{{connection_->fd(), POLLIN, 0}, {signals_.get(), POLLIN, 0}}};
   nfds_t count = 2;
-  if (stdin_) {
+  if (stdin_ && !stdin_->is_done()) {
     for (const pollfd& wanted : stdin_->wanted()) fds[count++] = wanted;
   }
   if (::poll(fds.data(), count, -1) < 0) {
@@ -188,7 +212,7 @@ Result<void> Foreground::wait_for_something() {
     return Error::from_errno(errno, "poll");
   }
   if (fds[1].revents != 0) GANTRY_TRY(handle_signals());
-  if (stdin_ && !stdin_->step()) stdin_.reset();
+  if (stdin_ && !stdin_->is_done()) stdin_->step();
   if (fds[0].revents == 0) return {};
   if (!GANTRY_TRY(connection_->feed())) {
     return Error(Errc::cancelled, "the executor closed the connection");
@@ -199,14 +223,18 @@ Result<void> Foreground::wait_for_something() {
 Result<void> Foreground::follow(const std::string& request) {
   connection_.emplace(GANTRY_TRY(session_.connect()));
   records_ = RecordReader();
+  refused_.reset();
+  is_heard_ = false;
   GANTRY_TRY(connection_->send(Connection::format(stream_request(request))));
   while (!exit_) {
     const HttpHead* head = connection_->head();
     if (head != nullptr && head->status != 200) {
-      HttpResponse response = GANTRY_TRY(connection_->receive());
-      launch_failure_ = report_launch_failure(response);
+      Result<HttpResponse> response = connection_->receive();
+      if (!response) return Error(Errc::cancelled, response.error().to_string());
+      refused_ = std::move(*response);
       return {};
     }
+    if (head != nullptr && !std::exchange(is_heard_, true) && attaching_) GANTRY_TRY(on_started());
     if (head != nullptr) GANTRY_TRY(drain_records());
     if (exit_) break;
     if (connection_->is_complete()) return Error(Errc::cancelled, "the executor ended the stream");
@@ -215,8 +243,30 @@ Result<void> Foreground::follow(const std::string& request) {
   return {};
 }
 
+Result<void> Foreground::attach() {
+  attaching_ = true;
+  Result<void> followed = follow(attach_request());
+  attaching_ = false;
+  return followed;
+}
+
+Result<void> Foreground::go_on(const std::string& request) {
+  if (started_) return attach();
+  GANTRY_TRY(follow(request));
+  if (!refused_ || refused_->head.status != 409) return {};
+  // It had been launched before the executor died; or somebody else has its name.
+  const HttpResponse conflict = *refused_;
+  GANTRY_TRY(attach());
+  if (refused_) refused_ = conflict;
+  return {};
+}
+
 int Foreground::finish() {
-  if (launch_failure_) return *launch_failure_;
+  if (refused_ && started_) {
+    write_error("how the container ended is not known: it was removed while no executor answered");
+    return kLaunchFailureStatus;
+  }
+  if (refused_) return report_launch_failure(*refused_);
   const Json& exit = *find(*exit_, "control");
   const std::string kind = text_of(exit, "gantry_exit.kind");
   const std::string reason = text_of(exit, "gantry_exit.reason");
@@ -239,12 +289,12 @@ int Foreground::finish() {
 Result<int> Foreground::run(const std::string& request) {
   GANTRY_TRY(prepare());
   Result<void> result = follow(request);
-  for (int attempt = 0; !result && attempt < 5; ++attempt) {
+  for (int fruitless = 0; !result && fruitless < kMostFruitless; ++fruitless) {
     if (!result.error().is(Errc::cancelled)) break;
-    // The executor went away. Containers do not: its successor knows this one, or never got it.
-    if (attempt > 0) ::poll(nullptr, 0, 200);
-    for (Sink& sink : sinks_) sink.skip = std::exchange(sink.received, 0);
-    result = follow(started_ ? attach_request() : request);
+    // A killed executor's socket may still take a connection, and drop it.
+    if (fruitless > 0) ::poll(nullptr, 0, 100);
+    result = go_on(request);
+    if (is_heard_) fruitless = 0;
   }
   if (!result) return std::move(result).error();
   return finish();
@@ -252,8 +302,7 @@ Result<int> Foreground::run(const std::string& request) {
 }  // namespace
 
 int report_launch_failure(const HttpResponse& response) {
-  const std::string text = refusal(response).to_string();
-  write_error(text);
+  write_error(in_flags(refusal(response).to_string()));
   int status = 0;
   if (parse_number(response.head.header("Gantry-Exit-Status"), status)) return status;
   return kLaunchFailureStatus;

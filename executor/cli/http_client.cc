@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 #include <limits>
 
 #include "base/sys.h"
@@ -151,11 +152,24 @@ Result<void> Connection::parse() {
 
 Result<bool> Connection::feed() {
   char bytes[16u << 10];
+  iovec space = {bytes, sizeof bytes};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  msghdr message = {};
+  message.msg_iov = &space;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
   ssize_t n;
   do {
-    n = ::read(fd_.get(), bytes, sizeof bytes);
+    n = ::recvmsg(fd_.get(), &message, MSG_CMSG_CLOEXEC);
   } while (n < 0 && errno == EINTR);
   if (n < 0 && errno == ECONNRESET) n = 0;
+  if (const cmsghdr* head = n < 0 ? nullptr : CMSG_FIRSTHDR(&message);
+      head != nullptr && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS) {
+    int fd = -1;
+    std::memcpy(&fd, CMSG_DATA(head), sizeof fd);
+    descriptor_.reset(fd);
+  }
   if (n < 0) return Error::from_errno(errno, "read from the executor");
   if (n == 0) {
     BeastError error;

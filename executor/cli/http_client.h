@@ -61,6 +61,7 @@ class Connection {
   Result<void> parse();
   const HttpHead* head() const;  // null until it is complete
   std::string take_body();       // what has arrived since the last call
+  UniqueFd take_descriptor() { return std::move(descriptor_); }  // that came along, if one did
   bool is_complete() const;
   // To the next answer in line. Preconditions: is_complete().
   void next();
@@ -76,6 +77,7 @@ class Connection {
   UniqueFd fd_;
   std::unique_ptr<Parser> parser_;
   std::string buffer_;  // read, not parsed
+  UniqueFd descriptor_;
 };
 
 // RecordIO: `<decimal length>\n<bytes>`, repeated.

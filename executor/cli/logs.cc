@@ -10,12 +10,42 @@
 
 namespace gantry::cli {
 namespace {
-// "10m" before now, or seconds since the epoch with "@".
-Result<int64_t> parse_since(std::string_view text) {
-  if (text.starts_with('@')) {
-    return static_cast<int64_t>(GANTRY_TRY(parse_decimal("--since", text.substr(1))) * 1e9);
+// "2026-11-28T10:00:00.5Z", with an offset, or without (local time); the date alone: its midnight.
+std::optional<int64_t> parse_date(const std::string& text) {
+  struct tm parts = {};
+  parts.tm_isdst = -1;
+  const char* rest = ::strptime(text.c_str(), "%Y-%m-%d", &parts);
+  if (rest == nullptr) return std::nullopt;
+  if (*rest == 'T' || *rest == ' ') rest = ::strptime(rest + 1, "%H:%M:%S", &parts);
+  if (rest == nullptr) return std::nullopt;
+  int64_t fraction_ns = 0;
+  if (*rest == '.') {
+    int64_t unit = 100'000'000;
+    for (++rest; *rest >= '0' && *rest <= '9'; ++rest, unit /= 10) {
+      fraction_ns += (*rest - '0') * unit;
+    }
   }
-  const double ago = GANTRY_TRY(parse_seconds("--since", text));
+  int64_t seconds = 0;
+  if (*rest == '\0') {
+    seconds = ::mktime(&parts);
+  } else {
+    struct tm zone = {};
+    rest = ::strptime(rest, "%z", &zone);
+    if (rest == nullptr || *rest != '\0') return std::nullopt;
+    seconds = ::timegm(&parts) - zone.tm_gmtoff;
+  }
+  return seconds * 1'000'000'000 + fraction_ns;
+}
+
+// A date, seconds since the epoch (an "@" may come first), or how long ago ("10m").
+Result<int64_t> parse_time(std::string_view flag, std::string_view text) {
+  if (const std::optional<int64_t> date = parse_date(std::string(text))) return *date;
+  const bool is_epoch = text.starts_with('@');
+  if (is_epoch || text.find_first_not_of("0123456789.") == text.npos) {
+    const double seconds = GANTRY_TRY(parse_decimal(flag, text.substr(is_epoch ? 1 : 0)));
+    return static_cast<int64_t>(seconds * 1e9);
+  }
+  const double ago = GANTRY_TRY(parse_seconds(flag, text));
   return sys::realtime_ns() - static_cast<int64_t>(ago * 1e9);
 }
 
@@ -30,20 +60,37 @@ std::string timestamp(int64_t nanoseconds) {
   return cat(std::string_view(text, n), ".", fraction, "Z ");
 }
 
+std::string with_times(std::string_view bytes, std::string_view time, bool& in_line) {
+  std::string out;
+  while (!bytes.empty()) {
+    if (!in_line) out += time;
+    const size_t line = std::min(bytes.find('\n'), bytes.size() - 1) + 1;
+    out += bytes.substr(0, line);
+    in_line = bytes[line - 1] != '\n';
+    bytes.remove_prefix(line);
+  }
+  return out;
+}
+
 class Logs final : public Command {
  public:
   void declare(Flags& flags) override {
     flags.toggle('f', "follow", &follow_, "go on until the container ends");
     flags.add('n', "tail", "LINES", &tail_, "only the last lines");
     flags.add(0, "since", "TIME", &since_,
-              "only newer than e.g. 10m ago, or @SECONDS of the epoch");
-    flags.toggle('t', "timestamps", &timestamps_, "begin each piece with its time");
+              "only what came since: 10m (ago), a date such as 2026-11-28T10:00:00Z, or seconds of "
+              "the epoch");
+    flags.add(0, "until", "TIME", &until_, "only what came before; written the same way");
+    flags.toggle('t', "timestamps", &timestamps_, "begin each line with the time it came at");
     flags.toggle(0, "no-stdout", &no_stdout_, "leave out stdout");
     flags.toggle(0, "no-stderr", &no_stderr_, "leave out stderr");
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 1, 1, "one container"));
+    if (follow_ && !until_.empty()) {
+      return usage_error("--until ends the log, and -f goes on: give one of them");
+    }
     Connection connection = GANTRY_TRY(session.connect());
     const std::string body = GANTRY_TRY(request(words[0]));
     GANTRY_TRY(connection.send(Connection::format({"/api/v1",
@@ -83,7 +130,12 @@ class Logs final : public Command {
       json.integer("tail_lines", static_cast<int64_t>(lines));
     }
     if (!since_.empty()) {
-      json.open("since").integer("nanoseconds", GANTRY_TRY(parse_since(since_))).close();
+      json.open("since");
+      json.integer("nanoseconds", GANTRY_TRY(parse_time("--since", since_))).close();
+    }
+    if (!until_.empty()) {
+      json.open("until");
+      json.integer("nanoseconds", GANTRY_TRY(parse_time("--until", until_))).close();
     }
     if (no_stdout_) json.boolean("no_stdout", true);
     if (no_stderr_) json.boolean("no_stderr", true);
@@ -91,7 +143,7 @@ class Logs final : public Command {
     return json.close().close().close().take();
   }
 
-  Result<void> print(const Session& session, const std::string& text) const {
+  Result<void> print(const Session& session, const std::string& text) {
     const JsonDocument record = GANTRY_TRY(parse_json(text, "a record of the log"));
     if (text_of(record, "type") != "DATA") return {};
     const bool is_stderr = text_of(record, "data.type") == "STDERR";
@@ -104,12 +156,16 @@ class Logs final : public Command {
       write_out(json.close().take() + "\n");
       return {};
     }
-    if (timestamps_) bytes.insert(0, timestamp(integer_of(record, "data.gantry_time.nanoseconds")));
+    if (timestamps_) {
+      bytes = with_times(bytes, timestamp(integer_of(record, "data.gantry_time.nanoseconds")),
+                         in_line_[is_stderr ? 1 : 0]);
+    }
     return sys::write_all(is_stderr ? STDERR_FILENO : STDOUT_FILENO, bytes);
   }
 
   bool follow_ = false, timestamps_ = false, no_stdout_ = false, no_stderr_ = false;
-  std::string tail_, since_;
+  std::string tail_, since_, until_;
+  bool in_line_[2] = {};  // of stdout, stderr: the last piece ended within a line
 };
 }  // namespace
 

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/sys.h"
+#include "executor/version.h"
 
 namespace gantry::cli {
 namespace {
@@ -138,8 +139,9 @@ Result<pid_t> start(const Location& location, int words_fd) {
   return pid;
 }
 
-Result<Connection> wait_for_socket(const Location& location, pid_t pid, int words_fd) {
-  const int64_t deadline = sys::monotonic_ns() + kStartDeadlineNs;
+// Errc::conflict: another executor has the runtime directory, and does not listen yet.
+Result<Connection> wait_for_socket(const Location& location, pid_t pid, int words_fd,
+                                   int64_t deadline) {
   for (int wait_ms = 1;;) {
     Result<Connection> connection = Connection::connect(location.socket);
     if (connection || !nobody_listens(connection.error())) {
@@ -149,6 +151,9 @@ Result<Connection> wait_for_socket(const Location& location, pid_t pid, int word
     }
     int status = 0;
     if (::waitpid(pid, &status, WNOHANG) == pid) {
+      if (WIFEXITED(status) && WEXITSTATUS(status) == kAnotherServes) {
+        return Error(Errc::conflict, start_error(words_fd, "another one serves").to_string());
+      }
       return start_error(words_fd, WIFSIGNALED(status)
                                        ? cat("it was ended by signal ", WTERMSIG(status))
                                        : cat("it ended with status ", WEXITSTATUS(status)));
@@ -186,12 +191,17 @@ Result<Connection> connect_or_start(const Location& location) {
   const StartLock lock = GANTRY_TRY(StartLock::take(location));
   const UniqueFd words(::memfd_create("gantry-executor's stderr", MFD_CLOEXEC));
   if (!words) return Error::from_errno(errno, "memfd_create");
-  for (int attempt = 0;; ++attempt) {
+  const int64_t deadline = sys::monotonic_ns() + kStartDeadlineNs;
+  for (int failures = 0;;) {
     Result<Connection> again = Connection::connect(location.socket);
     if (again || !nobody_listens(again.error())) return again;
     const pid_t pid = GANTRY_TRY(start(location, words.get()));
-    Result<Connection> connection = wait_for_socket(location, pid, words.get());
-    if (connection || attempt == 1) return connection;
+    Result<Connection> connection = wait_for_socket(location, pid, words.get(), deadline);
+    if (connection) return connection;
+    // One whose starter died before it listened: it is about to, or to end.
+    const bool is_taken = connection.error().is(Errc::conflict);
+    if (is_taken ? sys::monotonic_ns() > deadline : ++failures == 2) return connection;
+    if (is_taken) ::poll(nullptr, 0, 20);
   }
 }
 }  // namespace gantry::cli

@@ -1,5 +1,6 @@
 #include "executor/cli/session.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -9,6 +10,8 @@
 
 namespace gantry::cli {
 namespace {
+constexpr int kMostAttempts = 10;
+
 std::string environment(const char* name) {
   const char* value = ::getenv(name);
   return value == nullptr ? std::string() : std::string(value);
@@ -97,7 +100,9 @@ Result<HttpResponse> Session::exchange(const std::string& body) {
     if (response) return response;
     connection_.reset();
     // An on-demand executor may leave just as we come; its successor gets the same request.
-    if (!response.error().is(Errc::cancelled) || attempt == 2) return response;
+    if (!response.error().is(Errc::cancelled) || attempt == kMostAttempts) return response;
+    // A killed executor's socket may still take a connection, and drop it.
+    if (attempt > 0) ::poll(nullptr, 0, 100);
   }
 }
 

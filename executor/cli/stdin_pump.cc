@@ -1,6 +1,5 @@
 #include "executor/cli/stdin_pump.h"
 
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
@@ -10,77 +9,105 @@
 
 namespace gantry::cli {
 namespace {
-std::string chunk(std::string_view bytes) {
-  char size[20];
-  const auto end = std::to_chars(size, size + sizeof size, bytes.size(), 16).ptr;
-  return cat(std::string_view(size, static_cast<size_t>(end - size)), "\r\n", bytes, "\r\n");
-}
+constexpr size_t kPiece = 64u << 10;
 
-std::string data_record(std::string_view bytes) {
-  JsonWriter json;
-  json.open().text("type", "ATTACH_CONTAINER_INPUT").open("attach_container_input");
-  json.text("type", "PROCESS_IO").open("process_io").text("type", "DATA").open("data");
-  json.text("type", "STDIN").text("data", encode_base64(bytes));
-  return json.close().close().close().close().take();
-}
-
-bool is_ready(int fd, short events) {
-  pollfd one = {fd, events, 0};
-  return ::poll(&one, 1, 0) == 1;
-}
-}  // namespace
-
-Result<StdinPump> StdinPump::open(Connection connection, const std::string& container_id) {
-  StdinPump pump(std::move(connection));
-  GANTRY_TRY(pump.connection_.send_streaming({"/api/v1",
-                                              {{"Content-Type", "application/recordio"},
-                                               {"Message-Content-Type", "application/json"},
-                                               {"Accept", "application/json"}},
-                                              {}}));
+std::string first_record(std::string_view container_id) {
   JsonWriter json;
   json.open().text("type", "ATTACH_CONTAINER_INPUT").open("attach_container_input");
   json.text("type", "CONTAINER_ID").open("container_id").text("value", container_id).close();
-  pump.queue(json.close().close().take());
-  return pump;
+  json.boolean("gantry_hand_over", true);
+  return frame_record(json.close().close().take());
 }
 
-void StdinPump::queue(const std::string& record) { pending_ += chunk(frame_record(record)); }
+std::string end_record() {
+  JsonWriter json;
+  json.open().text("type", "ATTACH_CONTAINER_INPUT").open("attach_container_input");
+  json.text("type", "PROCESS_IO").open("process_io").text("type", "DATA").open("data");
+  json.text("type", "STDIN").text("data", "").close();
+  return frame_record(json.close().close().close().take());
+}
+
+short events_now(int fd, short events) {
+  pollfd one = {fd, events, 0};
+  return ::poll(&one, 1, 0) == 1 ? one.revents : short{0};
+}
+}  // namespace
+
+Result<void> StdinPump::attach(Connection connection) {
+  GANTRY_TRY(connection.send_streaming({"/api/v1",
+                                        {{"Content-Type", "application/recordio"},
+                                         {"Message-Content-Type", "application/json"},
+                                         {"Accept", "application/json"}},
+                                        {}}));
+  GANTRY_TRY(connection.send_chunk(first_record(id_)));
+  connection_.emplace(std::move(connection));
+  if (has_ended_pipe_) say_end();
+  return {};
+}
 
 std::vector<pollfd> StdinPump::wanted() const {
-  const short events = static_cast<short>(POLLIN | (pending_.empty() ? 0 : POLLOUT));
-  std::vector<pollfd> out = {{connection_.fd(), events, 0}};
-  if (pending_.empty() && !at_end_) out.push_back({STDIN_FILENO, POLLIN, 0});
+  std::vector<pollfd> out;
+  if (connection_) out.push_back({connection_->fd(), POLLIN, 0});
+  // Without POLLOUT it still tells that nobody reads any more.
+  if (pipe_) out.push_back({pipe_.get(), static_cast<short>(pending_.empty() ? 0 : POLLOUT), 0});
+  if (pipe_ && pending_.empty() && !at_end_) out.push_back({STDIN_FILENO, POLLIN, 0});
   return out;
 }
 
-bool StdinPump::flush() {
-  while (!pending_.empty()) {
-    const ssize_t n =
-        ::send(connection_.fd(), pending_.data(), pending_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return errno == EAGAIN;
-    pending_.erase(0, static_cast<size_t>(n));
+void StdinPump::step() {
+  if (connection_ && events_now(connection_->fd(), POLLIN) != 0) read_answer();
+  if (!pipe_) return;
+  if ((events_now(pipe_.get(), POLLOUT) & POLLERR) != 0) {
+    is_done_ = true;
+    return;
   }
-  return true;
+  if (pending_.empty() && !at_end_ && events_now(STDIN_FILENO, POLLIN) != 0) read_stdin();
+  write_pipe();
+  if (!at_end_ || !pending_.empty()) return;
+  pipe_.reset();
+  has_ended_pipe_ = true;
+  if (connection_) say_end();
 }
 
-bool StdinPump::step() {
-  // An answer before we are done: the container ended, or somebody else is attached.
-  if (is_ready(connection_.fd(), POLLIN)) {
-    const Result<bool> fed = connection_.feed();
-    if (!fed || !*fed || connection_.is_complete()) return false;
-  }
-  if (pending_.empty() && !at_end_ && is_ready(STDIN_FILENO, POLLIN)) {
-    std::array<char, 48u << 10> bytes;
-    const ssize_t n = ::read(STDIN_FILENO, bytes.data(), bytes.size());
-    if (n < 0 && (errno == EINTR || errno == EAGAIN)) return true;
-    // Zero bytes say end-of-file, to us and to the container.
-    queue(data_record({bytes.data(), static_cast<size_t>(n < 0 ? 0 : n)}));
-    if (n <= 0) {
-      at_end_ = true;
-      pending_ += chunk({});
+void StdinPump::read_answer() {
+  const Result<bool> fed = connection_->feed();
+  while (fed && connection_->is_complete()) {
+    if (connection_->head()->status != 100) {
+      is_done_ = true;  // all was said, or the container takes no input (404, 409)
+      return;
     }
+    UniqueFd handed = connection_->take_descriptor();
+    if (!has_ended_pipe_ && !pipe_) pipe_ = std::move(handed);
+    connection_->next();
+    if (!connection_->parse()) break;
   }
-  return flush();
+  if (!fed || !*fed) connection_.reset();
+}
+
+void StdinPump::read_stdin() {
+  std::array<char, kPiece> bytes;
+  const ssize_t n = ::read(STDIN_FILENO, bytes.data(), bytes.size());
+  if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
+  if (n <= 0) at_end_ = true;
+  if (n > 0) pending_.assign(bytes.data(), static_cast<size_t>(n));
+}
+
+// The executor has made the pipe non-blocking.
+void StdinPump::write_pipe() {
+  while (!pending_.empty()) {
+    const ssize_t n = ::write(pipe_.get(), pending_.data(), pending_.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      is_done_ = errno != EAGAIN;
+      return;
+    }
+    pending_.erase(0, static_cast<size_t>(n));
+  }
+}
+
+// A broken connection is attached again, and then it is said again.
+void StdinPump::say_end() {
+  const Result<void> said = connection_->send_chunk(end_record());
+  if (said) connection_->send_chunk({}).ignore("the answer tells");
 }
 }  // namespace gantry::cli

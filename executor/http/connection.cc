@@ -17,6 +17,7 @@
 #include <charconv>
 
 #include "base/str.h"
+#include "base/sys.h"
 
 namespace gantry::http {
 namespace beast = boost::beast;
@@ -28,6 +29,8 @@ constexpr size_t kPieceSize = 64u << 10;
 constexpr size_t kWatchRoom = 64u << 10;   // pipelined bytes held while a request waits
 constexpr size_t kMostDrained = 1u << 20;  // of a body nobody wanted
 constexpr std::chrono::milliseconds kLinger{2000};
+constexpr std::chrono::milliseconds kNoLimit = std::chrono::milliseconds::max();
+constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
 std::string to_hex_size(size_t size) {
   char buffer[20];
@@ -102,6 +105,7 @@ class HttpConnection final : public Connection,
   const Request& request() const override { return request_; }
   const Peer& peer() const override { return peer_; }
   BodyStream* body_stream() override { return streams_body_ ? this : nullptr; }
+  Co<Result<void>> hand_over(int fd) override;
   Co<Result<ResponseStream*>> start_stream(Response head) override;
   void cancel_when_closed() override {
     interruptible_ = true;
@@ -109,6 +113,7 @@ class HttpConnection final : public Connection,
   }
   // BodyStream
   Co<Result<std::string_view>> read() override;
+  void wait_without_deadline() override { body_limit_ = kNoLimit; }
   // ResponseStream
   Co<Result<void>> write(std::string_view bytes) override;
   Co<Result<void>> finish() override;
@@ -129,9 +134,10 @@ class HttpConnection final : public Connection,
   bool expects_continue_ = false;
   bool is_chunked_ = false;
   bool streams_body_ = false;
-  uint64_t body_left_ = 0;  // of a body with a length
-  bool body_done_ = false;  // nothing of it is left on the wire
-  std::string piece_;       // the last piece of a streamed body
+  uint64_t body_left_ = 0;                   // of a body with a length
+  std::chrono::milliseconds body_limit_{0};  // between two pieces of a streamed body
+  bool body_done_ = false;                   // nothing of it is left on the wire
+  std::string piece_;                        // the last piece of a streamed body
   enum class Streaming { none, open, finished } streaming_ = Streaming::none;
   bool interruptible_ = false;
   bool watching_ = false;
@@ -142,6 +148,7 @@ class HttpConnection final : public Connection,
 
 void HttpConnection::set_deadline(std::chrono::milliseconds limit) {
   timed_out_ = false;
+  if (limit == kNoLimit) return;
   deadline_ = std::chrono::steady_clock::now() + limit;
   server_.deadline_changed(deadline_);
 }
@@ -228,6 +235,7 @@ void HttpConnection::take_head() {
   is_chunked_ = parser_->http->chunked();
   body_left_ = parser_->http->content_length().value_or(0);
   body_done_ = !is_chunked_ && body_left_ == 0;
+  body_limit_ = server_.limits().body;
   const std::string* expect = request_.header("expect");
   expects_continue_ = expect != nullptr && media_type(*expect) == "100-continue";
   const std::string* type = request_.header("content-type");
@@ -241,7 +249,16 @@ Co<bool> HttpConnection::continue_if_expected() {
   if (!std::exchange(expects_continue_, false) || parser_->buffer.size() != 0 || body_done_) {
     co_return true;
   }
-  co_return co_await send("HTTP/1.1 100 Continue\r\n\r\n", {}, {}, true);
+  co_return co_await send(kContinue, {}, {}, true);
+}
+
+Co<Result<void>> HttpConnection::hand_over(int fd) {
+  if (!peer_.credentials) {
+    co_return Error(Errc::unsupported, "only a unix socket carries descriptors");
+  }
+  // Small, and nothing was answered yet: it fits into the socket.
+  const std::array<int, 1> fds = {fd};
+  co_return sys::send_message(socket_.native_handle(), kContinue, fds);
 }
 
 // The payload of a chunked body that is in the buffer, at most `size` bytes. 0: more is needed, or
@@ -325,12 +342,12 @@ Co<Result<std::string_view>> HttpConnection::read() {
     if (is_chunked_) {
       got = GANTRY_CO_TRY(take_chunked(piece_.data(), piece_.size()));
       if (got != 0 || body_done_) break;
-      if (co_await fill(server_.limits().body) == Fill::data) continue;
+      if (co_await fill(body_limit_) == Fill::data) continue;
     } else {
       const size_t wanted = std::min<uint64_t>(piece_.size(), body_left_);
       got = asio::buffer_copy(asio::buffer(piece_.data(), wanted), parser_->buffer.data());
       parser_->buffer.consume(got);
-      if (got == 0) got = co_await read_into(piece_.data(), wanted, server_.limits().body);
+      if (got == 0) got = co_await read_into(piece_.data(), wanted, body_limit_);
       body_left_ -= got;
       body_done_ = body_left_ == 0;
       if (got != 0) break;

@@ -60,6 +60,8 @@ class BodyStream {
   // view is valid until the next read. Errc::cancelled when the client is gone, Errc::timed_out
   // when it sends nothing for the body's deadline, Errc::invalid for broken chunks.
   virtual Co<Result<std::string_view>> read() = 0;
+  // From now on read() waits for as long as the client stays.
+  virtual void wait_without_deadline() = 0;
 };
 
 // A response that is sent as it comes (Transfer-Encoding: chunked).
@@ -80,6 +82,9 @@ class Exchange {
   virtual const Peer& peer() const = 0;
   // Where the content type is one of the server's streaming types; else nullptr.
   virtual BodyStream* body_stream() = 0;
+  // A descriptor for the client, with an interim answer (100 Continue). Errc::unsupported where
+  // the connection is no unix socket.
+  virtual Co<Result<void>> hand_over(int fd) = 0;
   // Sends the head of a streaming response (its body is ignored). From now on a client that goes
   // away cancels this chain of coroutines. What handle() returns afterwards is ignored.
   virtual Co<Result<ResponseStream*>> start_stream(Response head) = 0;

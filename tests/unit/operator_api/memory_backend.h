@@ -257,7 +257,9 @@ class MemoryBackend final : public OperatorBackend {
         if (held == nullptr || held->outcome || !options_.follow || co_await is_cancelled()) {
           co_return std::optional<OutputChunk>();
         }
-        co_await backend_.changed.wait();
+        if (!co_await backend_.changed.wait(options_.heartbeat)) {
+          co_return std::optional(OutputChunk{});
+        }
       }
     }
 
@@ -286,6 +288,7 @@ class MemoryBackend final : public OperatorBackend {
       backend_.find(id_)->columns = columns;
       co_return Result<void>();
     }
+    int descriptor() const override { return -1; }
 
    private:
     MemoryBackend& backend_;

@@ -62,6 +62,20 @@ TEST_F(OperatorStreams, SendsOutputAsMesosDoes) {
   on_loop([&] { backend_.finish(ContainerId::parse("c").value(), {}); });
   EXPECT_EQ(client.all(), "0\r\n\r\n");
 }
+TEST_F(OperatorStreams, AQuietStreamIsKeptAliveByHeartbeats) {
+  launch("c");
+  http::Client client = server_.client();
+  client.send(attach("c"));
+  client.until("\r\n\r\n");
+  on_loop([&] {
+    backend_.at("c").output.emplace_back();
+    backend_.changed.notify();
+  });
+  EXPECT_EQ(
+      client.until("}\r\n"),
+      chunk(
+          R"({"type":"CONTROL","control":{"type":"HEARTBEAT","heartbeat":{"interval":{"nanoseconds":30000000000}}}})"));
+}
 TEST_F(OperatorStreams, SendsOnlyWhatIsAskedFor) {
   launch("c");
   const std::string text =
@@ -153,6 +167,23 @@ TEST_F(OperatorStreams, InputGoesToTheContainerInOrder) {
     EXPECT_EQ(backend_.at("c").rows, 40);
     EXPECT_EQ(backend_.at("c").columns, 100);
     EXPECT_FALSE(backend_.at("c").input_attached);
+  });
+}
+TEST_F(OperatorStreams, InputAsAMesosClientSendsIt) {
+  // mesos-wire's operator-sessions capture, record by record.
+  launch("dbg3");
+  const std::string body =
+      wire::encode_record(
+          R"({"type":"ATTACH_CONTAINER_INPUT","attach_container_input":{"type":"CONTAINER_ID","container_id":{"value":"dbg3"}}})") +
+      wire::encode_record(
+          R"({"type":"ATTACH_CONTAINER_INPUT","attach_container_input":{"type":"PROCESS_IO","process_io":{"type":"CONTROL","control":{"type":"TTY_INFO","tty_info":{"window_size":{"rows":40,"columns":100}}}}}})") +
+      wire::encode_record(
+          R"({"type":"ATTACH_CONTAINER_INPUT","attach_container_input":{"type":"PROCESS_IO","process_io":{"type":"DATA","data":{"type":"STDIN","data":"aGVsbG8K"}}}})");
+  EXPECT_EQ(ask_input(body), ok_empty());
+  on_loop([&] {
+    EXPECT_EQ(backend_.at("dbg3").input, "hello\n");
+    EXPECT_FALSE(backend_.at("dbg3").input_closed);
+    EXPECT_EQ(backend_.at("dbg3").columns, 100);
   });
 }
 TEST_F(OperatorStreams, InputArrivesWhileTheStreamIsOpen) {

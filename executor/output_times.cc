@@ -1,0 +1,54 @@
+#include "executor/output_times.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "launcher/log_times.h"
+
+namespace gantry {
+Result<void> OutputTimes::refresh(const DirFd& sandbox) {
+  auto file = sandbox.open_beneath(kTimesFile, O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
+  if (!file && file.error().is_errno(ENOENT)) {
+    return Error(Errc::unsupported, "this container's output has no index of times");
+  }
+  if (!file) return std::move(file).error();
+  struct ::stat st;
+  if (::fstat(file->get(), &st) != 0 || !S_ISREG(st.st_mode)) {
+    return Error(Errc::corrupt, cat(kTimesFile, " in the sandbox is not a file"));
+  }
+  std::array<LogTime, 4096> read;
+  for (;;) {
+    const ssize_t n = ::pread(file->get(), read.data(), sizeof read, static_cast<off_t>(bytes_));
+    if (n < 0) return Error::from_errno(errno, cat("read ", kTimesFile));
+    const size_t count = static_cast<size_t>(n) / sizeof(LogTime);
+    if (count == 0) return {};
+    bytes_ += count * sizeof(LogTime);
+    for (size_t i = 0; i < count; ++i) {
+      auto& entries = entries_[read[i].place & 1];
+      const uint64_t offset = read[i].place >> 1;
+      if (!entries.empty() && entries.back().offset > offset) continue;
+      if (!entries.empty() && entries.back().offset == offset) entries.pop_back();
+      entries.push_back({read[i].time_ns, offset});
+    }
+  }
+}
+
+uint64_t OutputTimes::offset_at(int stream, int64_t time_ns, uint64_t size) const {
+  for (const Entry& entry : entries_[stream]) {
+    if (entry.time_ns >= time_ns) return std::min(entry.offset, size);
+  }
+  return size;
+}
+
+OutputTimes::Span OutputTimes::span_at(int stream, uint64_t offset) const {
+  const auto& entries = entries_[stream];
+  const auto next = std::ranges::upper_bound(entries, offset, {}, &Entry::offset);
+  Span span{std::nullopt, next == entries.end() ? UINT64_MAX : next->offset};
+  if (next != entries.begin()) span.time_ns = std::prev(next)->time_ns;
+  return span;
+}
+}  // namespace gantry

@@ -1,0 +1,36 @@
+// The times of a container's output, read from the index that gantry-logger keeps.
+//
+// Threads: loop only. SAFETY: tenants may own the sandbox; what the index says moves the bounds of
+// what is read of their own output, and nothing else.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "base/path_at.h"
+#include "base/result.h"
+
+namespace gantry {
+class OutputTimes {
+ public:
+  // Reads what was added since. Errc::unsupported when there is no index.
+  Result<void> refresh(const DirFd& sandbox);
+  // Where what came at `time_ns` or later begins; `size` when nothing did.
+  uint64_t offset_at(int stream, int64_t time_ns, uint64_t size) const;
+  // The time of the byte at `offset`, and where that of the next begins.
+  struct Span {
+    std::optional<int64_t> time_ns;
+    uint64_t end;  // UINT64_MAX: not known yet
+  };
+  Span span_at(int stream, uint64_t offset) const;
+
+ private:
+  struct Entry {
+    int64_t time_ns;
+    uint64_t offset;
+  };
+  std::vector<Entry> entries_[2];  // offsets ascending
+  uint64_t bytes_ = 0;             // of the index, read so far
+};
+}  // namespace gantry
