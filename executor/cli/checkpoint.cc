@@ -23,7 +23,9 @@ class Checkpoint final : public Command {
     if (leave_running_) json.boolean("leave_running", true);
     if (tcp_) json.boolean("tcp_established", true);
     if (locks_) json.boolean("file_locks", true);
-    const JsonDocument answer = GANTRY_TRY(session.call(json.close().close().take()));
+    const Result<JsonDocument> called = session.call(json.close().close().take());
+    if (!called) return Error(called.error().code(), explain_missing(called.error(), words[0]));
+    const JsonDocument& answer = *called;
     if (session.json()) {
       write_json_member(answer, "gantry_checkpoint");
       return 0;

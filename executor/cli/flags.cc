@@ -77,6 +77,11 @@ const Flag* Flags::find(char letter) const {
   return it == flags_.end() ? nullptr : &*it;
 }
 
+const ForeignFlag* Flags::find_foreign(std::string_view name) const {
+  const auto it = std::ranges::find(foreign_, name, &ForeignFlag::name);
+  return it == foreign_.end() ? nullptr : &*it;
+}
+
 // `--name`, `--name=value`, `--name value`. False: not one of ours, and unknown ones pass.
 Result<bool> Flags::parse_long(Cursor& cursor) const {
   std::string_view name = cursor.current().substr(2);
@@ -85,9 +90,13 @@ Result<bool> Flags::parse_long(Cursor& cursor) const {
     value = name.substr(equals + 1);
     name = name.substr(0, equals);
   }
-  const Flag* flag = find(name);
+  const ForeignFlag* foreign = find_foreign(name);
+  const Flag* flag = find(foreign != nullptr ? foreign->here : name);
   if (flag == nullptr) {
     if (pass_unknown_) return false;
+    if (foreign != nullptr) {
+      return Error(Errc::invalid, cat("there is no --", name, " here: ", foreign->hint));
+    }
     std::vector<std::string_view> names;
     for (const Flag& known : flags_) names.push_back(known.name);
     const std::string_view meant = nearest(name, names);
@@ -111,6 +120,9 @@ Result<bool> Flags::parse_short(Cursor& cursor) const {
     const Flag* flag = find(word[i]);
     if (flag == nullptr) {
       if (pass_unknown_ && i == 1) return false;
+      if (const ForeignFlag* foreign = find_foreign(word.substr(i, 1))) {
+        return Error(Errc::invalid, cat("there is no -", word[i], " here: ", foreign->hint));
+      }
       return Error(Errc::invalid, cat("unknown flag -", word[i], " in ", word));
     }
     if (is_switch(*flag)) {

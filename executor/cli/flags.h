@@ -7,6 +7,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -32,6 +33,13 @@ struct Flag {
   FlagTarget target;
 };
 
+// A flag that users of docker and podman bring along.
+struct ForeignFlag {
+  std::string_view name;  // one letter: -t
+  std::string_view here;  // what it is called here; empty: there is none
+  std::string_view hint;  // what to do instead
+};
+
 class Flags {
  public:
   void section(std::string_view title) { section_ = title; }
@@ -44,6 +52,8 @@ class Flags {
   }
   // `gantry run -d IMAGE ls -l`: what follows the first argument belongs to the container.
   void stop_at_first_argument() { stop_at_first_argument_ = true; }
+  // `table` outlives the flags.
+  void know_foreign(std::span<const ForeignFlag> table) { foreign_ = table; }
   // `gantry executor --anything`: flags that are not ours stay arguments.
   void pass_unknown() { pass_unknown_ = true; }
 
@@ -57,10 +67,12 @@ class Flags {
   struct Cursor;
   const Flag* find(std::string_view name) const;
   const Flag* find(char letter) const;
+  const ForeignFlag* find_foreign(std::string_view name) const;
   Result<bool> parse_long(Cursor& cursor) const;
   Result<bool> parse_short(Cursor& cursor) const;
 
   std::vector<Flag> flags_;
+  std::span<const ForeignFlag> foreign_;
   std::string_view section_ = "Flags";
   bool stop_at_first_argument_ = false;
   bool pass_unknown_ = false;

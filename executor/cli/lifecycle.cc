@@ -8,14 +8,17 @@
 
 namespace gantry::cli {
 namespace {
+using Explain = std::function<std::string(const Error& error, const std::string& word)>;
+
 // Runs `action` for each container named; failures are printed and do not stop the others.
 int for_each_container(const std::vector<std::string>& words,
-                       const std::function<Result<void>(const std::string& word)>& action) {
+                       const std::function<Result<void>(const std::string& word)>& action,
+                       const Explain& explain = explain_missing) {
   int status = 0;
   for (const std::string& word : words) {
     const Result<void> result = action(word);
     if (result) continue;
-    write_error(explain_missing(result.error(), word));
+    write_error(explain(result.error(), word));
     status = 1;
   }
   return status;
@@ -64,24 +67,30 @@ class Simple : public Command {
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 1, ~0u, "a container"));
     GANTRY_TRY(check());
-    return for_each_container(words, [&](const std::string& word) -> Result<void> {
-      const JsonDocument answer = GANTRY_TRY(session.call(request(word)));
-      if (!session.json()) {
-        write_out(word + "\n");
-        return {};
-      }
-      JsonWriter json;
-      json.open().text("container", word);
-      add_result(json, answer);
-      write_out(json.close().take() + "\n");
-      return {};
-    });
+    return for_each_container(
+        words,
+        [&](const std::string& word) -> Result<void> {
+          const JsonDocument answer = GANTRY_TRY(session.call(request(word)));
+          if (!session.json()) {
+            write_out(word + "\n");
+            return {};
+          }
+          JsonWriter json;
+          json.open().text("container", word);
+          add_result(json, answer);
+          write_out(json.close().take() + "\n");
+          return {};
+        },
+        [this](const Error& error, const std::string& word) { return explain(error, word); });
   }
 
  protected:
   virtual Result<void> check() { return {}; }
   virtual std::string request(const std::string& word) const = 0;
   virtual void add_result(JsonWriter&, const Json&) const {}
+  virtual std::string explain(const Error& error, const std::string& word) const {
+    return explain_missing(error, word);
+  }
 };
 
 class Kill final : public Simple {
@@ -101,6 +110,11 @@ class Kill final : public Simple {
     json.open("container_id").text("value", word).close().integer("signal", number_);
     return json.close().close().take();
   }
+  // The executor answers the same for one that has ended, as Mesos does.
+  std::string explain(const Error& error, const std::string& word) const override {
+    if (!error.is(Errc::not_found)) return error.to_string();
+    return cat("no container \"", word, "\" runs. 'gantry ps -a' lists those there are");
+  }
 
  private:
   std::string signal_ = "KILL";
@@ -113,6 +127,8 @@ class Stop final : public Simple {
     flags.add('t', "time", "SECONDS", &time_,
               "how long to wait before SIGKILL (default: the container's --stop-timeout, else 10)");
     flags.add('s', "signal", "SIGNAL", &signal_, "instead of the container's stop signal");
+    static constexpr ForeignFlag kForeign[] = {{"timeout", "time", {}}};
+    flags.know_foreign(kForeign);
   }
 
  protected:

@@ -50,15 +50,30 @@ std::string describe_ports(const Json& container) {
   return out;
 }
 
-// name=…, state=…, image=…, label=KEY[=VALUE]
+std::string describe_labels(const Json& container) {
+  std::string out;
+  const Json* labels = find(container, "labels");
+  if (labels == nullptr || !labels->IsObject()) return out;
+  for (const auto& label : labels->GetObject()) {
+    out += cat(out.empty() ? "" : ",", label.name.GetString(), "=", label.value.GetString());
+  }
+  return out;
+}
+
+// name=…, id=…, state=…, exited=STATUS, image=…, label=KEY[=VALUE]; status and ancestor are
+// docker's words for state and image.
 Result<bool> passes(const Json& container, const std::string& filter) {
   const size_t equals = filter.find('=');
   if (equals == filter.npos) return usage_error(cat("--filter ", filter, ": write KEY=VALUE"));
   const std::string key = filter.substr(0, equals);
   const std::string value = filter.substr(equals + 1);
   if (key == "name") return text_of(container, "name").find(value) != std::string::npos;
-  if (key == "state") return text_of(container, "state") == value;
-  if (key == "image") return text_of(container, "image").starts_with(value);
+  if (key == "id") return text_of(container, "container_id.value").starts_with(value);
+  if (key == "state" || key == "status") return text_of(container, "state") == value;
+  if (key == "image" || key == "ancestor") return text_of(container, "image").starts_with(value);
+  if (key == "exited") {
+    return has_ended(container) && cat(integer_of(container, "exit.shell_status", 125)) == value;
+  }
   if (key == "label") {
     const size_t second = value.find('=');
     const Json* labels = find(container, "labels");
@@ -68,7 +83,8 @@ Result<bool> passes(const Json& container, const std::string& filter) {
     return second == value.npos ||
            (member->value.IsString() && member->value.GetString() == value.substr(second + 1));
   }
-  return usage_error(cat("--filter ", filter, ": the key is name, state, image or label"));
+  return usage_error(
+      cat("--filter ", filter, ": the key is name, id, state, exited, image or label"));
 }
 
 class Ps final : public Command {
@@ -77,12 +93,28 @@ class Ps final : public Command {
     flags.toggle('a', "all", &all_, "also those that have ended");
     flags.toggle('q', "quiet", &quiet_, "only ids");
     flags.add('f', "filter", "KEY=VALUE", &filters_,
-              "only those with name=, state=, image= or label=KEY[=VALUE]");
+              "only those with name=, id=, state=, exited=STATUS, image= or label=KEY[=VALUE]");
+    flags.add('n', "last", "N", &last_, "only the N newest, ended or not");
+    flags.toggle('l', "latest", &latest_, "only the newest, ended or not");
+    flags.add(0, "format", "TEXT", &format_,
+              "a line for each: {{.ID}} {{.Name}} {{.Image}} {{.Command}} {{.State}} {{.Status}} "
+              "{{.Address}} {{.Ports}} {{.Labels}}");
     flags.toggle(0, "no-trunc", &whole_, "do not shorten ids and commands");
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 0, 0, "flags"));
+    size_t most = ~size_t{0};
+    if (!last_.empty() && !parse_number(last_, most)) {
+      return usage_error(cat("--last is a number, not \"", last_, "\""));
+    }
+    if (latest_) most = 1;
+    // A filter by how they ended, or the last ones: those that have ended are meant too.
+    if (most != ~size_t{0}) all_ = true;
+    for (const std::string& filter : filters_) {
+      all_ = all_ || filter == "state=exited" || filter == "status=exited" ||
+             filter.starts_with("exited=");
+    }
     const JsonDocument answer = GANTRY_TRY(session.call(
         cat(R"({"type":"GANTRY_LIST","gantry_list":{"all":)", all_ ? "true" : "false", "}}")));
     std::vector<const Json*> shown;
@@ -97,8 +129,11 @@ class Ps final : public Command {
     std::ranges::stable_sort(shown, [](const Json* a, const Json* b) {
       return integer_of(*a, "created.nanoseconds") > integer_of(*b, "created.nanoseconds");
     });
+    if (shown.size() > most) shown.resize(most);
     if (session.json()) {
       print_json(shown);
+    } else if (!format_.empty()) {
+      for (const Json* container : shown) write_out(GANTRY_TRY(fill_in(*container)) + "\n");
     } else if (quiet_) {
       for (const Json* container : shown) write_out(id_of(*container) + "\n");
     } else {
@@ -137,7 +172,45 @@ class Ps final : public Command {
     table.write();
   }
 
-  bool all_ = false, quiet_ = false, whole_ = false;
+  Result<std::string> value_of(const Json& container, std::string_view name) const {
+    const std::vector<const Json*> addresses = list_of(container, "ip_addresses");
+    if (name == "ID") return id_of(container);
+    if (name == "Name" || name == "Names") return text_of(container, "name");
+    if (name == "Image") return text_of(container, "image");
+    if (name == "Command") return describe_command(container);
+    if (name == "State") return text_of(container, "state");
+    if (name == "Status") return describe_state(container, now_seconds());
+    if (name == "Address") return std::string(addresses.empty() ? "" : addresses[0]->GetString());
+    if (name == "Ports") return describe_ports(container);
+    if (name == "Labels") return describe_labels(container);
+    return usage_error(cat("--format: there is no {{.", name, "}}"));
+  }
+
+  // docker's placeholders, and \\t and \\n.
+  Result<std::string> fill_in(const Json& container) const {
+    std::string out;
+    for (std::string_view rest = format_; !rest.empty();) {
+      const size_t end = rest.starts_with("{{") ? rest.find("}}") : rest.npos;
+      if (end != rest.npos) {
+        std::string_view name = rest.substr(2, end - 2);
+        while (name.starts_with(' ')) name.remove_prefix(1);
+        while (name.ends_with(' ')) name.remove_suffix(1);
+        if (name.starts_with('.')) name.remove_prefix(1);
+        out += GANTRY_TRY(value_of(container, name));
+        rest.remove_prefix(end + 2);
+      } else if (rest.starts_with("\\t") || rest.starts_with("\\n")) {
+        out += rest[1] == 't' ? '\t' : '\n';
+        rest.remove_prefix(2);
+      } else {
+        out += rest[0];
+        rest.remove_prefix(1);
+      }
+    }
+    return out;
+  }
+
+  bool all_ = false, quiet_ = false, whole_ = false, latest_ = false;
+  std::string last_, format_;
   std::vector<std::string> filters_;
 };
 }  // namespace

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "executor/cli/command.h"
@@ -16,7 +17,28 @@ int fail_usage(std::string_view text, std::string_view command) {
   return kUsageStatus;
 }
 
+// Commands that users of docker and podman bring along.
+std::string_view hint_for(std::string_view name) {
+  static constexpr std::pair<std::string_view, std::string_view> kHints[] = {
+      {"attach", "`gantry logs -f` follows the output"},
+      {"build", "images are built elsewhere; `gantry import` takes them"},
+      {"create", "`gantry run -d` makes and starts one"},
+      {"exec", "no command can be run in a running container yet"},
+      {"load", "here it is `gantry import`"},
+      {"pull", "`skopeo copy docker://IMAGE oci:DIR`, then `gantry import DIR IMAGE`"},
+      {"start", "a container runs once; `gantry run` makes another"},
+      {"top", "`gantry stats` shows what it uses"},
+      {"unpause", "here it is `gantry resume`"}};
+  for (const auto& [foreign, hint] : kHints) {
+    if (foreign == name) return hint;
+  }
+  return {};
+}
+
 int unknown_command(std::string_view name) {
+  if (const std::string_view hint = hint_for(name); !hint.empty()) {
+    return fail_usage(cat("\"", name, "\" is not a command: ", hint), "");
+  }
   std::vector<std::string_view> names;
   for (const CommandInfo& info : commands()) {
     if (!info.hidden) names.push_back(info.name);

@@ -7,20 +7,41 @@
 #include "executor/cli/session.h"
 
 namespace gantry::cli {
+namespace {
+constexpr ForeignFlag kForeignFlags[] = {
+    {"t", {}, "Gantry has no terminals yet; -i alone passes stdin on"},
+    {"tty", {}, "Gantry has no terminals yet; -i alone passes stdin on"},
+    {"net", "network", {}},
+    {"pids-limit", "pids", {}},
+    {"cpuset-cpus", "cpuset", {}},
+    {"privileged",
+     {},
+     "name what is needed: --cap-add ALL --security-opt seccomp=unconfined "
+     "--security-opt systempaths=unconfined"},
+    {"mount", {}, "write -v SOURCE:PLACE[:ro], or --tmpfs PLACE"},
+    {"restart", {}, "let a supervisor run `gantry run` in the foreground"},
+    {"P", {}, "name each port: -p HOST:CONTAINER"},
+    {"publish-all", {}, "name each port: -p HOST:CONTAINER"},
+    {"pull", {}, "an image comes into the store by `gantry import`"},
+};
+}  // namespace
+
 void RunOptions::declare(Flags& flags) {
   flags.stop_at_first_argument();
+  flags.know_foreign(kForeignFlags);
   flags.section("How it runs");
   flags.toggle('d', "detach", &detach, "do not wait: print the id and return");
   flags.toggle('i', "interactive", &interactive, "pass on stdin; without it stdin is /dev/null");
   flags.toggle(0, "rm", &remove, "remove the container when it has ended");
   flags.add(0, "name", "NAME", &name, "a name, unique among containers");
-  flags.add(0, "label", "KEY=VALUE", &labels, "a label; data only");
+  flags.add('l', "label", "KEY=VALUE", &labels, "a label; data only");
   flags.add(0, "stop-signal", "SIGNAL", &stop_signal,
             "what `gantry stop` sends first (default: the image's, else SIGTERM)");
   flags.add(0, "stop-timeout", "SECONDS", &stop_timeout,
             "how long `gantry stop` waits before SIGKILL (default 10)");
   flags.section("The process");
   flags.add('e', "env", "NAME=VALUE", &env, "a variable; NAME alone passes on the value here");
+  flags.add(0, "env-file", "FILE", &env_files, "variables, one a line; # begins a comment");
   flags.add('w', "workdir", "DIR", &workdir,
             "the working directory (default: the image's, else /)");
   flags.add('u', "user", "USER[:GROUP]", &user,
@@ -29,6 +50,7 @@ void RunOptions::declare(Flags& flags) {
   flags.add(0, "entrypoint", "PROGRAM", &entrypoint,
             "instead of the image's entrypoint; empty: none");
   flags.add(0, "hostname", "NAME", &hostname, "the host name inside (default: from the id)");
+  flags.toggle(0, "init", &init, "gantry-init as PID 1: reaps orphans, forwards signals");
   flags.add(0, "ulimit", "NAME=SOFT[:HARD]", &ulimits, "a limit of the process, e.g. nofile=1024");
   flags.add(0, "oom-score-adj", "N", &oom_score_adj, "-1000 to 1000");
   flags.section("Files");

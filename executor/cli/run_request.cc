@@ -91,6 +91,19 @@ Result<void> write_env(JsonWriter& json, const std::vector<std::string>& env) {
 }
 
 namespace {
+// Of the files first: what the command line says wins.
+Result<std::vector<std::string>> env_words(const RunOptions& options) {
+  std::vector<std::string> words;
+  for (const std::string& file : options.env_files) {
+    const std::string text = GANTRY_TRY(sys::read_file(file).context("--env-file"));
+    for (const std::string_view line : split(text, '\n')) {
+      if (!line.empty() && line[0] != '#') words.emplace_back(line);
+    }
+  }
+  words.insert(words.end(), options.env.begin(), options.env.end());
+  return words;
+}
+
 Result<void> write_resources(JsonWriter& json, const RunOptions& options) {
   json.open("resources");
   if (!options.cpus.empty()) {
@@ -176,8 +189,8 @@ Result<void> mount_option(JsonWriter& json, std::string_view word, std::string_v
           "slave, rslave, shared, rshared"));
 }
 
-// SOURCE:DESTINATION[:OPTIONS]; a SOURCE without a slash that does not begin with a dot is a
-// volume.
+// SOURCE:DESTINATION[:OPTIONS]; a SOURCE without a slash that does not begin with a dot is the name
+// of a volume.
 Result<void> write_volume(JsonWriter& json, const std::string& word) {
   const std::vector<std::string_view> parts = split(word, ':');
   if (parts.size() > 3)
@@ -380,11 +393,12 @@ Result<void> write_process(JsonWriter& json, const RunOptions& options,
     if (!options.entrypoint.value_or("").empty()) args.insert(args.begin(), *options.entrypoint);
     write_strings(json, "args", args);
   }
-  GANTRY_TRY(write_env(json, options.env));
+  GANTRY_TRY(write_env(json, GANTRY_TRY(env_words(options))));
   if (!options.workdir.empty()) json.text("cwd", options.workdir);
   if (!options.user.empty()) json.text("user", options.user);
   write_strings(json, "additional_groups", options.groups);
   if (options.interactive) json.boolean("open_stdin", true);
+  if (options.init) json.boolean("init", true);
   GANTRY_TRY(write_ulimits(json, options.ulimits));
   if (!options.oom_score_adj.empty()) {
     json.integer("oom_score_adj",
@@ -423,6 +437,36 @@ Result<void> write_spec(JsonWriter& json, const RunOptions& options,
   return {};
 }
 }  // namespace
+
+std::string in_flags(std::string complaint) {
+  constexpr std::string_view kIntroduction = "Failed to validate agent::Call: ";
+  if (complaint.starts_with(kIntroduction)) complaint.erase(0, kIntroduction.size());
+  const size_t spec = complaint.find("gantry_spec.");
+  if (spec == complaint.npos || spec > complaint.find(':')) return complaint;
+  complaint.erase(0, spec + std::string_view("gantry_spec.").size());
+  static constexpr Pair kFlags[] = {{"name", "--name"},
+                                    {"cwd", "--workdir"},
+                                    {"user", "--user"},
+                                    {"hostname", "--hostname"},
+                                    {"rootfs", "--rootfs"},
+                                    {"oom_score_adj", "--oom-score-adj"},
+                                    {"stop_signal", "--stop-signal"},
+                                    {"stop_timeout_seconds", "--stop-timeout"},
+                                    {"resources.cpus", "--cpus"},
+                                    {"resources.cpu_shares", "--cpu-shares"},
+                                    {"resources.cpuset_cpus", "--cpuset"},
+                                    {"resources.cpuset_mems", "--cpuset-mems"},
+                                    {"resources.memory_limit_bytes", "--memory"},
+                                    {"resources.memory_reservation_bytes", "--memory-reservation"},
+                                    {"resources.memory_swap_bytes", "--memory-swap"},
+                                    {"resources.pids_limit", "--pids"}};
+  for (const Pair& flag : kFlags) {
+    if (complaint.starts_with(cat(flag.key, ": "))) {
+      return complaint.replace(0, flag.key.size(), flag.value);
+    }
+  }
+  return complaint;
+}
 
 Result<std::string> run_request(const RunOptions& options, const std::string& id,
                                 const std::vector<std::string>& words) {

@@ -13,15 +13,19 @@
 namespace gantry::cli {
 // As given on the command line, unparsed.
 struct RunOptions {
-  bool detach = false, remove = false, interactive = false, read_only = false;
+  bool detach = false, remove = false, interactive = false, read_only = false, init = false;
   std::string name, workdir, user, hostname, memory, memory_reservation, memory_swap, cpus,
       cpu_shares, cpuset, cpuset_mems, pids, network, rootfs, stop_signal, stop_timeout,
       oom_score_adj;
   std::optional<std::string> entrypoint;
-  std::vector<std::string> env, volumes, tmpfs, labels, ulimits, cap_add, cap_drop, ports, uris,
-      dns, hosts, security, sysctls, groups;
+  std::vector<std::string> env, env_files, volumes, tmpfs, labels, ulimits, cap_add, cap_drop,
+      ports, uris, dns, hosts, security, sysctls, groups;
   void declare(Flags& flags);
 };
+
+// An executor's complaint about a field of such a request, in the words of the command line:
+// "--cpus: must be 0.01 to 8192".
+std::string in_flags(std::string complaint);
 
 // The body of the call that runs `words` (IMAGE [COMMAND…], or COMMAND… with --rootfs) as container
 // `id`: GANTRY_RUN in the foreground, LAUNCH_CONTAINER with -d. Relative paths become absolute.

@@ -52,7 +52,11 @@ class Stats final : public Command {
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     const std::string request = make_request(words);
-    JsonDocument before = GANTRY_TRY(session.call(request));
+    Result<JsonDocument> first_look = session.call(request);
+    if (!first_look && words.size() == 1) {
+      return Error(first_look.error().code(), explain_missing(first_look.error(), words[0]));
+    }
+    JsonDocument before = GANTRY_TRY(std::move(first_look));
     for (bool first = true;; first = false) {
       ::poll(nullptr, 0, first ? 500 : 1000);
       JsonDocument now = GANTRY_TRY(session.call(request));

@@ -79,4 +79,5 @@ wait_until() {
   echo "never came true: $*" >&2
   return 1
 }
+none_left() { [ -z "$(gantry ps -aq)" ]; }
 executor_pid() { tr -dc 0-9 <"$GANTRY_RUNTIME_DIR/lock"; }

@@ -149,3 +149,23 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
 @test "version --executor" {
   [ "$(gantry version --executor --json | jq -r .executor)" = "$(gantry version --json | jq -r .version)" ]
 }
+
+@test "logs: tail, since, until, and the time of each line" {
+  gantry run -d --name talker --rootfs "$ROOT" /bin/sh -c 'echo one; sleep 0.5; echo two; echo oops >&2; sleep 0.5; printf three'
+  # Followed from the first byte on, the times are those of the log read afterwards.
+  followed=$(gantry logs -f -t --no-stderr talker)
+  [ "$(gantry wait talker)" = 0 ]
+  [ "$(gantry logs -t --no-stderr talker)" = "$followed" ]
+  [ "$(cut -d' ' -f2 <<<"$followed")" = $'one\ntwo\nthree' ]
+  [[ "$(head -1 <<<"$followed")" =~ ^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{9}Z\ one$ ]]
+  two=$(sed -n 's/Z two$/Z/p' <<<"$followed")
+  [ "$(gantry logs --no-stderr --since "$two" talker)" = $'two\nthree' ]
+  [ "$(gantry logs --no-stderr --until "$two" talker)" = one ]
+  [ "$(gantry logs --no-stderr --since "$two" --tail 1 talker)" = three ]
+  [ "$(gantry logs --no-stdout --since "$(date -d "$two" +%s)" talker 2>&1)" = oops ]
+  [ -z "$(gantry logs --since 0s talker)" ]
+  [ "$(gantry logs --no-stderr --since 1h talker)" = $'one\ntwo\nthree' ]
+  run -125 --separate-stderr gantry logs --since yesterday talker
+  [[ "$stderr" == *--since* ]]
+  gantry rm talker
+}

@@ -5,6 +5,8 @@ load helpers
 setup() { begin_private_host; }
 teardown() { end_private_host; }
 
+nothing_of_us() { ! pgrep -f "gantry-(executor|launcher).*$GANTRY_RUNTIME_DIR"; }
+
 @test "many at once start one executor and do not disturb each other" {
   for i in $(seq 12); do
     "$BIN/gantry" run --rm --rootfs "$ROOT" /bin/sh -c "echo $i; exit $i" >"$DIR/out.$i" 2>"$DIR/err.$i" 3>&- &
@@ -44,6 +46,19 @@ teardown() { end_private_host; }
   exec 9>&-
   run ! ls -l "/proc/$(executor_pid)/fd" --time-style=+ 2>/dev/null \| grep -q "$DIR/held"
   [ "$(readlink "/proc/$(executor_pid)/cwd")" = / ]
+}
+
+@test "SIGTERM: with nothing running it takes all along, else containers go on" {
+  gantry ps
+  pid=$(executor_pid)
+  kill "$pid"
+  wait_until [ ! -e "/proc/$pid" ]
+  wait_until nothing_of_us
+  gantry run -d --name web --rootfs "$ROOT" /bin/sleep 100
+  pid=$(executor_pid)
+  kill "$pid"
+  wait_until [ ! -e "/proc/$pid" ]
+  gantry ps | grep -q running
 }
 
 @test "an executor in the foreground by gantry executor; stop ends it" {

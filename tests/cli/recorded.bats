@@ -50,7 +50,8 @@ exit_record='{"exit":{"kind":"EXITED","code":7,"shell_status":7}}'
   [ "$(jq -r '.headers["content-type"]' <<<"$input")" = application/recordio ]
   [ "$(jq -r '.headers["message-content-type"]' <<<"$input")" = application/json ]
   [ "$(jq -r '.body.records[0].attach_container_input.type' <<<"$input")" = CONTAINER_ID ]
-  [ "$(jq -r '[.body.records[1:][].attach_container_input.process_io.data.data] | join("")' <<<"$input" | base64 -d)" = hello ]
+  [ "$(jq -r '.body.records[0].attach_container_input.gantry_hand_over' <<<"$input")" = true ]
+  [ "$(jq -r .body.stdin <<<"$input")" = hello ]
   [ "$(jq -r '.body.records[-1].attach_container_input.process_io.data.data' <<<"$input")" = "" ]
 }
 
@@ -88,12 +89,25 @@ exit_record='{"exit":{"kind":"EXITED","code":7,"shell_status":7}}'
 
 @test "run: when the executor dies, output goes on where it was" {
   record '{"GANTRY_RUN":{"records":[{"control":"GANTRY_STARTED"},{"stdout":"abc"},{"stderr":"xy"}],"then":"close"},
-           "ATTACH_CONTAINER_OUTPUT":{"records":[{"stdout":"abcd"},{"stderr":"xyz"},{"stdout":"ef\n"},'"$exit_record"']}}'
+           "ATTACH_CONTAINER_OUTPUT":[{"records":[],"then":"close"},{"records":[{"stdout":"d"},{"stderr":"z"}],"then":"close"},{"records":[{"stdout":"ef\n"},'"$exit_record"']}]}'
   run --separate-stderr gantry run image job
   [ "$status" = 7 ]
   [ "$output" = abcdef ]
   [ "$stderr" = xyz ]
-  [ "$(requests ATTACH_CONTAINER_OUTPUT | jq .body.attach_container_output.gantry_output.from_start)" = true ]
+  [ "$(requests ATTACH_CONTAINER_OUTPUT | jq -c '.body.attach_container_output.gantry_output | [.from_start, .stdout_offset, .stderr_offset]' | tr '\n' ' ')" = "[true,3,2] [true,3,2] [true,4,3] " ]
+}
+
+@test "run: an executor that dies while it launches: what runs already is not run again" {
+  record '{"GANTRY_RUN":[{"records":[],"then":"close"},{"status":409,"body":"Container x exists already"}],
+           "ATTACH_CONTAINER_OUTPUT":{"records":[{"stdout":"ok\n"},'"$exit_record"']}}'
+  run --separate-stderr gantry run image job
+  [ "$status" = 7 ]
+  [ "$output" = ok ]
+  stop_recorded
+  record '{"GANTRY_RUN":[{"records":[],"then":"close"},{"status":409,"body":"name: taken"}],
+           "ATTACH_CONTAINER_OUTPUT":{"status":404,"body":"cannot be found"}}'
+  run -125 --separate-stderr gantry run --name taken image job
+  [ "$stderr" = "gantry: name: taken" ]
 }
 
 @test "run: an executor that leaves before it answers is asked again" {
@@ -127,13 +141,32 @@ exit_record='{"exit":{"kind":"EXITED","code":7,"shell_status":7}}'
   [ "$(gantry ps -a --json | jq -r '.[0].id')" = job-1 ]
   run --separate-stderr gantry ps --filter color=red
   [ "$status" = 125 ]
+  [ "$(gantry ps -q --filter exited=137)" = job-1 ]
+  [ "$(gantry ps -q --filter status=exited)" = job-1 ]
+  [ "$(gantry ps -q --filter exited=0)" = "" ]
+  [ "$(gantry ps -l -q)" = job-1 ]
+  [ "$(gantry ps -n 5 -q | wc -l)" = 2 ]
+  [ "$(gantry ps --format '{{.ID}}\t{{ .Names }}|{{.Ports}}|{{.Labels}}')" = $'0123456789ab\tweb|8080->80/tcp|tier=front' ]
+  run --separate-stderr gantry ps --format '{{.Color}}'
+  [ "$status" = 125 ]
+}
+
+@test "run: docker's spellings, variables from a file, complaints in the flags' words" {
+  record '{"GANTRY_RUN":[{"records":[{"control":"GANTRY_STARTED"},'"$exit_record"']},{"status":400,"body":"Failed to validate agent::Call: gantry_run.launch.gantry_spec.resources.cpus: must be 0.01 to 8192"}]}'
+  printf '# comment\nA=1\n\nHERE\nB=file\n' >"$DIR/env"
+  HERE=yes run -7 gantry run --pids-limit 5 --cpuset-cpus 0 --net host -l k=v --init --env-file "$DIR/env" -e B=flag image
+  spec=$(requests GANTRY_RUN | jq -c .body.gantry_run.launch.gantry_spec)
+  [ "$(jq -c '[.resources.pids_limit, .resources.cpuset_cpus, .network.mode, .labels.k, .init]' <<<"$spec")" = '[5,"0","HOST","v",true]' ]
+  [ "$(jq -c .env <<<"$spec")" = '["A=1","HERE=yes","B=file","B=flag"]' ]
+  run -125 --separate-stderr gantry run --cpus 9999 image
+  [ "$stderr" = "gantry: --cpus: must be 0.01 to 8192" ]
 }
 
 @test "a container that is not there: what to do next" {
   record '{"KILL_CONTAINER":{"status":404},"REMOVE_CONTAINER":{"status":409,"body":"container \"web\" is running: stop it first, or use rm -f"}}'
   run --separate-stderr gantry kill nope
   [ "$status" = 1 ]
-  [ "$stderr" = "gantry: no container \"nope\". 'gantry ps -a' lists those there are" ]
+  [ "$stderr" = "gantry: no container \"nope\" runs. 'gantry ps -a' lists those there are" ]
   run --separate-stderr gantry rm web
   [ "$status" = 1 ]
   [[ "$stderr" == "gantry: container \"web\" is running"* ]]

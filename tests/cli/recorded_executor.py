@@ -107,6 +107,32 @@ def stream_answer(connection, answer):
     return True
 
 
+def body_is_input(headers):
+    return headers.get("content-type") == "application/recordio"
+
+
+def records_of(data):
+    records = []
+    while data:
+        length, data = data.split(b"\n", 1)
+        records.append(json.loads(data[:int(length)]))
+        data = data[int(length):]
+    return records
+
+
+def take_input(connection, stream):
+    """ATTACH_CONTAINER_INPUT: hands over a pipe, as the executor does; what came through it is "stdin"."""
+    pieces = chunks(stream)
+    records = records_of(next(pieces))
+    read_end, write_end = os.pipe()
+    socket.send_fds(connection, [b"HTTP/1.1 100 Continue\r\n\r\n"], [write_end])
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as pipe:
+        stdin = pipe.read().decode()
+    records += records_of(b"".join(pieces))
+    return {"type": records[0]["type"], "records": records, "stdin": stdin}
+
+
 def serve(connection):
     stream = connection.makefile("rb")
     while (head := read_head(stream)) is not None:
@@ -114,14 +140,8 @@ def serve(connection):
         if headers.get("content-type") == "application/x-tar":
             size = sum(len(chunk) for chunk in chunks(stream))
             body = json.loads(headers["gantry-call"])
-        elif headers.get("transfer-encoding") == "chunked":
-            data = b"".join(chunks(stream))
-            size, records = len(data), []
-            while data:
-                length, data = data.split(b"\n", 1)
-                records.append(json.loads(data[:int(length)]))
-                data = data[int(length):]
-            body = {"type": records[0]["type"], "records": records}
+        elif body_is_input(headers):
+            size, body = 0, take_input(connection, stream)
         else:
             size = int(headers["content-length"])
             body = json.loads(stream.read(size))

@@ -10,7 +10,7 @@ in_root() { gantry run --rm --rootfs "$ROOT" "$@"; }
   run -7 --separate-stderr in_root /bin/sh -c 'echo out; echo err >&2; exit 7'
   [ "$output" = out ]
   [ "$stderr" = err ]
-  [ -z "$(gantry ps -aq)" ]
+  wait_until none_left
 }
 
 @test "127 and 126: not found, not executable" {
@@ -18,7 +18,7 @@ in_root() { gantry run --rm --rootfs "$ROOT" "$@"; }
   [[ "$stderr" == "gantry: "*"/nope"*"No such file or directory" ]]
   run -126 --separate-stderr in_root /etc
   [[ "$stderr" == "gantry: "*"/etc"*"Permission denied" ]]
-  [ -z "$(gantry ps -aq)" ]
+  wait_until none_left
 }
 
 @test "125: what cannot be made says why and leaves nothing" {
@@ -58,7 +58,7 @@ in_root() { gantry run --rm --rootfs "$ROOT" "$@"; }
   set -e
   [ "${statuses[0]}" = 141 ]
   [ "$(cat "$DIR/out")" = y ]
-  wait_until [ -z "$(gantry ps -q)" ]
+  wait_until none_left
 }
 
 @test "signals go to the container; its status says by which it ended" {
@@ -84,6 +84,24 @@ taken() { ! grep -q '^ShdPnd:.*[1-9a-f]' "/proc/$1/status"; }  # PID has read al
   finish $pid
   [ "$status" = 137 ]
   grep -q 'killing the container' "$DIR/err"
+}
+
+@test "--init: orphans are reaped, signals are forwarded, the status is the command's" {
+  [ "$(in_root --init /bin/cat /proc/1/comm)" = gantry-init ]
+  run -7 in_root --init /bin/sh -c 'exit 7'
+  run -127 --separate-stderr in_root --init /nope
+  [[ "$stderr" == *"/nope"*"No such file"* ]]
+  run -1 --separate-stderr in_root --init /bin/sh -c ': >/dev/gantry-init'
+  # The inner shell's child is orphaned; a zombie would stay where nobody reaps it.
+  [ "$(in_root --init /bin/sh -c '(sleep 0.1 &); sleep 0.5; grep -l "State:.Z" /proc/[0-9]*/status 2>/dev/null | wc -l')" = 0 ]
+  "$BIN/gantry" run --rm --init --rootfs "$ROOT" /bin/sh -c 'trap "echo got; exit 9" TERM; echo up; while :; do sleep 0.05; done' >"$DIR/out" 3>&- &
+  pid=$!
+  wait_until grep -q up "$DIR/out"
+  kill -TERM $pid
+  finish $pid
+  [ "$status" = 9 ]
+  grep -q got "$DIR/out"
+  [ ! -e "$ROOT/dev/gantry-init" ]
 }
 
 @test "environment, working directory, user, host name, entrypoint" {
@@ -156,6 +174,7 @@ taken() { ! grep -q '^ShdPnd:.*[1-9a-f]' "/proc/$1/status"; }  # PID has read al
   gantry run -d --name one --rootfs "$ROOT" /bin/true
   gantry wait one
   gantry rm one
+  for _ in 1 2 3 4 5 6; do in_root --name one /bin/true; done
 }
 
 @test "the executor killed under a running container: output and status are not lost" {

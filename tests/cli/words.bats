@@ -40,6 +40,18 @@ teardown() { rm -rf "$DIR"; }
   [ "$stderr" = $'gantry: unknown flag --memroy (did you mean --memory?)\nSee \'gantry run --help\'' ]
 }
 
+@test "docker's words: understood, or told what to do instead" {
+  for words in "run -it x" "run --privileged x" "run --mount a x" "run --restart always x"; do
+    # shellcheck disable=SC2086
+    run --separate-stderr gantry $words
+    [ "$status" = 125 ]
+    [[ "$stderr" == "gantry: there is no -"*" here: "* ]]
+  done
+  run --separate-stderr gantry unpause web
+  [ "$status" = 125 ]
+  [[ "$stderr" == 'gantry: "unpause" is not a command: here it is `gantry resume`'* ]]
+}
+
 @test "missing arguments are named" {
   for words in run kill "rm -f" logs wait checkpoint import rmi inspect; do
     # shellcheck disable=SC2086
