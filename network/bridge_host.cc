@@ -57,7 +57,9 @@ std::string bridge_instance(std::string_view runtime_dir) {
   return runtime_dir == "/run/gantry" ? std::string() : sha256_hex(runtime_dir, 6);
 }
 
-std::string link_name(const ContainerId& id) { return "gt-" + id.hash().substr(0, 11); }
+std::string link_name(std::string_view instance, const ContainerId& id) {
+  return "gt-" + sha256_hex(cat(instance, ":", id.to_string()), 11);
+}
 
 BridgeHost::BridgeHost(BridgeOptions options)
     : options_(std::move(options)),
@@ -208,7 +210,7 @@ Result<void> BridgeHost::make_veth(Netlink& socket, const VethRequest& request) 
 Result<std::vector<std::string>> BridgeHost::make_link(Netlink& socket, const ContainerId& id,
                                                        const NetworkLease& lease,
                                                        int namespace_fd) {
-  std::string name = link_name(id);
+  std::string name = link_of(id);
   std::vector<std::string> coming_up{name};
   {
     std::lock_guard lock(mutex_);
@@ -257,7 +259,7 @@ Result<bool> BridgeHost::withdraw(const ContainerId& id, const NetworkLease& lea
   bool was_made = false;
   {
     std::lock_guard lock(mutex_);
-    was_made = attached_.erase(link_name(id)) != 0;
+    was_made = attached_.erase(link_of(id)) != 0;
   }
   GANTRY_TRY(nft_.unpublish(lease));
   GANTRY_FAILPOINT_TRY("network.after_unpublish");
@@ -271,7 +273,7 @@ bool BridgeHost::has_link(const std::string& link) const {
 
 Result<void> BridgeHost::remove_leftover(const ContainerId& id) {
   Netlink socket = GANTRY_TRY(Netlink::open(NETLINK_ROUTE));
-  auto link = GANTRY_TRY(find_link(socket, link_name(id)));
+  auto link = GANTRY_TRY(find_link(socket, link_of(id)));
   // No alias: made by an attach that was interrupted.
   bool is_ours = link && link->is_ours() && (link->alias.empty() || is_of_this_instance(*link, 0));
   return is_ours ? remove_link(socket, link->index) : Result<void>();
@@ -288,7 +290,7 @@ Result<LinkCounters> BridgeHost::counters(const std::string& link) {
 Result<void> BridgeHost::recover(const std::vector<std::pair<ContainerId, NetworkLease>>& known) {
   Netlink socket = GANTRY_TRY(Netlink::open(NETLINK_ROUTE));
   std::set<std::string> names;
-  for (const auto& [id, lease] : known) names.insert(link_name(id));
+  for (const auto& [id, lease] : known) names.insert(link_of(id));
   std::vector<Link> links = GANTRY_TRY(list_links(socket));
   auto bridge = std::ranges::find(links, bridge_, &Link::name);
   int bridge_index = bridge == links.end() ? 0 : bridge->index;

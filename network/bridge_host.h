@@ -28,8 +28,9 @@ struct BridgeOptions {
 // The instance that belongs to a runtime directory.
 std::string bridge_instance(std::string_view runtime_dir);
 
-// "gt-" and 11 hex digits: the host end's name of a container's link.
-std::string link_name(const ContainerId& id);
+// "gt-" and 11 hex digits: the host end's name of a container's link. Other executors of this host
+// may have a container of the same id.
+std::string link_name(std::string_view instance, const ContainerId& id);
 
 class BridgeHost {
  public:
@@ -45,6 +46,7 @@ class BridgeHost {
   Result<Attached> attach(const ContainerId& id, const NetworkLease& lease, int pidfd, pid_t pid);
   // Rules and connections. The link is left to its dying namespace. True: there was one.
   Result<bool> withdraw(const ContainerId& id, const NetworkLease& lease);
+  std::string link_of(const ContainerId& id) const { return link_name(options_.instance, id); }
   // Does not block: for the loop.
   bool has_link(const std::string& link) const;
   // Slow: 20 ms and more. A link of another instance or program is left alone; missing is success.

@@ -120,7 +120,7 @@ void BridgeNetwork::forget(const ContainerId& id) {
 // The dying namespace takes the link along; that costs us nothing, and removing it 20 ms. Looked at
 // in growing intervals: the kernel's own event comes only after all of the namespace is gone.
 Co<Result<void>> BridgeNetwork::remove_link_of(ContainerId id, bool namespace_is_dying) {
-  std::string name = link_name(id);
+  std::string name = host_->link_of(id);
   Duration pause = std::chrono::microseconds(250);
   auto deadline = std::chrono::steady_clock::now() + kNamespaceDeadline;
   while (namespace_is_dying && host_->has_link(name) &&
@@ -162,7 +162,8 @@ Co<Result<void>> BridgeNetwork::recover(std::vector<std::pair<ContainerId, Netwo
 
 Co<Result<LinkCounters>> BridgeNetwork::counters(ContainerId id) {
   if (!members_.contains(id)) co_return Error(Errc::not_found, "the container has no link");
-  co_return co_await offload([host = host_, name = link_name(id)] { return host->counters(name); });
+  co_return co_await offload(
+      [host = host_, name = host_->link_of(id)] { return host->counters(name); });
 }
 
 Co<Result<void>> BridgeNetwork::repair() {

@@ -42,10 +42,9 @@ class Failpoints(GantryTest):
         return self.executor.wait_dead() == -9
 
     def remove_images(self):
-        """What an import made goes by its reference, or was never there."""
+        """What an import made goes as a whole, or was never there."""
         for image in self.executor.call("GANTRY_IMAGES", gantry_images={})["gantry_images"].get("images", []):
-            for reference in image["references"]:
-                self.executor.call("GANTRY_REMOVE_IMAGE", gantry_remove_image={"reference": reference})
+            self.executor.call("GANTRY_REMOVE_IMAGE", gantry_remove_image={"reference": image["digest"]})
         for folder in ("layers", "images/blobs/sha256"):
             self.assertEqual(os.listdir(self.executor.data / folder), [], folder)
 
@@ -72,7 +71,8 @@ class Failpoints(GantryTest):
                 self.executor.remove("ended")
                 if "victim" in states:
                     # Adopted, or ended: its outcome is the true one, never a guess.
-                    self.assertEqual(self.executor.wait("victim")["exit_status"], 3 << 8)
+                    answer = self.executor.wait("victim")
+                    self.assertEqual(answer.get("exit_status"), 3 << 8, (answer, self.executor.log_tail()))
                     self.executor.remove("victim")
                 self.remove_images()
                 self.assertEqual(self.executor.check_leaks(), [])

@@ -36,7 +36,7 @@ Co<bool> close_scope(Scope& scope) {
   co_return true;
 }
 
-std::string link_of(const std::string& id) { return link_name(*ContainerId::parse(id)); }
+std::string link_of(const std::string& id) { return link_name("", *ContainerId::parse(id)); }
 
 TEST_F(BridgeFaults, AStaleLinkOfTheSameNameIsReplaced) {
   auto network = make_network();
@@ -192,11 +192,12 @@ TEST_F(BridgeFaults, ExecutorsOfOneHostLeaveEachOthersContainersAlone) {
   BridgeOptions options;
   options.instance = "0abc12";
   BridgeNetwork first(loop_.context().get_executor(), options);
-  Space a, b;
+  Space a, b, other_a;
   join(first, "a", a, {{8080, 80, Protocol::tcp, ""}});
   auto second = make_network("");
   ASSERT_TRUE(loop_.run(second->recover({})));
   NetworkLease lease = join(*second, "b", b);
+  join(*second, "a", other_a);
   EXPECT_FALSE(lease.subnet.overlaps(first.lease(id_of("a"))->subnet));
   EXPECT_GE(ping(a.net(), "192.0.2.2"), 0);
   EXPECT_GE(ping(b.net(), "192.0.2.2"), 0);
@@ -205,6 +206,8 @@ TEST_F(BridgeFaults, ExecutorsOfOneHostLeaveEachOthersContainersAlone) {
   auto listener = tcp_listener(a.net(), 80);
   EXPECT_EQ(tcp_connect(b.net(), "192.0.2.1", 8080).error, 0);
   leave(first, "a");
+  EXPECT_GE(ping(other_a.net(), "192.0.2.2"), 0);
+  leave(*second, "a");
   leave(*second, "b");
 }
 

@@ -148,7 +148,8 @@ TEST_F(Bridge, AContainerSeesItsAddressRouteAndSafeSysctls) {
                   a.net()),
             "0\n0\n0\n");
   EXPECT_EQ(
-      shell("ip -6 -o addr show dev gantry0; ip -6 -o addr show dev " + link_name(id_of("a"))), "");
+      shell("ip -6 -o addr show dev gantry0; ip -6 -o addr show dev " + link_name("", id_of("a"))),
+      "");
   leave(*network, "a");
 }
 
