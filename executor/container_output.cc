@@ -158,8 +158,10 @@ Result<std::optional<OutputChunk>> ContainerOutput::read_stream(Stream& stream) 
   if (n < 0) return Error::from_errno(errno, cat("read ", file_name(stream.which)));
   if (n == 0) return std::optional<OutputChunk>();
   bytes.resize(static_cast<size_t>(n));
+  OutputChunk chunk{stream.which, std::move(bytes), time_ns, std::nullopt};
+  if (options_.offsets) chunk.offset = stream.offset;
   stream.offset += static_cast<uint64_t>(n);
-  return std::optional(OutputChunk{stream.which, std::move(bytes), time_ns});
+  return std::optional(std::move(chunk));
 }
 
 Co<Result<std::optional<OutputChunk>>> ContainerOutput::next() {

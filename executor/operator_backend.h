@@ -111,13 +111,14 @@ struct OutputOptions {
   std::optional<int64_t> until_ns;                // ends there
   uint64_t stdout_offset = 0, stderr_offset = 0;  // with from_start: bytes to leave out
   bool stdout_wanted = true, stderr_wanted = true;
-  bool timestamps = false;
-  std::optional<Duration> heartbeat;  // an empty chunk whenever nothing came for so long
+  bool timestamps = false, offsets = false;  // fill in OutputChunk's
+  std::optional<Duration> heartbeat;         // an empty chunk whenever nothing came for so long
 };
 struct OutputChunk {
   enum class Source { out, err } source = Source::out;
   std::string data;  // empty: a heartbeat
   std::optional<int64_t> time_ns;
+  std::optional<uint64_t> offset{};  // of its first byte in the stream
 };
 // The output of a container, as it comes.
 class OutputStream {

@@ -24,6 +24,7 @@ ProcessIO data_message(OutputChunk chunk) {
   out.mutable_data()->set_type(chunk.source == OutputChunk::Source::err ? ProcessIO::Data::STDERR
                                                                         : ProcessIO::Data::STDOUT);
   out.mutable_data()->set_data(std::move(chunk.data));
+  if (chunk.offset) out.mutable_data()->set_gantry_offset(*chunk.offset);
   if (chunk.time_ns) out.mutable_data()->mutable_gantry_time()->set_nanoseconds(*chunk.time_ns);
   return out;
 }
@@ -54,6 +55,7 @@ OutputOptions output_options(const wire::agent::Call::GantryOutput& in) {
                     .stdout_wanted = !in.no_stdout(),
                     .stderr_wanted = !in.no_stderr(),
                     .timestamps = in.timestamps(),
+                    .offsets = in.offsets(),
                     .heartbeat = kHeartbeat};
   if (in.has_tail_lines()) out.tail_lines = in.tail_lines();
   if (in.has_since()) out.since_ns = in.since().nanoseconds();

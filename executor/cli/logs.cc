@@ -1,4 +1,5 @@
 // gantry logs
+#include <poll.h>
 #include <unistd.h>
 
 #include <ctime>
@@ -10,6 +11,9 @@
 
 namespace gantry::cli {
 namespace {
+// So often in a row an executor may go away before it has answered.
+constexpr int kMostFruitless = 10;
+
 // "2026-11-28T10:00:00.5Z", with an offset, or without (local time); the date alone: its midnight.
 std::optional<int64_t> parse_date(const std::string& text) {
   struct tm parts = {};
@@ -91,18 +95,48 @@ class Logs final : public Command {
     if (follow_ && !until_.empty()) {
       return usage_error("--until ends the log, and -f goes on: give one of them");
     }
+    GANTRY_TRY(read_values());
+    for (int fruitless = 0;; ++fruitless) {
+      is_heard_ = false;
+      Result<int> read = read_log(session, words[0]);
+      if (read || !read.error().is(Errc::cancelled)) return read;
+      // The next executor goes on at the byte where this one was.
+      if (is_heard_) fruitless = 0;
+      if (fruitless == kMostFruitless || tail_lines_ == 0u) {
+        return Error(Errc::refused, "the executor ended before the log did; ask again");
+      }
+      if (fruitless > 0) ::poll(nullptr, 0, 100);
+    }
+  }
+
+ private:
+  Result<void> read_values() {
+    if (!tail_.empty() && tail_ != "all") {
+      uint64_t lines = 0;
+      if (!parse_number(tail_, lines)) {
+        return usage_error(cat("--tail is a number of lines or \"all\", not \"", tail_, "\""));
+      }
+      tail_lines_ = lines;
+    }
+    if (!since_.empty()) since_ns_ = GANTRY_TRY(parse_time("--since", since_));
+    if (!until_.empty()) until_ns_ = GANTRY_TRY(parse_time("--until", until_));
+    return {};
+  }
+
+  // Errc::cancelled: the executor went away.
+  Result<int> read_log(Session& session, const std::string& container) {
     Connection connection = GANTRY_TRY(session.connect());
-    const std::string body = GANTRY_TRY(request(words[0]));
     GANTRY_TRY(connection.send(Connection::format({"/api/v1",
                                                    {{"Content-Type", "application/json"},
                                                     {"Accept", "application/recordio"},
                                                     {"Message-Accept", "application/json"}},
-                                                   body})));
+                                                   request(container)})));
     const HttpHead head = GANTRY_TRY(connection.receive_head());
     if (head.status != 200) {
       const Error error = refusal(GANTRY_TRY(connection.receive()));
-      return Error(error.code(), explain_missing(error, words[0]));
+      return Error(error.code(), explain_missing(error, container));
     }
+    is_heard_ = true;
     RecordReader records;
     for (;;) {
       records.add(connection.take_body());
@@ -110,33 +144,24 @@ class Logs final : public Command {
         GANTRY_TRY(print(session, *record));
       }
       if (connection.is_complete()) return 0;
-      if (!GANTRY_TRY(connection.feed())) {
-        return Error(Errc::refused, "the executor ended before the log did; ask again");
-      }
+      if (!GANTRY_TRY(connection.feed())) return Error(Errc::cancelled, "the executor went away");
     }
   }
 
- private:
-  Result<std::string> request(const std::string& container) const {
+  std::string request(const std::string& container) const {
     JsonWriter json;
     json.open().text("type", "ATTACH_CONTAINER_OUTPUT").open("attach_container_output");
     json.open("container_id").text("value", container).close();
     json.open("gantry_output").boolean("from_start", true).boolean("follow", follow_);
-    if (!tail_.empty() && tail_ != "all") {
-      uint64_t lines = 0;
-      if (!parse_number(tail_, lines)) {
-        return usage_error(cat("--tail is a number of lines or \"all\", not \"", tail_, "\""));
-      }
-      json.integer("tail_lines", static_cast<int64_t>(lines));
+    json.boolean("offsets", true);
+    if (next_[0] || next_[1]) {
+      json.integer("stdout_offset", next_[0].value_or(0));
+      json.integer("stderr_offset", next_[1].value_or(0));
+    } else if (tail_lines_) {
+      json.integer("tail_lines", static_cast<int64_t>(*tail_lines_));
     }
-    if (!since_.empty()) {
-      json.open("since");
-      json.integer("nanoseconds", GANTRY_TRY(parse_time("--since", since_))).close();
-    }
-    if (!until_.empty()) {
-      json.open("until");
-      json.integer("nanoseconds", GANTRY_TRY(parse_time("--until", until_))).close();
-    }
+    if (since_ns_) json.open("since").integer("nanoseconds", *since_ns_).close();
+    if (until_ns_) json.open("until").integer("nanoseconds", *until_ns_).close();
     if (no_stdout_) json.boolean("no_stdout", true);
     if (no_stderr_) json.boolean("no_stderr", true);
     if (timestamps_) json.boolean("timestamps", true);
@@ -148,6 +173,8 @@ class Logs final : public Command {
     if (text_of(record, "type") != "DATA") return {};
     const bool is_stderr = text_of(record, "data.type") == "STDERR";
     std::string bytes = GANTRY_TRY(decode_base64(text_of(record, "data.data")));
+    next_[is_stderr ? 1 : 0] =
+        integer_of(record, "data.gantry_offset") + static_cast<int64_t>(bytes.size());
     if (session.json()) {
       JsonWriter json;
       json.open().text("stream", is_stderr ? "stderr" : "stdout").text("text", bytes);
@@ -165,7 +192,11 @@ class Logs final : public Command {
 
   bool follow_ = false, timestamps_ = false, no_stdout_ = false, no_stderr_ = false;
   std::string tail_, since_, until_;
-  bool in_line_[2] = {};  // of stdout, stderr: the last piece ended within a line
+  std::optional<uint64_t> tail_lines_;
+  std::optional<int64_t> since_ns_, until_ns_;
+  std::optional<int64_t> next_[2];  // of stdout, stderr: the offset of what was not printed yet
+  bool in_line_[2] = {};            // the last piece ended within a line
+  bool is_heard_ = false;           // the executor of now has answered
 };
 }  // namespace
 

@@ -71,6 +71,22 @@ start_doomed() {
   done
 }
 
+@test "logs -f goes on at the byte where it was" {
+  gantry run -d --name talker --rootfs "$ROOT" /bin/sh -c 'i=0; while [ $i -lt 300 ]; do echo $i; echo e$i >&2; i=$((i+1)); [ $((i%10)) != 0 ] || sleep 0.05; done'
+  "$BIN/gantry" logs -f -n 3 talker >"$DIR/out" 2>"$DIR/err" 3>&- &
+  pid=$!
+  wait_until test -s "$DIR/out"
+  for _ in 1 2 3; do
+    kill_executor
+    sleep 0.3
+  done
+  finish $pid
+  [ "$status" = 0 ]
+  cmp "$DIR/out" <(seq "$(head -1 "$DIR/out")" 299)
+  cmp "$DIR/err" <(seq -f 'e%g' "$(head -1 "$DIR/err" | tr -d e)" 299)
+  gantry rm talker
+}
+
 @test "stdin goes on at the byte where it was" {
   head -c 3000000 /dev/urandom >"$DIR/in"
   { for i in 0 1 2 3 4 5; do tail -c +$((i * 500000 + 1)) "$DIR/in" | head -c 500000; sleep 0.3; done; } |
