@@ -128,6 +128,14 @@ Result<UniqueFd> sealed_memfd(const char* name, std::span<const std::byte> bytes
   return fd;
 }
 
+Result<std::pair<UniqueFd, UniqueFd>> message_sockets() {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+    return failed("make a pair of sockets");
+  }
+  return std::pair(UniqueFd(ends[0]), UniqueFd(ends[1]));
+}
+
 Result<void> send_message(int socket, std::string_view bytes, std::span<const int> fds) {
   iovec iov{const_cast<char*>(bytes.data()), bytes.size()};
   msghdr header{};

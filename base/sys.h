@@ -23,6 +23,8 @@ struct Pipe {
   UniqueFd write;
 };
 Result<Pipe> pipe(int flags = 0);  // O_CLOEXEC is added
+// Two connected SEQPACKET sockets, close-on-exec.
+Result<std::pair<UniqueFd, UniqueFd>> message_sockets();
 
 // dir_fd: a directory descriptor, or AT_FDCWD with an absolute path.
 Result<UniqueFd> open_at(int dir_fd, const char* path, int flags, mode_t mode = 0);

@@ -27,6 +27,7 @@ Containerizer::Containerizer(ContainerizerConfig config, ContainerizerParts part
     : config_(std::move(config)),
       parts_(std::move(parts)),
       executor_(executor),
+      prepared_(parts_.backend, parts_.cgroups, executor, config_.prepared_children),
       scope_(std::move(executor)) {}
 
 Containerizer::~Containerizer() = default;
@@ -134,6 +135,7 @@ Co<Result<void>> Containerizer::run_launch(ContainerPtr container) {
   Result<void> result = co_await launch.run();
   if (result) {
     start_watching(container);
+    prepared_.refill();
     co_return result;
   }
   container->launch_error = result.error();
@@ -464,6 +466,7 @@ Co<Result<void>> Containerizer::remove(ContainerId id, Force force) {
 }
 
 Co<void> Containerizer::close() {
+  co_await prepared_.close();
   co_await scope_.close();
   for (auto& [id, container] : containers_) co_await container->scope.close();
 }

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "containerizer/container.h"
+#include "containerizer/prepared_children.h"
 #include "fetcher/fetcher.h"
 #include "isolators/container_cgroups.h"
 #include "launcher/launch_backend.h"
@@ -27,6 +28,7 @@ struct ContainerizerConfig {
   std::string data_dir;                  // absolute; sandboxes/NAME below it
   std::string init_program;              // absolute path of gantry-init
   std::chrono::seconds setup_limit{30};  // from clone to exec
+  size_t prepared_children = 0;          // kept ready of each kind (prepared_children.h)
 };
 
 // What a containerizer is built from; all outlive it.
@@ -108,6 +110,7 @@ class Containerizer {
   Result<void> write_record(const Container& container) const;
   LaunchBackend& backend() { return parts_.backend; }
   ContainerCgroups& cgroups() { return parts_.cgroups; }
+  size_t prepared_children() const { return prepared_.ready(); }
 
   // Lets every watch go without touching a container (executor shutdown).
   Co<void> close();
@@ -139,6 +142,7 @@ class Containerizer {
   asio::any_io_executor executor_;
   std::map<ContainerId, ContainerPtr> containers_;
   std::map<std::string, ContainerId, std::less<>> names_;
+  PreparedChildren prepared_;
   Scope scope_;
 };
 }  // namespace gantry

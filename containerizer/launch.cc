@@ -25,6 +25,12 @@ void set_env(std::vector<std::string>& env, std::string_view assignment, bool re
 }
 // In a tmpfs of ours: nothing of the image is covered, and nothing is left in its root.
 constexpr const char* kInitPath = "/dev/gantry-init";
+// What makes preludes differ most often.
+std::string prelude_kind(const ContainerSpec& spec, const Rootfs& rootfs) {
+  const bool is_host = rootfs.kind == Rootfs::Kind::host;
+  return cat(is_host ? "host" : "root", spec.network.mode == NetworkSpec::Mode::host ? " net" : "",
+             spec.security.masked_paths ? "" : " unmasked", " ", spec.devices.size());
+}
 }  // namespace
 
 Co<Result<void>> take_over_image(Provisioner& provisioner, const oci::ImageConfig& config,
@@ -59,6 +65,11 @@ Launch::Launch(Containerizer& owner, ContainerPtr container)
       container_(std::move(container)),
       c_(*container_),
       phase_start_ns_(sys::monotonic_ns()) {}
+
+// A launch that failed after it claimed a child.
+Launch::~Launch() {
+  if (prepared_) owner_.prepared_.give_up(std::move(*prepared_));
+}
 
 void Launch::phase(const char* name) {
   int64_t now = sys::monotonic_ns();
@@ -179,7 +190,10 @@ Co<Result<void>> Launch::make_root(ContainerSpec& spec) {
 
 Co<Result<void>> Launch::prepare() {
   c_.transition(ContainerState::preparing);
+  kind_ = prelude_kind(*c_.spec, c_.rootfs);
+  prepared_ = owner_.prepared_.claim(kind_);
   GANTRY_CO_TRY(co_await prepare_isolators());
+  GANTRY_CO_TRY(settle_prelude());
   GANTRY_CO_TRY(make_stdio());
   add_stdio();
   GANTRY_CO_TRY(add_command());
@@ -196,7 +210,9 @@ Co<Result<void>> Launch::prepare_isolators() {
                                  .rootfs = c_.rootfs,
                                  .sandbox = owner_.sandbox_of(c_),
                                  .runtime_dir = owner_.runtime_dir_of(c_),
-                                 .hostname = c_.hostname});
+                                 .hostname = c_.hostname,
+                                 .staging_dir = cat(owner_.config_.runtime_dir, "/staging"),
+                                 .prepared = prepared_ ? prepared_->name : ""});
   c_.isolators_touched = true;
   for (Isolator* isolator : owner_.parts_.isolators) {
     GANTRY_CO_TRY((co_await isolator->prepare(*context_, builder_)).context(isolator->name()));
@@ -238,7 +254,7 @@ Result<void> Launch::make_stdio() {
 void Launch::add_stdio() {
   for (uint64_t number = 0; number < 3; ++number) {
     int slot = builder_.fd(std::move(stdio_[number]));
-    builder_.add(Stage::begin, {.kind = OpKind::kDuplicate, .fd = slot, .a = number});
+    builder_.add(Stage::identity, {.kind = OpKind::kDuplicate, .fd = slot, .a = number});
   }
 }
 
@@ -253,13 +269,33 @@ void Launch::add_working_directory(const std::string& cwd) {
   builder_.add(Stage::limits, {.kind = OpKind::kChdir, .s1 = builder_.str(cwd)});
 }
 
-Result<void> Launch::add_command() {
+// Whether the claimed child has done exactly what this launch asks for first.
+Result<void> Launch::settle_prelude() {
+  std::optional<Prelude> prelude = builder_.prelude();
+  if (prepared_ && prelude && *prelude == *prepared_->prelude) {
+    builder_.drop_prelude();
+    return {};
+  }
+  if (prepared_) {
+    owner_.prepared_.give_up(std::move(*prepared_));
+    prepared_.reset();
+    GANTRY_TRY(owner_.parts_.cgroups.join(context_->cgroup_name, builder_));
+  }
+  if (prelude) owner_.prepared_.learn(kind_, std::move(*prelude));
+  return add_signal();
+}
+
+Result<void> Launch::add_signal() {
   // ORDER: the read end goes to the child, the write end stays with us alone: our death is the
   // end-of-file that ends a child which has not yet been signalled.
   sys::Pipe signal = GANTRY_TRY(sys::pipe());
   signal_write_ = std::move(signal.write);
   int slot = builder_.fd(std::move(signal.read));
   builder_.add(Stage::wait, {.kind = OpKind::kBarrier, .fd = slot, .a = 0});
+  return {};
+}
+
+Result<void> Launch::add_command() {
   const ProcessSpec& process = c_.spec->process;
   std::string cwd = process.cwd.empty() ? "/" : process.cwd;
   // A command on the host's root works in its sandbox, as Mesos' do.
@@ -281,6 +317,16 @@ Result<void> Launch::add_command() {
 Co<Result<void>> Launch::clone() {
   c_.transition(ContainerState::launching);
   GANTRY_FAILPOINT_CO_TRY("launch.before_clone");
+  if (prepared_) {
+    GANTRY_CO_TRY(
+        co_await owner_.parts_.backend.assign(prepared_->name, c_.id.hash(), std::move(io_)));
+    GANTRY_FAILPOINT_CO_TRY("launch.after_assign");
+    c_.process.emplace(std::move(prepared_->process));
+    report_read_ = std::move(prepared_->report_pipe);
+    plan_socket_ = std::move(prepared_->plan_socket);
+    prepared_.reset();
+    co_return Result<void>();
+  }
   LaunchedChild child =
       GANTRY_CO_TRY(co_await owner_.parts_.backend.launch(c_.id.hash(), *plan_, std::move(io_)));
   GANTRY_FAILPOINT_CO_TRY("launch.after_clone");
@@ -308,13 +354,20 @@ Co<Result<void>> Launch::on_barrier() {
 
 Result<void> Launch::give_signal() {
   GANTRY_FAILPOINT_TRY("launch.before_signal");
-  GANTRY_TRY(sys::write_all(signal_write_.get(), "s").context("signal the child"));
-  signal_write_.reset();
+  if (plan_socket_.valid()) {
+    GANTRY_TRY(send_plan(plan_socket_.get(), *plan_));
+    plan_socket_.reset();
+  } else {
+    GANTRY_TRY(sys::write_all(signal_write_.get(), "s").context("signal the child"));
+    signal_write_.reset();
+  }
   GANTRY_FAILPOINT_TRY("launch.after_signal");
   return {};
 }
 
 Co<Result<void>> Launch::signal_and_exec() {
+  // Where a prepared child is in its cgroups was read back when it was prepared.
+  if (plan_socket_.valid()) GANTRY_CO_TRY(give_signal());
   GANTRY_CO_TRY(co_await wait_exec(*plan_, report_read_.get(), owner_.config_.setup_limit,
                                    [this](uint32_t) { return on_barrier(); }));
   GANTRY_FAILPOINT_CO_TRY("launch.after_exec");

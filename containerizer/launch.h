@@ -13,6 +13,7 @@ void mount_init(ContainerSpec& spec, const std::string& program);
 class Launch {
  public:
   Launch(Containerizer& owner, ContainerPtr container);
+  ~Launch();
   // From Creating to Running. On error the caller cleans up; every object made so far is found by
   // the container's id.
   Co<Result<void>> run();
@@ -34,6 +35,8 @@ class Launch {
   Co<Result<void>> before_resume(const ProcessRef& process);
   void add_working_directory(const std::string& cwd);
   Result<void> add_command();
+  Result<void> add_signal();
+  Result<void> settle_prelude();
   Result<void> give_signal();
   Co<Result<void>> on_barrier();
   Result<void> still_wanted() const;
@@ -43,11 +46,14 @@ class Launch {
   ContainerPtr container_;
   Container& c_;
   std::optional<LaunchContext> context_;
+  std::string kind_;                       // what PreparedChildren goes by
+  std::optional<PreparedChild> prepared_;  // until it is the container's
   LaunchPlan::Builder builder_;
   std::optional<LaunchPlan> plan_;
   UniqueFd stdio_[3];  // the container's ends
   LaunchIo io_;
-  UniqueFd signal_write_;
+  UniqueFd signal_write_;  // of a child cloned for this launch
+  UniqueFd plan_socket_;   // of one that was prepared
   UniqueFd report_read_;
   int64_t phase_start_ns_;
 };

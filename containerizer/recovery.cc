@@ -43,6 +43,8 @@ Co<Result<void>> Containerizer::recover() {
 Co<Result<void>> Recovery::run() {
   GANTRY_CO_TRY(sys::ensure_directory_at(
       AT_FDCWD, cat(owner_.config_.runtime_dir, "/containers").c_str(), 0700));
+  GANTRY_CO_TRY(sys::ensure_directory_at(
+      AT_FDCWD, cat(owner_.config_.runtime_dir, "/staging").c_str(), 0700));
   GANTRY_CO_TRY(
       sys::ensure_directory_at(AT_FDCWD, cat(owner_.config_.data_dir, "/sandboxes").c_str(), 0700));
   GANTRY_CO_TRY(read_records());

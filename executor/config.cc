@@ -34,6 +34,29 @@ constexpr Setting kTexts[] = {
     {"failpoints", &Config::failpoints, "for tests: NAME=ACTION,… (see --list-failpoints)"},
 };
 
+struct NumberSetting {
+  const char* name;
+  int Config::* number;
+  int least, most;
+  const char* help;
+};
+constexpr NumberSetting kNumbers[] = {
+    {"idle_exit_seconds", &Config::idle_exit_seconds, 0, 86400 * 365,
+     "on demand: leave after this long without work (default 60)"},
+    {"prepared_children", &Config::prepared_children, 0, 1000,
+     "children kept ready for the next launches, of each kind; 0: none (default 16)"},
+};
+
+std::string flag_of(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  return "--" + name;
+}
+
+std::string variable_of(std::string name) {
+  for (char& c : name) c = static_cast<char>(::toupper(static_cast<unsigned char>(c)));
+  return "GANTRY_" + name;
+}
+
 Result<void> apply_file(const std::string& path, bool must_exist, Config& config) {
   auto text = sys::read_file(path, 1u << 20);
   if (!text) {
@@ -50,11 +73,15 @@ Result<void> apply_file(const std::string& path, bool must_exist, Config& config
   if (!document.IsObject()) return Error(Errc::invalid, cat(path, ": must be a JSON object"));
   for (auto& member : document.GetObject()) {
     std::string_view name = member.name.GetString();
-    if (name == "idle_exit_seconds" && member.value.IsInt() && member.value.GetInt() >= 0) {
-      config.idle_exit_seconds = member.value.GetInt();
-      continue;
-    }
     bool known = false;
+    for (const NumberSetting& setting : kNumbers) {
+      if (name != setting.name) continue;
+      if (!member.value.IsInt()) {
+        return Error(Errc::invalid, cat(path, ": '", name, "' must be a whole number"));
+      }
+      config.*setting.number = member.value.GetInt();
+      known = true;
+    }
     for (const Setting& setting : kTexts) {
       if (name != setting.name) continue;
       if (!member.value.IsString()) {
@@ -68,14 +95,21 @@ Result<void> apply_file(const std::string& path, bool must_exist, Config& config
   return {};
 }
 
-void apply_environment(Config& config) {
+Result<void> apply_environment(Config& config) {
   for (const Setting& setting : kTexts) {
-    std::string variable = "GANTRY_";
-    for (const char* c = setting.name; *c != '\0'; ++c) {
-      variable += static_cast<char>(::toupper(static_cast<unsigned char>(*c)));
+    if (const char* value = ::getenv(variable_of(setting.name).c_str())) {
+      config.*setting.text = value;
     }
-    if (const char* value = ::getenv(variable.c_str())) config.*setting.text = value;
   }
+  for (const NumberSetting& setting : kNumbers) {
+    const std::string variable = variable_of(setting.name);
+    const char* value = ::getenv(variable.c_str());
+    if (value == nullptr) continue;
+    if (!parse_number(std::string_view(value), config.*setting.number)) {
+      return Error(Errc::invalid, cat(variable, " '", value, "': must be a whole number"));
+    }
+  }
+  return {};
 }
 
 Result<void> validate(Config& config) {
@@ -88,6 +122,13 @@ Result<void> validate(Config& config) {
         value->ends_with("/..")) {
       return Error(Errc::invalid,
                    cat(name, " '", *value, "': must be an absolute path without '..'"));
+    }
+  }
+  for (const NumberSetting& setting : kNumbers) {
+    const int value = config.*setting.number;
+    if (value < setting.least || value > setting.most) {
+      return Error(Errc::invalid, cat(flag_of(setting.name), " ", value, ": from ", setting.least,
+                                      " to ", setting.most));
     }
   }
   if (config.runtime_dir.size() > 80) {
@@ -111,12 +152,14 @@ Result<ConfigAnswer> read_config(int argc, char** argv, Config& config) {
   std::vector<std::pair<CLI::Option*, const Setting*>> options;
   app.add_option("--config", file, cat("configuration file (default ", kDefaultFile, ")"));
   for (const Setting& setting : kTexts) {
-    std::string flag = cat("--", setting.name);
-    std::replace(flag.begin(), flag.end(), '_', '-');
-    options.emplace_back(app.add_option(flag, flags.*setting.text, setting.help), &setting);
+    options.emplace_back(app.add_option(flag_of(setting.name), flags.*setting.text, setting.help),
+                         &setting);
   }
-  auto* idle = app.add_option("--idle-exit-seconds", flags.idle_exit_seconds,
-                              "on demand: leave after this long without work (default 60)");
+  std::vector<std::pair<CLI::Option*, const NumberSetting*>> numbers;
+  for (const NumberSetting& setting : kNumbers) {
+    numbers.emplace_back(app.add_option(flag_of(setting.name), flags.*setting.number, setting.help),
+                         &setting);
+  }
   app.add_flag("--on-demand", config.on_demand, "started by a client; leave when idle");
   app.add_flag("--here", config.here, "run even outside pid 1's mount, pid and network namespaces");
   app.add_flag("--version", version, "print the version");
@@ -138,11 +181,13 @@ Result<ConfigAnswer> read_config(int argc, char** argv, Config& config) {
     return ConfigAnswer::printed;
   }
   GANTRY_TRY(apply_file(file.empty() ? kDefaultFile : file, !file.empty(), config));
-  apply_environment(config);
+  GANTRY_TRY(apply_environment(config));
   for (auto& [option, setting] : options) {
     if (option->count() > 0) config.*setting->text = flags.*setting->text;
   }
-  if (idle->count() > 0) config.idle_exit_seconds = flags.idle_exit_seconds;
+  for (auto& [option, setting] : numbers) {
+    if (option->count() > 0) config.*setting->number = flags.*setting->number;
+  }
   GANTRY_TRY(validate(config));
   return ConfigAnswer::run;
 }

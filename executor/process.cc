@@ -115,6 +115,7 @@ void remove_runtime_dir(const std::string& path) {
   auto dir = DirFd::open(path);
   if (!dir) return;
   if (::unlinkat(dir->get(), "containers", AT_REMOVEDIR) != 0 && errno != ENOENT) return;
+  ::unlinkat(dir->get(), "staging", AT_REMOVEDIR);
   for (const char* file :
        {"gantry.sock", "launcher.sock", "logger.sock", "launcher.table", "lock", "start.lock"}) {
     ::unlinkat(dir->get(), file, 0);

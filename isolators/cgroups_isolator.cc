@@ -38,7 +38,8 @@ Co<Result<void>> CgroupsIsolator::recover(const std::vector<RecoveredContainer>&
 
 Co<Result<void>> CgroupsIsolator::prepare(const LaunchContext& context, LaunchPlan::Builder& plan) {
   const std::string name = name_of(context.id);
-  GANTRY_CO_TRY(cgroups_.create(name, plan));
+  GANTRY_CO_TRY(context.prepared.empty() ? cgroups_.create(name, plan)
+                                         : cgroups_.take_over(context.prepared, name));
   if (!can_reach_cgroups(context.spec)) cgroups_.allow_recycling(name);
   co_return Result<void>();
 }

@@ -205,10 +205,11 @@ Result<void> ContainerCgroups::create_v1(size_t index, const std::string& name,
 Result<void> ContainerCgroups::create_v2(const Hierarchy& hierarchy, const std::string& name,
                                          LaunchPlan::Builder& plan) {
   const int fd = hierarchy.containers.get();
-  GANTRY_TRY(cgroup::create_at(fd, name));
-  GANTRY_TRY(cgroup::create_at(fd, name + "/0"));
-  plan.set_cgroup_fd(
-      plan.fd(GANTRY_TRY(sys::open_at(fd, (name + "/0").c_str(), O_PATH | O_DIRECTORY))));
+  const std::string path = place(hierarchy, name);
+  const std::string leaf = path + "/0";
+  GANTRY_TRY(cgroup::create_at(fd, path));
+  GANTRY_TRY(cgroup::create_at(fd, leaf));
+  plan.set_cgroup_fd(plan.fd(GANTRY_TRY(sys::open_at(fd, leaf.c_str(), O_PATH | O_DIRECTORY))));
   return {};
 }
 
@@ -216,7 +217,7 @@ Result<void> ContainerCgroups::create_all(const std::string& name, LaunchPlan::B
   for (size_t i = 0; i < hierarchies_.size(); ++i) {
     const Hierarchy& hierarchy = hierarchies_[i];
     if (const size_t slash = name.rfind('/'); slash != std::string::npos) {
-      const std::string parent = name.substr(0, slash);  // ID/n
+      const std::string parent = place(hierarchy, name.substr(0, slash));  // ID/n
       const int fd = hierarchy.containers.get();
       GANTRY_TRY(cgroup::ensure_at(fd, parent));
       if (hierarchy.is_v2) {
@@ -241,12 +242,38 @@ Result<void> ContainerCgroups::create(const std::string& name, LaunchPlan::Build
   return done;
 }
 
+std::string ContainerCgroups::place(const Hierarchy& hierarchy, const std::string& name) const {
+  if (!hierarchy.is_v2) return name;
+  const size_t slash = name.find('/');
+  const auto group = groups_.find(name.substr(0, slash));
+  if (group == groups_.end() || group->second.v2_name.empty()) return name;
+  return slash == std::string::npos ? group->second.v2_name
+                                    : group->second.v2_name + name.substr(slash);
+}
+
+Result<void> ContainerCgroups::take_over(const std::string& from, const std::string& name) {
+  if (groups_.contains(name)) return Error(Errc::already_exists, cat("cgroup ", name, " exists"));
+  auto node = groups_.extract(from);
+  if (!node) return Error(Errc::not_found, cat("no cgroup ", from));
+  node.key() = name;
+  node.mapped().v2_name = from;
+  groups_.insert(std::move(node));
+  for (const Hierarchy& hierarchy : hierarchies_) {
+    const int fd = hierarchy.containers.get();
+    // What a failure leaves under the old name is removed as an orphan by the next recovery.
+    if (!hierarchy.is_v2 && ::renameat(fd, from.c_str(), fd, name.c_str()) != 0) {
+      return Error::from_errno(errno, cat("name the ", hierarchy.key, " cgroup ", name));
+    }
+  }
+  return {};
+}
+
 Result<void> ContainerCgroups::join(const std::string& name, LaunchPlan::Builder& plan) {
   for (const Hierarchy& hierarchy : hierarchies_) {
     const int fd = hierarchy.containers.get();
     if (hierarchy.is_v2) {
-      plan.set_cgroup_fd(
-          plan.fd(GANTRY_TRY(sys::open_at(fd, (name + "/0").c_str(), O_PATH | O_DIRECTORY))));
+      const std::string leaf = place(hierarchy, name) + "/0";
+      plan.set_cgroup_fd(plan.fd(GANTRY_TRY(sys::open_at(fd, leaf.c_str(), O_PATH | O_DIRECTORY))));
     } else {
       plan.add(Stage::cgroups, {.kind = OpKind::kJoinCgroup,
                                 .fd = plan.fd(GANTRY_TRY(cgroup::open_join_at(fd, name, false)))});
@@ -260,7 +287,8 @@ Result<std::string> ContainerCgroups::missing_in(const std::string& name, pid_t 
       parse_proc_cgroup(GANTRY_TRY(sys::read_file(cat("/proc/", pid, "/cgroup"), 64u << 10)));
   for (const Hierarchy& hierarchy : hierarchies_) {
     const auto line = where.find(hierarchy.key);
-    const std::string wanted = cat(hierarchy.proc_prefix, "/", name, hierarchy.is_v2 ? "/0" : "");
+    const std::string wanted =
+        cat(hierarchy.proc_prefix, "/", place(hierarchy, name), hierarchy.is_v2 ? "/0" : "");
     if (line == where.end() || line->second != wanted) {
       return hierarchy.key.empty() ? std::string("cgroup2") : hierarchy.key;
     }
@@ -298,12 +326,14 @@ void ContainerCgroups::allow_recycling(const std::string& name) {
 
 Result<std::string> ContainerCgroups::read(const std::string& name, std::string_view controller,
                                            std::string_view file) const {
-  return cgroup::read_at(GANTRY_TRY(need(controller))->containers.get(), name, file);
+  const Hierarchy* hierarchy = GANTRY_TRY(need(controller));
+  return cgroup::read_at(hierarchy->containers.get(), place(*hierarchy, name), file);
 }
 
 Result<uint64_t> ContainerCgroups::read_number(const std::string& name, std::string_view controller,
                                                std::string_view file) const {
-  return cgroup::read_number_at(GANTRY_TRY(need(controller))->containers.get(), name, file);
+  const Hierarchy* hierarchy = GANTRY_TRY(need(controller));
+  return cgroup::read_number_at(hierarchy->containers.get(), place(*hierarchy, name), file);
 }
 
 Result<void> ContainerCgroups::write(const std::string& name, std::string_view controller,
@@ -312,7 +342,7 @@ Result<void> ContainerCgroups::write(const std::string& name, std::string_view c
   if (auto group = groups_.find(name); group != groups_.end()) {
     group->second.written.insert(static_cast<size_t>(hierarchy - hierarchies_.data()));
   }
-  return cgroup::write_at(hierarchy->containers.get(), name, file, value);
+  return cgroup::write_at(hierarchy->containers.get(), place(*hierarchy, name), file, value);
 }
 
 Result<void> ContainerCgroups::write_checked(const std::string& name, std::string_view controller,
@@ -326,18 +356,23 @@ Result<void> ContainerCgroups::write_checked(const std::string& name, std::strin
 
 Result<UniqueFd> ContainerCgroups::open_file(const std::string& name, std::string_view controller,
                                              std::string_view file, int flags) const {
-  const int fd = GANTRY_TRY(need(controller))->containers.get();
-  return sys::open_at(fd, file.empty() ? name.c_str() : cat(name, "/", file).c_str(), flags);
+  const Hierarchy* hierarchy = GANTRY_TRY(need(controller));
+  const std::string path = place(*hierarchy, name);
+  return sys::open_at(hierarchy->containers.get(),
+                      file.empty() ? path.c_str() : cat(path, "/", file).c_str(), flags);
 }
 
-Result<int> ContainerCgroups::containers_fd(std::string_view controller) const {
-  return GANTRY_TRY(need(controller))->containers.get();
+Result<ContainerCgroups::Place> ContainerCgroups::place_of(const std::string& name,
+                                                           std::string_view controller) const {
+  const Hierarchy* hierarchy = GANTRY_TRY(need(controller));
+  return Place{hierarchy->containers.get(), place(*hierarchy, name)};
 }
 
 Result<UniqueFd> ContainerCgroups::open_v2_directory(const std::string& name) const {
   for (const Hierarchy& hierarchy : hierarchies_) {
     if (hierarchy.is_v2) {
-      return sys::open_at(hierarchy.containers.get(), name.c_str(), O_RDONLY | O_DIRECTORY);
+      return sys::open_at(hierarchy.containers.get(), place(hierarchy, name).c_str(),
+                          O_RDONLY | O_DIRECTORY);
     }
   }
   return Error(Errc::unsupported, "cgroup2 is not mounted on this host");
@@ -372,25 +407,29 @@ std::vector<std::string> ContainerCgroups::paths(const std::string& name) const 
 
 std::string ContainerCgroups::freezer_path(const std::string& name) const {
   const Hierarchy* hierarchy = freezer(name);
-  return hierarchy == nullptr ? "" : cat(hierarchy->root_path, "/", kContainers, "/", name);
+  return hierarchy == nullptr
+             ? ""
+             : cat(hierarchy->root_path, "/", kContainers, "/", place(*hierarchy, name));
 }
 
 Co<Result<void>> ContainerCgroups::pause(std::string name, Duration limit) {
   const Hierarchy* hierarchy = freezer(name);
   if (hierarchy == nullptr) co_return Error(Errc::unsupported, "this host has no cgroup freezer");
-  co_return co_await cgroup::freeze_at(hierarchy->containers.get(), name, hierarchy->is_v2, limit);
+  co_return co_await cgroup::freeze_at(hierarchy->containers.get(), place(*hierarchy, name),
+                                       hierarchy->is_v2, limit);
 }
 
 Co<Result<void>> ContainerCgroups::resume(std::string name, Duration limit) {
   const Hierarchy* hierarchy = freezer(name);
   if (hierarchy == nullptr) co_return Error(Errc::unsupported, "this host has no cgroup freezer");
-  co_return co_await cgroup::thaw_at(hierarchy->containers.get(), name, hierarchy->is_v2, limit);
+  co_return co_await cgroup::thaw_at(hierarchy->containers.get(), place(*hierarchy, name),
+                                     hierarchy->is_v2, limit);
 }
 
 Co<Result<void>> ContainerCgroups::kill_all(std::string name, Duration limit) {
   const Hierarchy* hierarchy = freezer(name);
   if (hierarchy == nullptr) co_return Error(Errc::unsupported, "this host has no cgroup freezer");
-  auto members = cgroup::processes_at(hierarchy->containers.get(), name);
+  auto members = cgroup::processes_at(hierarchy->containers.get(), place(*hierarchy, name));
   if (!members) co_return std::move(members).error();
   if (members->empty()) co_return Result<void>();
   if (hierarchy->is_v2 && find("freezer") != nullptr) {
@@ -402,8 +441,8 @@ Co<Result<void>> ContainerCgroups::kill_all(std::string name, Duration limit) {
           .ignore("then the kill times out and says who is left");
     }
   }
-  auto killed =
-      co_await cgroup::kill_at(hierarchy->containers.get(), name, hierarchy->is_v2, limit);
+  auto killed = co_await cgroup::kill_at(hierarchy->containers.get(), place(*hierarchy, name),
+                                         hierarchy->is_v2, limit);
   if (!killed && killed.error().is_errno(ENOENT)) co_return Result<void>();
   co_return killed;
 }
@@ -411,7 +450,7 @@ Co<Result<void>> ContainerCgroups::kill_all(std::string name, Duration limit) {
 Result<std::vector<pid_t>> ContainerCgroups::processes(const std::string& name) const {
   const Hierarchy* hierarchy = freezer(name);
   if (hierarchy == nullptr) return Error(Errc::unsupported, "this host has no cgroup freezer");
-  return cgroup::processes_at(hierarchy->containers.get(), name);
+  return cgroup::processes_at(hierarchy->containers.get(), place(*hierarchy, name));
 }
 
 Result<bool> ContainerCgroups::try_remove(size_t index, const std::string& name) {
@@ -419,8 +458,9 @@ Result<bool> ContainerCgroups::try_remove(size_t index, const std::string& name)
   const int fd = hierarchy.containers.get();
   if (hierarchy.is_v2) {
     // Most have their leaf and nothing else.
-    ::unlinkat(fd, (name + "/0").c_str(), AT_REMOVEDIR);
-    return cgroup::try_remove_tree_at(fd, name);
+    const std::string path = place(hierarchy, name);
+    ::unlinkat(fd, (path + "/0").c_str(), AT_REMOVEDIR);
+    return cgroup::try_remove_tree_at(fd, path);
   }
   const auto group = groups_.find(name);
   const bool may_recycle = group != groups_.end() && group->second.may_recycle &&
@@ -452,7 +492,8 @@ Co<Result<void>> ContainerCgroups::destroy(std::string name, Duration limit) {
     for (const Hierarchy& hierarchy : hierarchies_) {
       const Duration left =
           std::max<Duration>(end - std::chrono::steady_clock::now(), std::chrono::milliseconds(1));
-      GANTRY_CO_TRY(co_await cgroup::remove_tree_at(hierarchy.containers.get(), name, left));
+      GANTRY_CO_TRY(co_await cgroup::remove_tree_at(hierarchy.containers.get(),
+                                                    place(hierarchy, name), left));
     }
   }
   groups_.erase(name);
@@ -462,18 +503,27 @@ Co<Result<void>> ContainerCgroups::destroy(std::string name, Duration limit) {
 // ---- Recovery ----------------------------------------------------------------------------------
 
 std::string ContainerCgroups::record(const std::string& name) const {
-  return freezer_is_v2(name) ? "v2" : "v1";
+  const auto group = groups_.find(name);
+  const std::string v2_name = group == groups_.end() ? "" : group->second.v2_name;
+  return cat(freezer_is_v2(name) ? "v2" : "v1", v2_name.empty() ? "" : " ", v2_name);
 }
 
 void ContainerCgroups::adopt(const std::string& name, std::string_view record) {
-  groups_[name].freezer_v2 = record == "v2";
+  const size_t space = record.find(' ');
+  groups_[name].freezer_v2 = record.substr(0, space) == "v2";
+  if (space != record.npos) groups_[name].v2_name = record.substr(space + 1);
 }
 
 Result<std::vector<std::string>> ContainerCgroups::orphans(
     const std::set<std::string>& known) const {
-  std::set<std::string> out;
+  std::set<std::string> out, v2_names;
+  for (const std::string& name : known) {
+    const auto group = groups_.find(name);
+    if (group != groups_.end()) v2_names.insert(group->second.v2_name);
+  }
   for (const Hierarchy& hierarchy : hierarchies_) {
     for (std::string& name : GANTRY_TRY(cgroup::children_at(hierarchy.containers.get(), ""))) {
+      if (hierarchy.is_v2 && v2_names.contains(name)) continue;
       if (!known.contains(name) && !CgroupPool::is_pool_name(name)) out.insert(std::move(name));
     }
   }

@@ -7,6 +7,10 @@
 //   ROOT/launcher             launcher and logger
 //   ROOT/containers/pool.HEX  v1 only: made ahead of need (isolators/cgroup_pool.h)
 //
+// KERNEL: v1 renames a cgroup, v2 does not, and a move between two of v2's costs 5 to 13 ms after a
+// pause. A container that was a prepared child (docs/adr/0013) has its id's name in v1 hierarchies
+// and keeps the name it was prepared under in v2's; its record tells which.
+//
 // A container is named here by its path below ROOT/containers, name_of(id). Threads: loop only.
 // Nothing is held open per container: ten hierarchies times a thousand containers is too many.
 #pragma once
@@ -58,6 +62,8 @@ class ContainerCgroups {
   // Makes the container's cgroup in every hierarchy and adds the moves of the child to the plan:
   // born in the v2 leaf, then one kJoinCgroup per v1 hierarchy. A failure leaves none of them.
   Result<void> create(const std::string& name, LaunchPlan::Builder& plan);
+  // The cgroups made under the name `from`, with who is in them, become those of `name`.
+  Result<void> take_over(const std::string& from, const std::string& name);
   // Moves a child into an existing container's cgroups (exec).
   Result<void> join(const std::string& name, LaunchPlan::Builder& plan);
   // Waits until the child has moved into every hierarchy (it does so at once, then waits for its
@@ -72,6 +78,7 @@ class ContainerCgroups {
   Co<void> settle_pool() { return pool_->settle(); }
   // The directories of this container may go back to the pool: nothing inside could write to them.
   void allow_recycling(const std::string& name);
+  bool knows(const std::string& name) const { return groups_.contains(name); }
 
   // ---- Files ----------------------------------------------------------------------------------
   // In the hierarchy of `controller`; Errc::unsupported names a controller this host has not.
@@ -86,8 +93,13 @@ class ContainerCgroups {
   // An open file of the container's cgroup; `file` "" is the directory itself.
   Result<UniqueFd> open_file(const std::string& name, std::string_view controller,
                              std::string_view file, int flags) const;
-  // ROOT/containers of the controller's hierarchy, for work on the thread pool; ours stays open.
-  Result<int> containers_fd(std::string_view controller) const;
+  // Where the container's directory of a controller is, for work on the thread pool; the
+  // descriptor, of ROOT/containers, stays ours.
+  struct Place {
+    int containers_fd;
+    std::string path;
+  };
+  Result<Place> place_of(const std::string& name, std::string_view controller) const;
   // The v2 directory that holds the limits (device programs attach there).
   Result<UniqueFd> open_v2_directory(const std::string& name) const;
 
@@ -134,12 +146,15 @@ class ContainerCgroups {
   };
   struct Group {
     bool freezer_v2 = false;
+    std::string v2_name;  // of the v2 directory, where it is another than the container's
     bool may_recycle = false;
     std::set<size_t> written;  // hierarchies with values that are not the defaults
   };
 
   ContainerCgroups(asio::any_io_executor executor, CgroupLayout layout, Options options);
   Result<Hierarchy> open_hierarchy(const CgroupHierarchy& mounted, const std::string& own) const;
+  // The container's directory below `hierarchy.containers`.
+  std::string place(const Hierarchy& hierarchy, const std::string& name) const;
   Result<void> create_v1(size_t index, const std::string& name, LaunchPlan::Builder& plan);
   Result<void> create_v2(const Hierarchy& hierarchy, const std::string& name,
                          LaunchPlan::Builder& plan);

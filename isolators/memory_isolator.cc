@@ -221,15 +221,16 @@ Co<Result<void>> MemoryIsolator::update(ContainerId id, const ResourceSpec& reso
     const std::string now = GANTRY_CO_TRY(cgroups_.read(name, "memory", setting.file));
     before.push_back({setting.file, std::string(trim(now)), setting.field});
   }
-  const int fd = GANTRY_CO_TRY(cgroups_.containers_fd("memory"));
+  const ContainerCgroups::Place at = GANTRY_CO_TRY(cgroups_.place_of(name, "memory"));
   // KERNEL: on v1 memory may never be above memory + swap: raising goes in one order, lowering in
   // the other.
-  auto done = co_await offload([fd, name, wanted, before]() -> Result<void> {
+  auto done = co_await offload([at, wanted, before]() -> Result<void> {
     auto write_all = [&](auto begin, auto end) -> Result<void> {
       for (auto setting = begin; setting != end; ++setting) {
-        auto written = cgroup::write_at(fd, name, setting->file, setting->value);
+        auto written = cgroup::write_at(at.containers_fd, at.path, setting->file, setting->value);
         if (!written && written.error().is_errno(EBUSY)) {
-          const auto used = cgroup::read_number_at(fd, name, "memory.usage_in_bytes");
+          const auto used =
+              cgroup::read_number_at(at.containers_fd, at.path, "memory.usage_in_bytes");
           return std::move(written).context(setting->field, ": more is in use",
                                             used ? cat(" (", *used, " bytes)") : "");
         }
@@ -244,7 +245,8 @@ Co<Result<void>> MemoryIsolator::update(ContainerId id, const ResourceSpec& reso
     if (!written) {
       for (int pass = 0; pass < 2; ++pass) {
         for (const Setting& old : before) {
-          cgroup::write_at(fd, name, old.file, old.value).ignore("best effort: both orders");
+          cgroup::write_at(at.containers_fd, at.path, old.file, old.value)
+              .ignore("best effort: both orders");
         }
       }
     }

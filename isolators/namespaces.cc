@@ -100,7 +100,7 @@ Co<Result<void>> NamespacesIsolator::prepare(const LaunchContext& context,
       co_return Error(Errc::invalid, cat("hostname '", context.hostname.substr(0, 80),
                                          "': 1 to 64 letters, digits, '-', '.' and '_'"));
     }
-    plan.add(Stage::namespaces, {.kind = OpKind::kHostname, .s1 = plan.str(context.hostname)});
+    plan.add(Stage::identity, {.kind = OpKind::kHostname, .s1 = plan.str(context.hostname)});
   } else if (!spec.hostname.empty()) {
     co_return Error(Errc::invalid,
                     "hostname: the uts namespace is not the container's own, so it has none");

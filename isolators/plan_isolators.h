@@ -40,6 +40,10 @@ class RootfsIsolator final : public Isolator {
   static const std::vector<std::string>& readonly_paths();
 
  private:
+  void add_walls(LaunchPlan::Builder& plan, Stage stage) const;
+  void add_mounts(const LaunchContext& context, LaunchPlan::Builder& plan) const;
+  void add_host_mounts(const ContainerSpec& spec, LaunchPlan::Builder& plan) const;
+
   std::vector<std::string> thermal_paths_;  // one a cpu, where the host has them
 };
 

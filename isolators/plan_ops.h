@@ -36,7 +36,8 @@ inline void mount_fs(LaunchPlan::Builder& plan, std::string_view type, std::stri
 }
 
 // kMaskPath, kReadonlyPath.
-inline void path(LaunchPlan::Builder& plan, OpKind kind, std::string_view where) {
-  plan.add(Stage::readonly, {.kind = kind, .s1 = plan.str(where)});
+inline void path(LaunchPlan::Builder& plan, OpKind kind, std::string_view where,
+                 Stage stage = Stage::readonly) {
+  plan.add(stage, {.kind = kind, .s1 = plan.str(where)});
 }
 }  // namespace gantry::ops

@@ -13,10 +13,6 @@ namespace {
 constexpr uint64_t kPlain = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
 
 Result<void> add_root(const Rootfs& rootfs, LaunchPlan::Builder& plan) {
-  // Mounts of the host go on arriving (a slave), ours never leave. What is below the root is then
-  // made the container's own.
-  plan.add(Stage::root,
-           {.kind = OpKind::kPropagation, .s1 = plan.str("/"), .a = MS_REC | MS_SLAVE});
   switch (rootfs.kind) {
     case Rootfs::Kind::host:
       plan.add(Stage::root, {.kind = OpKind::kRootHost});
@@ -44,7 +40,7 @@ Result<void> add_root(const Rootfs& rootfs, LaunchPlan::Builder& plan) {
 
 void add_node(LaunchPlan::Builder& plan, const DeviceNode& node) {
   const mode_t type = node.type == 'b' ? S_IFBLK : S_IFCHR;
-  plan.add(Stage::devices, {.kind = OpKind::kMakeNode,
+  plan.add(Stage::staging, {.kind = OpKind::kMakeNode,
                             .s1 = plan.str(node.path),
                             .a = node.mode | type,
                             .b = gnu_dev_makedev(node.major, node.minor),
@@ -52,15 +48,14 @@ void add_node(LaunchPlan::Builder& plan, const DeviceNode& node) {
 }
 
 void add_dev(const ContainerSpec& spec, LaunchPlan::Builder& plan) {
-  // None of the targets may be, or be below, a symbolic link of the image's (CVE-2019-19921 and its
-  // family): /dev is checked here, and what is below it is ours from then on.
   ops::mount_fs(plan, "tmpfs", "/dev", {{"mode", "755"}, {"size", "64m"}},
-                MOUNT_ATTR_NOSUID | MOUNT_ATTR_STRICTATIME);
+                MOUNT_ATTR_NOSUID | MOUNT_ATTR_STRICTATIME, Stage::staging);
   ops::mount_fs(plan, "devpts", "/dev/pts",
                 {{"newinstance", ""}, {"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}},
-                MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
-  ops::mount_fs(plan, "tmpfs", "/dev/shm", {{"mode", "1777"}, {"size", "64m"}}, kPlain);
-  ops::mount_fs(plan, "mqueue", "/dev/mqueue", {}, kPlain);
+                MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, Stage::staging);
+  ops::mount_fs(plan, "tmpfs", "/dev/shm", {{"mode", "1777"}, {"size", "64m"}}, kPlain,
+                Stage::staging);
+  ops::mount_fs(plan, "mqueue", "/dev/mqueue", {}, kPlain, Stage::staging);
   constexpr struct {
     const char* path;
     uint32_t major, minor;
@@ -75,13 +70,13 @@ void add_dev(const ContainerSpec& spec, LaunchPlan::Builder& plan) {
                                        {"/proc/self/fd/1", "/dev/stdout"},
                                        {"/proc/self/fd/2", "/dev/stderr"}};
   for (const auto& link : kLinks) {
-    plan.add(Stage::devices,
+    plan.add(Stage::staging,
              {.kind = OpKind::kSymlink, .s1 = plan.str(link[0]), .s2 = plan.str(link[1])});
   }
   for (const DeviceNode& node : spec.devices) {
     const std::string parent = node.path.substr(0, node.path.rfind('/'));
     if (parent != "/dev") {
-      plan.add(Stage::devices, {.kind = OpKind::kMkdir, .s1 = plan.str(parent), .a = 0755});
+      plan.add(Stage::staging, {.kind = OpKind::kMkdir, .s1 = plan.str(parent), .a = 0755});
     }
     add_node(plan, node);
   }
@@ -129,26 +124,54 @@ RootfsIsolator::RootfsIsolator() {
   }
 }
 
+void RootfsIsolator::add_walls(LaunchPlan::Builder& plan, Stage stage) const {
+  for (const std::string& path : readonly_paths()) {
+    ops::path(plan, OpKind::kReadonlyPath, path, stage);
+  }
+  for (const std::string& path : masked_paths()) ops::path(plan, OpKind::kMaskPath, path, stage);
+  for (const std::string& path : thermal_paths_) ops::path(plan, OpKind::kMaskPath, path, stage);
+}
+
+// Made and masked in the staging area, where no name is the image's, and moved to the root whole.
+// None of the targets there may be, or be below, a symbolic link of the image's (CVE-2019-19921 and
+// its family).
+void RootfsIsolator::add_mounts(const LaunchContext& context, LaunchPlan::Builder& plan) const {
+  plan.add(Stage::staging, {.kind = OpKind::kStagingArea, .s1 = plan.str(context.staging_dir)});
+  ops::mount_fs(plan, "proc", "/proc", {}, kPlain, Stage::staging);
+  add_dev(context.spec, plan);
+  ops::mount_fs(plan, "sysfs", "/sys", {}, kPlain | MOUNT_ATTR_RDONLY, Stage::staging);
+  if (context.spec.security.masked_paths) add_walls(plan, Stage::staging);
+  for (const char* path : {"/proc", "/dev", "/sys"}) {
+    plan.add(Stage::mounts,
+             {.kind = OpKind::kMoveStaged, .s1 = plan.str(path), .s2 = plan.str(path)});
+  }
+}
+
+void RootfsIsolator::add_host_mounts(const ContainerSpec& spec, LaunchPlan::Builder& plan) const {
+  // The pid namespace's own processes; a new instance also where that is the host's.
+  ops::mount_fs(plan, "proc", "/proc", {}, kPlain);
+  if (!spec.security.masked_paths) return;
+  // A task on the host's root could write to its own cgroups, and to much else, in /sys.
+  ops::path(plan, OpKind::kReadonlyPath, "/sys");
+  add_walls(plan, Stage::readonly);
+}
+
 Co<Result<void>> RootfsIsolator::prepare(const LaunchContext& context, LaunchPlan::Builder& plan) {
   const ContainerSpec& spec = context.spec;
   // A joined mount namespace brings root and mounts along.
   if (spec.namespaces.mount.kind == NamespaceChoice::Kind::join) co_return Result<void>();
   GANTRY_CO_TRY(check_devices(spec));
+  // Mounts of the host go on arriving (a slave), ours never leave. What is below the root is then
+  // made the container's own.
+  plan.add(Stage::propagation,
+           {.kind = OpKind::kPropagation, .s1 = plan.str("/"), .a = MS_REC | MS_SLAVE});
   GANTRY_CO_TRY(add_root(context.rootfs, plan));
   const bool is_host = context.rootfs.kind == Rootfs::Kind::host;
-  // The pid namespace's own processes; a new instance also where that is the host's.
-  ops::mount_fs(plan, "proc", "/proc", {}, kPlain);
-  if (!is_host) {
-    add_dev(spec, plan);
-    ops::mount_fs(plan, "sysfs", "/sys", {}, kPlain | MOUNT_ATTR_RDONLY);
+  if (is_host) {
+    add_host_mounts(spec, plan);
+  } else {
+    add_mounts(context, plan);
     plan.add(Stage::pivot, {.kind = OpKind::kPivotRoot});
-  }
-  if (spec.security.masked_paths) {
-    // A task on the host's root could write to its own cgroups, and to much else, in /sys.
-    if (is_host) ops::path(plan, OpKind::kReadonlyPath, "/sys");
-    for (const std::string& path : readonly_paths()) ops::path(plan, OpKind::kReadonlyPath, path);
-    for (const std::string& path : masked_paths()) ops::path(plan, OpKind::kMaskPath, path);
-    for (const std::string& path : thermal_paths_) ops::path(plan, OpKind::kMaskPath, path);
   }
   if (spec.security.read_only_root) {
     if (is_host) {

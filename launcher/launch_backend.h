@@ -54,6 +54,10 @@ class LaunchBackend {
   // pipe or is on its way to exec.
   virtual Co<Result<LaunchedChild>> launch(std::string key, LaunchPlan& plan, LaunchIo io) = 0;
 
+  // A child launched under `from` without io, whose plan ended with kNextPlan, gets another key and
+  // its io. Its plan is then sent to it by send_plan().
+  virtual Co<Result<void>> assign(std::string from, std::string to, LaunchIo io) = 0;
+
   // The exit of a child, as soon as it is recorded; at once when it already is. Errc::not_found for
   // an unknown key. Any number of waiters. No deadline: ends when the child does (or cancelled).
   // When the launcher died meanwhile and nobody can know: Errc::conflict "launcher died".
@@ -79,9 +83,14 @@ class LaunchBackend {
   virtual Co<Result<std::vector<KnownChild>>> recover() = 0;
 };
 
-// Waits until the child has exec'd (end-of-file) or failed. A failure names the plan's step.
-// `on_barrier` is called for kBarrier reports (may be empty when the plan has none). `failed` (may
-// be null; outlives the call) receives the report of a failure: its kind says which step it was.
+// Sends a plan without its prelude to the child that waits at the other end (kNextPlan), and closes
+// our copies of what it names.
+Result<void> send_plan(int socket, LaunchPlan& plan);
+
+// Waits until the child has exec'd (end-of-file), waits for its next plan, or failed. A failure
+// names the plan's step. `on_barrier` is called for kBarrier reports (may be empty when the plan
+// has none). `failed` (may be null; outlives the call) receives the report of a failure: its kind
+// says which step it was.
 Co<Result<void>> wait_exec(const LaunchPlan& plan, int report_pipe, Duration limit,
                            std::function<Co<Result<void>>(uint32_t)> on_barrier = {},
                            ChildReport* failed = nullptr);

@@ -13,6 +13,8 @@ void append_pod(std::string& out, const T& value) {
   out.append(reinterpret_cast<const char*>(&value), sizeof value);
 }
 
+constexpr size_t kPreludeStages = static_cast<size_t>(Stage::next_plan) + 1;
+
 void append_offsets(std::string& out, const std::vector<uint32_t>& offsets) {
   for (uint32_t offset : offsets) append_pod(out, uint64_t{offset});
   append_pod(out, uint64_t{0});
@@ -49,6 +51,7 @@ void LaunchPlan::Builder::add(Stage stage, const Op& op) {
 uint32_t LaunchPlan::Builder::str(std::string_view text) {
   if (text.find('\0') != std::string_view::npos) has_nul_ = true;
   uint32_t at = static_cast<uint32_t>(arena_.size());
+  texts_.emplace_back(at, static_cast<uint32_t>(text.size()));
   arena_.append(text);
   arena_.push_back('\0');
   return at;
@@ -57,6 +60,7 @@ uint32_t LaunchPlan::Builder::str(std::string_view text) {
 uint32_t LaunchPlan::Builder::blob(const void* data, size_t bytes) {
   arena_.resize((arena_.size() + 7) / 8 * 8);
   uint32_t at = static_cast<uint32_t>(arena_.size());
+  texts_.emplace_back(at, static_cast<uint32_t>(bytes));
   arena_.append(static_cast<const char*>(data), bytes);
   arena_.push_back('\0');
   return at;
@@ -90,14 +94,63 @@ void LaunchPlan::Builder::reduce_to(std::initializer_list<Stage> stages, uint64_
   header_.clone_flags = clone_flags;
 }
 
+std::string_view LaunchPlan::Builder::text(uint32_t offset) const {
+  auto it = std::lower_bound(texts_.begin(), texts_.end(), std::pair(offset, uint32_t{0}));
+  if (offset == 0 || it == texts_.end() || it->first != offset) return {};
+  return std::string_view(arena_).substr(offset, it->second);
+}
+
+bool Prelude::Step::operator==(const Step& other) const {
+  return stage == other.stage && std::memcmp(&op, &other.op, sizeof op) == 0 && s1 == other.s1 &&
+         s2 == other.s2 && s3 == other.s3;
+}
+
+std::optional<Prelude> LaunchPlan::Builder::prelude() const {
+  if (header_.pid_namespace_fd >= 0) return std::nullopt;
+  Prelude out{.clone_flags = header_.clone_flags, .steps = {}};
+  for (size_t i = 0; i < kPreludeStages; ++i) {
+    const Stage stage = static_cast<Stage>(i);
+    if (stage == Stage::cgroups || stage == Stage::wait) continue;
+    for (const Op& op : stages_[i]) {
+      if (op.fd >= 0) return std::nullopt;
+      Prelude::Step step{stage, op, std::string(text(op.s1)), std::string(text(op.s2)),
+                         std::string(text(op.s3))};
+      step.op.s1 = step.op.s2 = step.op.s3 = 0;
+      out.steps.push_back(std::move(step));
+    }
+  }
+  return out;
+}
+
+void LaunchPlan::Builder::add(const Prelude& prelude) {
+  const auto copy = [this](const std::string& text) {
+    return text.empty() ? 0 : blob(text.data(), text.size());
+  };
+  for (const Prelude::Step& step : prelude.steps) {
+    Op op = step.op;
+    op.s1 = copy(step.s1), op.s2 = copy(step.s2), op.s3 = copy(step.s3);
+    add(step.stage, op);
+  }
+  add_clone_flags(prelude.clone_flags);
+}
+
+void LaunchPlan::Builder::drop_prelude() {
+  for (size_t i = 0; i < kPreludeStages; ++i) stages_[i].clear();
+  header_.clone_flags = 0;
+  prelude_dropped_ = true;
+}
+
 Result<LaunchPlan> LaunchPlan::Builder::seal() && {
   if (has_nul_) return Error(Errc::invalid, "an argument, variable or path holds a NUL byte");
-  if (argv_.empty()) return Error(Errc::invalid, "no command: args is empty");
+  const bool is_prelude = !stages_[static_cast<size_t>(Stage::next_plan)].empty();
+  if (argv_.empty() && !is_prelude) return Error(Errc::invalid, "no command: args is empty");
   for (const UniqueFd& owned : fds_) GANTRY_CHECK(owned.valid());
   LaunchPlan plan;
-  sys::Pipe report = GANTRY_TRY(sys::pipe());
-  plan.report_read_ = std::move(report.read);
-  header_.report_fd = fd(std::move(report.write));
+  if (!prelude_dropped_) {
+    sys::Pipe report = GANTRY_TRY(sys::pipe());
+    plan.report_read_ = std::move(report.read);
+    header_.report_fd = fd(std::move(report.write));
+  }
   if (fds_.size() > kMaxPlanFds) {
     return Error(Errc::invalid,
                  cat("a launch may name ", kMaxPlanFds, " descriptors, not ", fds_.size()));

@@ -10,9 +10,11 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -22,16 +24,22 @@
 namespace gantry {
 // When in the child an op runs. Within a stage: the order of add().
 enum class Stage : uint8_t {
-  begin,       // session, death signal, stdio
-  cgroups,     // kJoinCgroup
-  wait,        // the signal pipe
-  namespaces,  // setns, unshare(CLONE_NEWCGROUP), loopback, hostname
-  process,  // oom, nice, affinity, keyring … while still fully privileged and on the host's /proc
-  root,     // propagation, the root mount
-  mounts,   // proc, sys, dev …
-  devices,  // nodes and links in /dev
-  volumes,  // the user's mounts
-  files,    // /etc/hosts …
+  // The prelude: nothing in it depends on the container, so a prepared child has run it already
+  // (docs/adr/0013).
+  begin,        // session, death signal
+  cgroups,      // kJoinCgroup
+  wait,         // the signal pipe
+  namespaces,   // setns, unshare(CLONE_NEWCGROUP), loopback
+  process,      // oom, nice, affinity, keyring … fully privileged and on the host's /proc
+  propagation,  // of the host's mounts
+  staging,      // proc, sys and dev, made and masked beside the root
+  next_plan,    // kNextPlan, in a prelude alone
+  // The rest.
+  identity,  // stdio, hostname
+  root,      // the root mount, volumes
+  mounts,    // proc, sys, dev, moved from the staging area
+  volumes,   // the user's mounts below those
+  files,     // /etc/hosts …
   pivot,
   readonly,     // sysctls, masks, read-only paths, read-only root
   limits,       // rlimits, umask, working directory
@@ -66,6 +74,20 @@ class LaunchPlan {
   std::vector<UniqueFd> fds_;
 };
 
+// The part of a launch that is the same for every container of a kind. Two that are equal ask the
+// kernel for exactly the same things.
+struct Prelude {
+  struct Step {
+    Stage stage;
+    Op op;  // without its texts
+    std::string s1, s2, s3;
+    bool operator==(const Step& other) const;
+  };
+  uint64_t clone_flags = 0;
+  std::vector<Step> steps;
+  bool operator==(const Prelude&) const = default;
+};
+
 class LaunchPlan::Builder {
  public:
   // Adds an op to a stage. The strings an op names must come from str()/blob() of this builder.
@@ -81,19 +103,31 @@ class LaunchPlan::Builder {
   // The child is born in this pid namespace (exec into a container): slot of its descriptor.
   void set_pid_namespace_fd(int32_t slot);
 
+  // What the prelude's stages hold, but for the cgroups and the signal pipe, which are each child's
+  // own; nullopt when it names descriptors: then it is this launch's alone.
+  std::optional<Prelude> prelude() const;
+  void add(const Prelude& prelude);
+  // Drops the prelude's stages: the plan goes to a child that has run them.
+  void drop_prelude();
+
   // Drops every op outside `stages`, and all clone flags but these: a helper that needs a part of
   // what a launch would do (CRIU restores into the container's cgroups and root).
   void reduce_to(std::initializer_list<Stage> stages, uint64_t clone_flags);
 
-  // The only way to a LaunchPlan. Makes the report pipe. Errc::invalid when it is too large.
+  // The only way to a LaunchPlan. Makes the report pipe, unless the plan is for a child that has
+  // one. Errc::invalid when it is too large.
   Result<LaunchPlan> seal() &&;
 
  private:
+  std::string_view text(uint32_t offset) const;
+
   std::vector<Op> stages_[static_cast<size_t>(Stage::count_)];
   std::string arena_ = std::string(1, '\0');
+  std::vector<std::pair<uint32_t, uint32_t>> texts_;  // offset and length, in arena order
   std::vector<uint32_t> argv_, envp_;
   std::vector<UniqueFd> fds_;
   PlanHeader header_;
   bool has_nul_ = false;  // a text held a NUL: seal() refuses
+  bool prelude_dropped_ = false;
 };
 }  // namespace gantry

@@ -13,6 +13,7 @@ struct Named {
 constexpr Named kNames[] = {
     {OpKind::kWaitSignal, "wait for the signal to start", ""},
     {OpKind::kBarrier, "wait for the parent's step", ""},
+    {OpKind::kNextPlan, "wait for the rest of the launch", ""},
     {OpKind::kExec, "exec", nullptr},
     {OpKind::kSetsid, "start a session", ""},
     {OpKind::kControllingTty, "take the controlling terminal", ""},
@@ -39,6 +40,8 @@ constexpr Named kNames[] = {
     {OpKind::kRootBind, "bind the root", nullptr},
     {OpKind::kRootOverlay, "mount the root overlay", nullptr},
     {OpKind::kRootHost, "use the host's root", ""},
+    {OpKind::kStagingArea, "make the staging area", nullptr},
+    {OpKind::kMoveStaged, "mount", " on "},
     {OpKind::kMountFs, "mount", " on "},
     {OpKind::kBind, "bind", " on "},
     {OpKind::kMkdir, "make directory", nullptr},

@@ -12,7 +12,7 @@
 
 namespace gantry {
 inline constexpr uint32_t kPlanMagic = 0x4e414c50;  // "PLAN"
-inline constexpr uint32_t kPlanVersion = 1;
+inline constexpr uint32_t kPlanVersion = 2;
 inline constexpr size_t kMaxPlanBytes = 4u << 20;
 inline constexpr size_t kMaxPlanFds = 200;
 
@@ -24,7 +24,9 @@ enum class OpKind : uint16_t {
   kNone = 0,
   kWaitSignal,  // fd: read one byte; end-of-file: exit quietly. Nothing of the command has run.
   kBarrier,     // a: number. Report {op, kind, 0, a} to the parent, then wait for one byte on `fd`
-  kExec,        // s1: program name (searched in PATH of the plan's envp when it has no '/')
+  kNextPlan,    // fd: a SEQPACKET socket. Reports as a barrier does, then receives the plan that
+  // goes on from here: a memfd and the descriptors it names. End-of-file: exit quietly
+  kExec,  // s1: program name (searched in PATH of the plan's envp when it has no '/')
   // Process
   kSetsid,
   kControllingTty,     // fd 0 becomes the controlling terminal
@@ -55,6 +57,8 @@ enum class OpKind : uint16_t {
   kRootOverlay,   // s1: lowerdirs separated by '\0' pairs, top first, ended by an empty one;
                   // s2: upperdir; s3: workdir (both 0: read-only view); a: OverlayFlags
   kRootHost,      // the host's own root: no pivot follows
+  kStagingArea,   // s1: host path: an empty tmpfs there, for now the root of paths "in the root"
+  kMoveStaged,    // s1: a mount made in the staging area, s2: target in the root
   kMountFs,       // s1: type, s2: target in the root, s3: options as name\0value\0…, ended by an
                   // empty name; a: MOUNT_ATTR_… set; b: mode of a target to be made (0: must exist)
   kBind,          // s1: host path, or fd; s2: target in the root; a: MOUNT_ATTR_… set;
@@ -121,7 +125,7 @@ struct PlanHeader {
   uint32_t fd_count = 0;
   int32_t cgroup_fd = -1;         // slot of the v2 cgroup the child is born in; -1: none
   uint64_t clone_flags = 0;       // CLONE_NEW… (never CLONE_NEWCGROUP)
-  int32_t report_fd = -1;         // slot: write end of the report pipe
+  int32_t report_fd = -1;         // slot: write end of the report pipe; -1: the child has one
   int32_t pid_namespace_fd = -1;  // slot of a pid namespace (or pidfd) the child is born in
 };
 

@@ -11,7 +11,7 @@
 
 namespace gantry {
 inline constexpr uint32_t kProtocolMagic = 0x314c5447;  // "GTL1"
-inline constexpr uint16_t kProtocolVersion = 1;
+inline constexpr uint16_t kProtocolVersion = 2;
 inline constexpr size_t kKeyBytes = 64;            // with the final NUL
 inline constexpr size_t kLogDirectoryBytes = 320;  // with the final NUL
 inline constexpr uint32_t kTableSlots = 65536;
@@ -46,6 +46,8 @@ enum class MessageType : uint16_t {
   // Executor -> launcher: `pid`, a child it did not launch, becomes a slot's; answered as kLaunch.
   // (CRIU restores a process as its sibling.)
   kAdopt,
+  // Executor -> launcher: the running child in `slot`, launched without io, gets `key` and io.
+  kAssign,
 };
 
 struct MessageHead {

@@ -218,6 +218,25 @@ Co<Result<LaunchedChild>> RemoteLauncher::launch(std::string key, LaunchPlan& pl
   co_return LaunchedChild{std::move(process), plan.take_report_pipe()};
 }
 
+Co<Result<void>> RemoteLauncher::assign(std::string from, std::string to, LaunchIo io) {
+  Request request = GANTRY_CO_TRY(child_request(MessageType::kAssign, to, io));
+  auto connection = GANTRY_CO_TRY(co_await connected());
+  auto it = children_.find(from);
+  if (it == children_.end()) co_return Error(Errc::not_found, cat("no child ", from));
+  request.slot = it->second.slot;
+  std::vector<int> fds;
+  add_kept(io, request, fds);
+  auto answered =
+      GANTRY_CO_TRY(co_await connection->channel->ask(request, std::move(fds), kAnswerLimit));
+  if (answered.answer.error != 0) co_return error_of(answered.answer, cat("assign ", to));
+  auto node = children_.extract(from);
+  if (node) {
+    node.key() = std::move(to);
+    children_.insert(std::move(node));
+  }
+  co_return Result<void>();
+}
+
 const Slot* RemoteLauncher::find_slot(const std::string& key) {
   if (connection_ == nullptr || connection_->table == nullptr) return nullptr;
   auto matches = [&](uint32_t i) {

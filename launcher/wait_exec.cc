@@ -32,6 +32,14 @@ const char* substep_name(uint32_t aux) {
 }
 }  // namespace
 
+Result<void> send_plan(int socket, LaunchPlan& plan) {
+  std::vector<int> fds = {plan.memfd()};
+  for (const UniqueFd& fd : plan.fds()) fds.push_back(fd.get());
+  GANTRY_TRY(sys::send_message(socket, "p", fds).context("send the launch to its child"));
+  plan.close_fds();
+  return {};
+}
+
 Co<Result<void>> wait_exec(const LaunchPlan& plan, int report_pipe, Duration limit,
                            std::function<Co<Result<void>>(uint32_t)> on_barrier,
                            ChildReport* failed) {
@@ -44,6 +52,9 @@ Co<Result<void>> wait_exec(const LaunchPlan& plan, int report_pipe, Duration lim
     // KERNEL: writes of 16 bytes to a pipe are whole (PIPE_BUF).
     if (n != static_cast<ssize_t>(sizeof report)) {
       co_return Error(Errc::corrupt, "the container's start sent a broken report");
+    }
+    if (report.kind == static_cast<uint16_t>(OpKind::kNextPlan) && report.is_barrier != 0) {
+      co_return Result<void>();
     }
     if (report.is_barrier != 0) {
       if (!on_barrier) co_return Error(Errc::corrupt, "a barrier nobody awaits");

@@ -21,6 +21,8 @@ Outcome run_op(State& s, const Op& op) {
       return wait_signal(s, op);
     case OpKind::kBarrier:
       return barrier(s, op);
+    case OpKind::kNextPlan:
+      return next_plan(s, op);
     case OpKind::kExec:
       return exec(s, op);
     case OpKind::kSetsid:
@@ -71,6 +73,10 @@ Outcome run_op(State& s, const Op& op) {
       return root_overlay(s, op);
     case OpKind::kRootHost:
       return root_host(s);
+    case OpKind::kStagingArea:
+      return staging_area(s, op);
+    case OpKind::kMoveStaged:
+      return move_staged(s, op);
     case OpKind::kMountFs:
       return mount_fs(s, op);
     case OpKind::kBind:
@@ -155,13 +161,13 @@ void run(Start& start) {
     const int64_t rc = procs.ok() ? raw(SYS_write, procs.get(), "0", 1) : -procs.error();
     if (rc < 0) report_failure(s, {.kind = OpKind::kJoinCgroup}, fail(rc));
   }
-  const uint32_t count = start.plan.header->op_count;
-  for (; s.op_index < count; ++s.op_index) {
-    const Op& op = start.plan.ops[s.op_index];
+  for (; s.op_index < s.plan.header->op_count; ++s.op_index) {
+    const Op& op = s.plan.ops[s.op_index];
     const Outcome outcome = static_cast<int32_t>(s.op_index) == start.inject_op
                                 ? fail(start.inject_errno)
                                 : run_op(s, op);
     if (outcome.error != 0 && (op.flags & kOpOptional) == 0) report_failure(s, op, outcome);
+    if (s.is_replaced) s.is_replaced = false, s.op_index = ~0u;
   }
   exit_now(kExitFailed);  // a checked plan ends with kExec, which does not come back
 }

@@ -50,12 +50,14 @@ inline Outcome check(int64_t result, Substep at = Substep::kWhole) {
 
 // What ops leave for later ops.
 struct State {
-  const PlanView& plan;
+  PlanView plan;
   const int* fds;
   int parent_pidfd;
   int report_fd;
   uint32_t op_index = 0;
+  bool is_replaced = false;        // kNextPlan has put another plan in place: begin with its first
   int root = -1;                   // O_PATH or tree descriptor of the container's root
+  int staging = -1;                // the staging area
   int empty_tree = -1;             // the one read-only empty tmpfs of masked directories
   int null_device = -1;            // the verified /dev/null of masked files
   int null_spare = -1;             // a detached clone of it, made and not used yet
@@ -75,6 +77,7 @@ Outcome close_all(State& s);
 
 // ops_process.cc
 Outcome wait_signal(State& s, const Op& op);
+Outcome next_plan(State& s, const Op& op);
 Outcome barrier(State& s, const Op& op);
 Outcome parent_death_signal(State& s, const Op& op);
 Outcome duplicate(State& s, const Op& op);
@@ -93,6 +96,8 @@ Outcome propagation(State& s, const Op& op);
 Outcome root_bind(State& s, const Op& op);
 Outcome root_overlay(State& s, const Op& op);
 Outcome root_host(State& s);
+Outcome staging_area(State& s, const Op& op);
+Outcome move_staged(State& s, const Op& op);
 Outcome pivot_root(State& s);
 Outcome readonly_root(State& s);
 Outcome change_directory(State& s, const Op& op);

@@ -4,6 +4,7 @@
 #include <linux/limits.h>
 #include <linux/magic.h>
 #include <linux/mount.h>
+#include <sys/mount.h>
 #include <sys/statfs.h>
 
 #include "launcher/child/child.h"
@@ -34,6 +35,7 @@ Outcome propagation(State& s, const Op& op) {
 }
 
 Outcome root_bind(State& s, const Op& op) {
+  forget_parent(s);
   const int recursive = op.a != 0 ? GANTRY_CHILD_AT_RECURSIVE : 0;
   // A descriptor that came with the launch is a detached tree already: it only needs a place.
   if (op.fd >= 0) {
@@ -101,6 +103,7 @@ Outcome overlay_by_options(State& s, const Op& op, int place, const char* place_
 }  // namespace
 
 Outcome root_overlay(State& s, const Op& op) {
+  forget_parent(s);
   const char* lower = s.plan.text(op.s1);
   // The mount needs a place in this mount namespace until it becomes "/": its top layer's directory
   // (overlayfs keeps private clones of its layers, so covering one changes nothing).
@@ -132,10 +135,50 @@ Outcome root_overlay(State& s, const Op& op) {
 }
 
 Outcome root_host(State& s) {
+  forget_parent(s);
   int64_t fd = raw(SYS_openat, AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
   if (fd < 0) return fail(fd);
   s.root = static_cast<int>(fd);
   return ok();
+}
+
+// A tmpfs of the child's own on a directory of the host's; it goes with the host's tree at the
+// pivot, empty again.
+Outcome staging_area(State& s, const Op& op) {
+  forget_parent(s);
+  const char* path = s.plan.text(op.s1);
+  static constexpr int kDirectory = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+  RawFd place(raw(SYS_openat, AT_FDCWD, path, kDirectory, 0));
+  if (!place.ok()) return fail(place.error(), Substep::kTarget);
+  int64_t rc = raw(SYS_fchdir, place.get());
+  if (rc < 0) return fail(rc, Substep::kTarget);
+  s.cwd_moved = true;
+  rc = raw(SYS_mount, "tmpfs", ".", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+           "mode=700,nr_inodes=16");
+  if (rc < 0) return fail(rc, Substep::kMount);
+  rc = raw(SYS_openat, AT_FDCWD, path, kDirectory, 0);
+  if (rc < 0) return fail(rc, Substep::kTarget);
+  s.root = s.staging = static_cast<int>(rc);
+  return ok();
+}
+
+// KERNEL: an attached mount moves with all that is mounted below it, as long as its parent is not
+// shared (move_mount(2)).
+Outcome move_staged(State& s, const Op& op) {
+  forget_parent(s);
+  if (s.staging < 0) return fail(EINVAL, Substep::kSource);
+  RawFd mount(open_in_root(s.staging, s.plan.text(op.s1), O_PATH | O_DIRECTORY, kInRootNoLinks));
+  if (!mount.ok()) return fail(mount.error(), Substep::kSource);
+  const char* path = s.plan.text(op.s2);
+  int64_t found = open_in_root(s.root, path, O_PATH | O_DIRECTORY, kInRootNoLinks);
+  if (found == -ENOENT) {
+    bool made = false;
+    found = make_in_root(s.root, path, Make::kDirectory, 0755, &made);
+    if (found < 0) return fail(found, Substep::kMake);
+  }
+  RawFd target(found);
+  if (!target.ok()) return fail(target.error(), Substep::kTarget);
+  return attach(mount.get(), target.get());
 }
 
 Outcome pivot_root(State& s) {

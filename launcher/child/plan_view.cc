@@ -19,6 +19,7 @@ struct Needs {
 };
 constexpr Needs kNeeds[] = {
     {OpKind::kWaitSignal, "f"}, {OpKind::kBarrier, "f"},      {OpKind::kExec, "1"},
+    {OpKind::kNextPlan, "f"},   {OpKind::kStagingArea, "1"},  {OpKind::kMoveStaged, "12"},
     {OpKind::kDuplicate, "f"},  {OpKind::kAffinity, "B"},     {OpKind::kJoinCgroup, "f"},
     {OpKind::kSetns, "f"},      {OpKind::kHostname, "1"},     {OpKind::kDomainname, "1"},
     {OpKind::kSysctl, "12"},    {OpKind::kPropagation, "1"},  {OpKind::kRootOverlay, "L"},
@@ -142,8 +143,8 @@ const char* check_plan(void* bytes, size_t size, PlanView* view) {
   if (h->magic != kPlanMagic) return "not a plan";
   if (h->version != kPlanVersion) return "a version this launcher does not know";
   if (h->total_bytes != size) return "cut short";
-  if (h->op_count == 0 || h->op_count > kMaxOps || h->argc == 0 || h->argc > kMaxStrings ||
-      h->envc > kMaxStrings || h->fd_count > kMaxPlanFds) {
+  if (h->op_count == 0 || h->op_count > kMaxOps || h->argc > kMaxStrings || h->envc > kMaxStrings ||
+      h->fd_count > kMaxPlanFds) {
     return "a count is out of range";
   }
   const size_t ops_at = sizeof(PlanHeader);
@@ -158,7 +159,7 @@ const char* check_plan(void* bytes, size_t size, PlanView* view) {
   if (arena[0] != '\0' || arena[h->arena_bytes - 1] != '\0') return "the arena is open";
   if ((h->clone_flags & ~kAllowedCloneFlags) != 0) return "a clone flag is not allowed";
   const int32_t fds = static_cast<int32_t>(h->fd_count);
-  if (h->report_fd < 0 || h->report_fd >= fds || h->cgroup_fd < -1 || h->cgroup_fd >= fds ||
+  if (h->report_fd < -1 || h->report_fd >= fds || h->cgroup_fd < -1 || h->cgroup_fd >= fds ||
       h->pid_namespace_fd < -1 || h->pid_namespace_fd >= fds) {
     return "a descriptor is not there";
   }
@@ -170,7 +171,9 @@ const char* check_plan(void* bytes, size_t size, PlanView* view) {
   for (uint32_t i = 0; i < h->op_count; ++i) {
     if (const char* wrong = check_op(*h, arena, view->ops[i])) return wrong;
   }
-  if (view->ops[h->op_count - 1].kind != OpKind::kExec) return "it does not end with exec";
+  const OpKind last = view->ops[h->op_count - 1].kind;
+  if (last == OpKind::kExec && h->argc == 0) return "a command is missing";
+  if (last != OpKind::kExec && last != OpKind::kNextPlan) return "it does not end with exec";
   if (const char* wrong = check_strings(view->argv, h->argc, h->arena_bytes)) return wrong;
   return check_strings(view->envp, h->envc, h->arena_bytes);
 }

@@ -106,6 +106,7 @@ void Launcher::launch(uint32_t index, Request& request, node::Received& received
   if (const char* wrong = map_plan(received.fds[0], &plan)) {
     return answer(index, request, EINVAL, wrong);
   }
+  if (plan.view.header->report_fd < 0) return answer(index, request, EINVAL, "no report pipe");
   const int io_count = __builtin_popcount(request.flags & 7);
   if (plan.view.header->fd_count != static_cast<uint32_t>(received.fd_count - 1 - io_count)) {
     return answer(index, request, EINVAL, "the plan names other descriptors");
@@ -133,6 +134,13 @@ uint32_t Launcher::take_slot(uint32_t index, const Request& request, node::Recei
     answer(index, request, ENOSPC, "65,536 containers are known");
     return kNoSlot;
   }
+  if (keep_io(index, request, received, first, slot)) return slot;
+  table_.release(slot);
+  return kNoSlot;
+}
+
+bool Launcher::keep_io(uint32_t index, const Request& request, node::Received& received, int first,
+                       uint32_t slot) {
   Kept& kept = table_.kept(slot);
   int* const places[] = {&kept.out, &kept.err, &kept.in};
   for (int i = 0, next = first; i < 3; ++i) {
@@ -141,16 +149,15 @@ uint32_t Launcher::take_slot(uint32_t index, const Request& request, node::Recei
     if (*places[i] < 0) {
       const int error = errno;
       close_kept(slot);
-      table_.release(slot);
       answer(index, request, error, "no descriptor is left for the output's pipes");
-      return kNoSlot;
+      return false;
     }
     received.fds[next++] = -1;
   }
   Slot& entry = table_.slot(slot);
   entry.io = request.flags & 7;
   memcpy(entry.log_directory, request.log_directory, sizeof entry.log_directory);
-  return slot;
+  return true;
 }
 
 void Launcher::answer_running(uint32_t index, const Request& request, uint32_t slot, int pidfd) {
@@ -189,6 +196,24 @@ void Launcher::adopt(uint32_t index, Request& request, node::Received& received)
   }
   table_.set_running(slot, request.pid, start_time_from_proc(request.pid), SlotState::kRunning);
   answer_running(index, request, slot, pidfd);
+}
+
+void Launcher::assign(uint32_t index, Request& request, node::Received& received) {
+  const uint32_t slot = request.slot;
+  if (request.key[0] == '\0' || received.fd_count != __builtin_popcount(request.flags & 7)) {
+    return answer(index, request, EINVAL, "an assignment needs a key");
+  }
+  if (slot >= table_.high_water() || load(table_.slot(slot)) != SlotState::kRunning ||
+      table_.slot(slot).io != 0) {
+    return answer(index, request, ESRCH, "no child waits in that slot");
+  }
+  if (table_.find(request.key) != kNoSlot) {
+    return answer(index, request, EEXIST, "the key is in use");
+  }
+  if (!keep_io(index, request, received, 0, slot)) return;
+  table_.rename(slot, request.key);
+  answer(index, request, 0);
+  if ((request.flags & (kIoStdout | kIoStderr)) != 0) tell_logger(slot, kPendingAdd);
 }
 
 int Launcher::clone_child(const child::PlanView& plan, const int* fds, int* pidfd,

@@ -145,6 +145,8 @@ void Launcher::handle(uint32_t index, Request& request, node::Received& received
       return launch(index, request, received);
     case MessageType::kAdopt:
       return adopt(index, request, received);
+    case MessageType::kAssign:
+      return assign(index, request, received);
     case MessageType::kHello:
       return hello(index, request);
     case MessageType::kForget:

@@ -64,8 +64,12 @@ class Launcher {
   const char* check_launch(const Request& request, const node::Received& received, int* error);
   int clone_child(const child::PlanView& plan, const int* fds, int* pidfd, uint64_t* start_time);
   void adopt(uint32_t index, Request& request, node::Received& received);
+  void assign(uint32_t index, Request& request, node::Received& received);
   // A slot with the descriptors to be kept, from `first` of the received on; kNoSlot when answered.
   uint32_t take_slot(uint32_t index, const Request& request, node::Received& received, int first);
+  // Keeps them for the slot; false when answered.
+  bool keep_io(uint32_t index, const Request& request, node::Received& received, int first,
+               uint32_t slot);
   void answer_running(uint32_t index, const Request& request, uint32_t slot, int pidfd);
   int move_up(int fd);  // to kKeptBase or above; the original is closed
 

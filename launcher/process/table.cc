@@ -139,6 +139,12 @@ void Table::set_ended(uint32_t i, SlotState state) {
   --header_->running;
 }
 
+void Table::rename(uint32_t i, const char* key) {
+  private_->by_key.remove(node::hash_of(slots_[i].key), i);
+  strcpy(slots_[i].key, key);
+  private_->by_key.insert(node::hash_of(key), i);
+}
+
 void Table::release(uint32_t i) {
   private_->by_key.remove(node::hash_of(slots_[i].key), i);
   store(slots_[i], SlotState::kFree);

@@ -35,6 +35,8 @@ class Table {
   void set_running(uint32_t i, int32_t pid, uint64_t start_time, SlotState state);
   // Before kExited or kLost is stored: the pid no longer finds the slot.
   void set_ended(uint32_t i, SlotState state);
+  // Another key for a slot in use; the key is not in use.
+  void rename(uint32_t i, const char* key);
   void release(uint32_t i);
 
  private:

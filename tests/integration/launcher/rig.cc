@@ -129,7 +129,7 @@ void add_container(LaunchPlan::Builder& b, const std::string& root) {
       {"/dev/full", makedev(1, 7)},   {"/dev/tty", makedev(5, 0)},
       {"/dev/random", makedev(1, 8)}, {"/dev/urandom", makedev(1, 9)}};
   for (const auto& [path, device] : nodes) {
-    b.add(Stage::devices,
+    b.add(Stage::mounts,
           {.kind = OpKind::kMakeNode, .s1 = b.str(path), .a = S_IFCHR | 0666, .b = device});
   }
   const std::pair<const char*, const char*> links[] = {{"/proc/self/fd", "/dev/fd"},
@@ -138,7 +138,7 @@ void add_container(LaunchPlan::Builder& b, const std::string& root) {
                                                        {"/proc/self/fd/2", "/dev/stderr"},
                                                        {"pts/ptmx", "/dev/ptmx"}};
   for (const auto& [text, path] : links) {
-    b.add(Stage::devices, {.kind = OpKind::kSymlink, .s1 = b.str(text), .s2 = b.str(path)});
+    b.add(Stage::mounts, {.kind = OpKind::kSymlink, .s1 = b.str(text), .s2 = b.str(path)});
   }
   b.add(Stage::pivot, {.kind = OpKind::kPivotRoot});
   for (const char* path :

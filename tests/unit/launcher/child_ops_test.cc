@@ -259,7 +259,7 @@ TEST_F(ChildOps, PathsNeverLeaveTheRoot) {
                          .s1 = b.str(cat(path, ".txt")),
                          .s2 = b.blob("x", 1),
                          .b = 1});
-    b.add(Stage::devices, {.kind = OpKind::kMakeNode,
+    b.add(Stage::mounts, {.kind = OpKind::kMakeNode,
                            .flags = kOpOptional,
                            .s1 = b.str(cat(path, ".node")),
                            .a = S_IFCHR | 0600,
