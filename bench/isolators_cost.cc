@@ -67,7 +67,8 @@ Co<Result<void>> launch(Bench& bench, const ContainerId& id) {
                               .rootfs = rootfs,
                               .sandbox = "/tmp",
                               .runtime_dir = "/tmp",
-                              .hostname = "bench"};
+                              .hostname = "bench",
+                              .staging_dir = "/mnt"};
   bench.totals.start();
   bench.phases.start();
   LaunchPlan::Builder plan;

@@ -44,7 +44,7 @@ constexpr NumberSetting kNumbers[] = {
     {"idle_exit_seconds", &Config::idle_exit_seconds, 0, 86400 * 365,
      "on demand: leave after this long without work (default 60)"},
     {"prepared_children", &Config::prepared_children, 0, 1000,
-     "children kept ready for the next launches, of each kind; 0: none (default 16)"},
+     "children kept ready for the next launches, of each kind; 0: none (default 32)"},
 };
 
 std::string flag_of(std::string name) {

@@ -44,8 +44,8 @@ struct LaunchContext {
   std::string sandbox;      // absolute host path of the container's sandbox directory
   std::string runtime_dir;  // absolute host path of its directory under /run/gantry
   std::string hostname;
-  std::string staging_dir;  // absolute host path of an empty directory: OpKind::kStagingArea
-  std::string prepared;     // the prepared child's cgroups to be taken over; empty: none
+  std::string staging_dir = {};  // absolute host path of an empty directory: OpKind::kStagingArea
+  std::string prepared = {};     // the prepared child's cgroups to be taken over; empty: none
 };
 
 // A limit that was reached; the containerizer ends the container with it.

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 
-from gantry import CallFailed, GantryTest, main
+from gantry import CallFailed, GantryTest, main, wait_until
 
 
 def link_of(path):
@@ -179,11 +179,17 @@ class Life(GantryTest):
             return {"fds": len(files) - pool, "pool_fds": pool, "threads": int(status["Threads"]),
                     "rss_kib": int(status["VmRSS"].split()[0]), "size_kib": int(status["VmSize"].split()[0])}
 
+        def everything_is_prepared():
+            metrics = self.executor.call("GET_METRICS", get_metrics={})["get_metrics"]["metrics"]
+            return {m["name"]: m["value"] for m in metrics}["containerizer/prepared_children"] == 32
+
         for i in range(100):
             self.executor.run(f"w{i}", ["/bin/true"], self.root)
+        wait_until(everything_is_prepared, 30)
         before = holdings()
         for i in range(1000):
             self.executor.run(f"g{i}", ["/bin/true"], self.root)
+        wait_until(everything_is_prepared, 30)
         after = holdings()
         print(json.dumps({"before": before, "after": after}))
         self.assertLessEqual(after["fds"], before["fds"])

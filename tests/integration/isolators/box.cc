@@ -193,7 +193,9 @@ Co<BoxResult> BoxTest::live(
                               .rootfs = rootfs,
                               .sandbox = world->directory,
                               .runtime_dir = world->directory + "/run",
-                              .hostname = spec.hostname.empty() ? "box" : spec.hostname};
+                              .hostname = spec.hostname.empty() ? "box" : spec.hostname,
+                              .staging_dir = world->directory + "/staging"};
+  ok(sys::ensure_directory_at(AT_FDCWD, context.staging_dir.c_str(), 0700));
   auto pipe = ok(sys::pipe());
   Reader reader(std::move(pipe.read));
   std::optional<ProcessRef> process;

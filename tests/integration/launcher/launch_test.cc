@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <set>
 
+#include "base/sys.h"
+#include "launcher/child/child.h"
 #include "launcher/log_client.h"
 #include "launcher/protocol.h"
 #include "launcher/start_launcher.h"
@@ -204,6 +206,77 @@ TEST_F(Launch, BarrierWaitsForTheParent) {
   EXPECT_EQ(seen, 41u);
   EXPECT_TRUE(rig.run(rig.launcher->wait_exit("barrier")));
   EXPECT_TRUE(rig.run(rig.launcher->forget("barrier")));
+}
+
+// A child that has run a prelude and waits: the plan that sent it there, and our ends.
+struct Prepared {
+  LaunchedChild child;
+  UniqueFd socket;
+};
+
+std::optional<Prepared> prepare(Rig& rig, const std::string& key) {
+  auto sockets = sys::message_sockets();
+  if (!sockets) return std::nullopt;
+  LaunchPlan::Builder b;
+  b.add(Stage::begin, {.kind = OpKind::kParentDeathSignal, .a = SIGKILL});
+  b.add(Stage::begin, {.kind = OpKind::kSetsid});
+  b.add(Stage::next_plan, {.kind = OpKind::kNextPlan, .fd = b.fd(std::move(sockets->second))});
+  auto plan = std::move(b).seal();
+  if (!plan) return std::nullopt;
+  auto child = rig.run(rig.launcher->launch(key, *plan, {}));
+  if (!child || !rig.run(wait_exec(*plan, child->report_pipe.get(), 10s))) return std::nullopt;
+  return Prepared{std::move(*child), std::move(sockets->first)};
+}
+
+TEST_F(Launch, APreparedChildBecomesTheContainerItIsAssignedTo) {
+  auto prepared = prepare(rig, "prepared.1");
+  ASSERT_TRUE(prepared);
+  auto out = sys::pipe();
+  ASSERT_TRUE(out);
+  ASSERT_TRUE(rig.run(rig.launcher->assign("prepared.1", "c", {})));
+  PlanSetup rest = plain_plan({"sh", "-c", "echo $GREETING; exit 7"});
+  rest.builder.add(
+      Stage::identity,
+      {.kind = OpKind::kDuplicate, .fd = rest.builder.fd(std::move(out->write)), .a = 1});
+  rest.builder.set_env({"PATH=/bin", "GREETING=hello"});
+  rest.builder.drop_prelude();
+  auto plan = std::move(rest.builder).seal();
+  ASSERT_TRUE(plan) << plan.error().to_string();
+  ASSERT_TRUE(send_plan(prepared->socket.get(), *plan));
+  EXPECT_TRUE(rig.run(wait_exec(*plan, prepared->child.report_pipe.get(), 10s)));
+  auto exit = rig.run(rig.launcher->wait_exit("c"));
+  ASSERT_TRUE(exit) << exit.error().to_string();
+  EXPECT_EQ(WEXITSTATUS(exit->wait_status), 7);
+  char text[16] = {};
+  EXPECT_EQ(::read(out->read.get(), text, sizeof text), 6);
+  EXPECT_STREQ(text, "hello\n");
+  auto old = rig.run(rig.launcher->wait_exit("prepared.1"));
+  EXPECT_TRUE(!old && old.error().is(Errc::not_found));
+  EXPECT_TRUE(rig.run(rig.launcher->forget("c")));
+}
+
+TEST_F(Launch, APreparedChildEndsWithWhoeverPreparedIt) {
+  auto prepared = prepare(rig, "prepared.1");
+  ASSERT_TRUE(prepared);
+  prepared->socket.reset();
+  auto exit = rig.run(rig.launcher->wait_exit("prepared.1"));
+  ASSERT_TRUE(exit);
+  EXPECT_EQ(WEXITSTATUS(exit->wait_status), child::kExitNoSignal);
+  EXPECT_TRUE(rig.run(rig.launcher->forget("prepared.1")));
+}
+
+TEST_F(Launch, OnlyAWaitingChildIsAssignedAndOnlyAFreeKey) {
+  Running sleeper = start(rig, "sleeper", {"sleep", "1000"});
+  auto with_io = rig.run(rig.launcher->assign("sleeper", "c", {}));
+  EXPECT_FALSE(with_io);
+  auto prepared = prepare(rig, "prepared.1");
+  ASSERT_TRUE(prepared);
+  auto taken = rig.run(rig.launcher->assign("prepared.1", "sleeper", {}));
+  EXPECT_FALSE(taken);
+  prepared->socket.reset();
+  EXPECT_TRUE(rig.run(rig.launcher->wait_exit("prepared.1")));
+  EXPECT_TRUE(rig.run(rig.launcher->forget("prepared.1")));
+  end(rig, sleeper, "sleeper");
 }
 
 TEST_F(Launch, ShutdownIsRefusedWhileSomethingRuns) {

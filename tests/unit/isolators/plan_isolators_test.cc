@@ -46,7 +46,8 @@ class Fixture : public ::testing::Test {
             .rootfs = rootfs,
             .sandbox = "/sandbox",
             .runtime_dir = "/run",
-            .hostname = "box"};
+            .hostname = "box",
+            .staging_dir = "/run/staging"};
   }
   // The isolator's ops in a sealed plan; an error's sentence otherwise.
   Result<LaunchPlan> plan_of(Isolator& isolator) {
@@ -102,18 +103,21 @@ TEST_F(Fixture, BadHostnamesAndTheHostsMountNamespaceAreRefused) {
   EXPECT_NE(error_of(isolator).find("namespaces.mount"), std::string::npos);
 }
 
-TEST_F(Fixture, RootComesBeforeItsMountsAndPivotBeforeMasks) {
+TEST_F(Fixture, MountsAreMadeAndMaskedAsideBeforeTheRootIsThere) {
   RootfsIsolator isolator;
   auto plan = plan_of(isolator);
   ASSERT_TRUE(plan.has_value()) << plan.error().to_string();
   std::vector<OpKind> kinds;
   for (const Op& op : plan->ops()) kinds.push_back(op.kind);
   const auto at = [&](OpKind kind) { return std::ranges::find(kinds, kind) - kinds.begin(); };
-  EXPECT_LT(at(OpKind::kRootBind), at(OpKind::kMountFs));
+  EXPECT_LT(at(OpKind::kStagingArea), at(OpKind::kMountFs));
   EXPECT_LT(at(OpKind::kMountFs), at(OpKind::kMakeNode));
-  EXPECT_LT(at(OpKind::kMakeNode), at(OpKind::kPivotRoot));
-  EXPECT_LT(at(OpKind::kPivotRoot), at(OpKind::kReadonlyPath));
+  EXPECT_LT(at(OpKind::kMakeNode), at(OpKind::kReadonlyPath));
   EXPECT_LT(at(OpKind::kReadonlyPath), at(OpKind::kMaskPath));
+  EXPECT_LT(at(OpKind::kMaskPath), at(OpKind::kRootBind));
+  EXPECT_LT(at(OpKind::kRootBind), at(OpKind::kMoveStaged));
+  EXPECT_LT(at(OpKind::kMoveStaged), at(OpKind::kPivotRoot));
+  EXPECT_EQ(std::ranges::count(kinds, OpKind::kMoveStaged), 3);
   EXPECT_EQ(std::ranges::count(kinds, OpKind::kMakeNode), 6);
   EXPECT_EQ(std::ranges::count(kinds, OpKind::kReadonlyRoot), 0);
   for (const Op& op : plan->ops()) {

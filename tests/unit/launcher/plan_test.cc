@@ -105,6 +105,69 @@ TEST(Plan, TooLargeIsRefused) {
   EXPECT_TRUE(plan.error().is(Errc::invalid)) << plan.error().to_string();
 }
 
+// What a container of one image and one of another have in common.
+LaunchPlan::Builder launch_of(const char* image, const char* option) {
+  LaunchPlan::Builder b;
+  b.add_clone_flags(CLONE_NEWPID);
+  b.add(Stage::begin, {.kind = OpKind::kSetsid});
+  b.add(Stage::cgroups,
+        {.kind = OpKind::kJoinCgroup, .fd = b.fd(std::move(*sys::open("/dev/null", O_RDWR)))});
+  b.add(Stage::staging, {.kind = OpKind::kStagingArea, .s1 = b.str("/run/staging")});
+  b.add(Stage::staging, {.kind = OpKind::kMountFs,
+                         .s1 = b.str("tmpfs"),
+                         .s2 = b.str("/dev"),
+                         .s3 = b.blob(option, std::strlen(option) + 1)});
+  b.add(Stage::root, {.kind = OpKind::kRootBind, .s1 = b.str(image)});
+  b.set_args({"true"});
+  b.add(Stage::exec, {.kind = OpKind::kExec, .s1 = b.str("true")});
+  return b;
+}
+
+TEST(Plan, PreludesAreEqualWhereverTheRestDiffers) {
+  auto a = launch_of("/images/a", "noswap").prelude();
+  auto b = launch_of("/images/somewhere/else", "noswap").prelude();
+  ASSERT_TRUE(a && b);
+  EXPECT_EQ(a->steps.size(), 3u);
+  EXPECT_TRUE(*a == *b);
+}
+
+TEST(Plan, PreludesDifferByEveryTextNumberAndFlag) {
+  auto base = launch_of("/images/a", "noswap").prelude();
+  EXPECT_FALSE(*base == *launch_of("/images/a", "noswap2").prelude());
+  auto flags = launch_of("/images/a", "noswap");
+  flags.add_clone_flags(CLONE_NEWNET);
+  EXPECT_FALSE(*base == *flags.prelude());
+  auto number = launch_of("/images/a", "noswap");
+  number.add(Stage::process, {.kind = OpKind::kNice, .a = 5});
+  EXPECT_FALSE(*base == *number.prelude());
+}
+
+TEST(Plan, APreludeThatNamesADescriptorIsOneLaunchsAlone) {
+  auto b = launch_of("/images/a", "noswap");
+  b.add(Stage::namespaces, {.kind = OpKind::kSetns,
+                            .fd = b.fd(std::move(*sys::open("/proc/self/ns/net", O_RDONLY))),
+                            .a = CLONE_NEWNET});
+  EXPECT_FALSE(b.prelude());
+}
+
+TEST(Plan, APreludeCopiedIsThePreludeItself) {
+  auto prelude = launch_of("/images/a", "noswap").prelude();
+  LaunchPlan::Builder copy;
+  copy.add(*prelude);
+  ASSERT_TRUE(copy.prelude());
+  EXPECT_TRUE(*copy.prelude() == *prelude);
+}
+
+TEST(Plan, WithoutItsPreludeThereIsTheRestAndNoReportPipe) {
+  auto b = launch_of("/images/a", "noswap");
+  b.drop_prelude();
+  auto plan = std::move(b).seal();
+  ASSERT_TRUE(plan) << plan.error().to_string();
+  EXPECT_EQ(plan->ops().size(), 2u);
+  EXPECT_EQ(plan->header().clone_flags, 0u);
+  EXPECT_EQ(plan->header().report_fd, -1);
+}
+
 TEST(Plan, StepsAreDescribedWithTheirObjects) {
   auto b = small();
   const char options[] = "";
@@ -137,7 +200,7 @@ TEST(PlanCheck, RefusesWhatDoesNotFit) {
   EXPECT_NE(verdict([](H& h, Op&, char*, size_t&) { h.arena_bytes -= 1; }), "");
   EXPECT_NE(verdict([](H& h, Op&, char*, size_t&) { h.fd_count = 1000; }), "");
   EXPECT_NE(verdict([](H& h, Op&, char*, size_t&) { h.report_fd = 7; }), "");
-  EXPECT_NE(verdict([](H& h, Op&, char*, size_t&) { h.report_fd = -1; }), "");
+  EXPECT_NE(verdict([](H& h, Op&, char*, size_t&) { h.report_fd = -2; }), "");
   EXPECT_NE(verdict([](H& h, Op&, char*, size_t&) { h.cgroup_fd = 9; }), "");
   EXPECT_NE(verdict([](H& h, Op&, char*, size_t&) { h.pid_namespace_fd = -2; }), "");
   EXPECT_NE(verdict([](H& h, Op&, char*, size_t&) { h.clone_flags = CLONE_NEWCGROUP; }), "");
