@@ -209,6 +209,10 @@ class Executor:
     def list(self):
         return self.call("GANTRY_LIST", gantry_list={})["gantry_list"].get("containers", [])
 
+    def metric(self, name):
+        metrics = self.call("GET_METRICS", get_metrics={})["get_metrics"]["metrics"]
+        return {m["name"]: m["value"] for m in metrics}[name]
+
     def states(self):
         return {c["container_id"]["value"]: c["state"] for c in self.list()}
 

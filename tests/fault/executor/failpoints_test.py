@@ -4,7 +4,7 @@ import os
 import subprocess
 import time
 
-from gantry import BIN, CallFailed, GantryTest, free_port, main, rootfs_tar
+from gantry import BIN, CallFailed, GantryTest, free_port, main, rootfs_tar, wait_until
 
 
 def failpoints():
@@ -13,8 +13,8 @@ def failpoints():
 
 
 class Failpoints(GantryTest):
-    # One battery for all: an import, a launch on the bridge, its end, its removal. Start-up passes the
-    # recovery points.
+    # One battery for all: an import, a launch on the bridge, its end, its removal, and a launch by a prepared child.
+    # Start-up passes the recovery points.
     def battery(self, point):
         # A layer of this round's own, or an earlier round's unpacked one is taken.
         (self.root / "etc/round").write_text(point)
@@ -24,6 +24,8 @@ class Failpoints(GantryTest):
         self.executor.wait("victim")
         self.executor.remove("victim")
         self.executor.call("GANTRY_REMOVE_IMAGE", gantry_remove_image={"reference": "busybox"})
+        wait_until(lambda: self.executor.metric("containerizer/prepared_children") > 0)
+        self.executor.run("prepared", ["/bin/sh", "-c", "exit 3"], self.root)
 
     def killed_at(self, point):
         """True when the executor died at the point while starting or during the battery."""
@@ -69,11 +71,11 @@ class Failpoints(GantryTest):
                 self.assertEqual(self.executor.inspect("keeper")["container"]["pid"], keeper)
                 self.assertEqual(self.executor.wait("ended")["exit_status"], 6 << 8)
                 self.executor.remove("ended")
-                if "victim" in states:
+                for name in {"victim", "prepared"} & states.keys():
                     # Adopted, or ended: its outcome is the true one, never a guess.
-                    answer = self.executor.wait("victim")
-                    self.assertEqual(answer.get("exit_status"), 3 << 8, (answer, self.executor.log_tail()))
-                    self.executor.remove("victim")
+                    answer = self.executor.wait(name)
+                    self.assertEqual(answer.get("exit_status"), 3 << 8, (name, answer, self.executor.log_tail()))
+                    self.executor.remove(name)
                 self.remove_images()
                 self.assertEqual(self.executor.check_leaks(), [])
         print(f"{len(points)} failpoints, {len(points) - len(missed)} hit, not hit: {missed}")

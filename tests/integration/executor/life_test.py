@@ -180,8 +180,7 @@ class Life(GantryTest):
                     "rss_kib": int(status["VmRSS"].split()[0]), "size_kib": int(status["VmSize"].split()[0])}
 
         def everything_is_prepared():
-            metrics = self.executor.call("GET_METRICS", get_metrics={})["get_metrics"]["metrics"]
-            return {m["name"]: m["value"] for m in metrics}["containerizer/prepared_children"] == 32
+            return self.executor.metric("containerizer/prepared_children") == 32
 
         for i in range(100):
             self.executor.run(f"w{i}", ["/bin/true"], self.root)
