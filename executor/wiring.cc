@@ -121,11 +121,10 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config,
   std::vector<Isolator*> isolators;
   for (auto& isolator : p.isolators) isolators.push_back(isolator.get());
   p.containerizer = std::make_unique<Containerizer>(
-      ContainerizerConfig{
-          .runtime_dir = config.runtime_dir,
-          .data_dir = config.data_dir,
-          .init_program = p.programs + "/gantry-init",
-          .prepared_children = static_cast<size_t>(config.prepared_children)},
+      ContainerizerConfig{.runtime_dir = config.runtime_dir,
+                          .data_dir = config.data_dir,
+                          .init_program = p.programs + "/gantry-init",
+                          .prepared_children = static_cast<size_t>(config.prepared_children)},
       ContainerizerParts{.backend = p.launcher,
                          .logs = p.logs,
                          .provisioner = *p.provisioner,
