@@ -147,13 +147,17 @@ Co<Result<void>> PreparedChildren::start(PreparedChild& child, LaunchPlan::Build
   child.process = std::move(launched.process);
   child.report_pipe = std::move(launched.report_pipe);
   child.plan_socket = std::move(ours);
-  auto on_barrier = [&](uint32_t) -> Co<Result<void>> {
-    GANTRY_CO_TRY(co_await cgroups_.verify(child.name, child.process.pid(), 1s));
-    co_return sys::write_all(signal.write.get(), "s");
-  };
-  GANTRY_CO_TRY(co_await wait_exec(plan, child.report_pipe.get(), kPrepareLimit, on_barrier));
+  const int signal_fd = signal.write.get();
+  GANTRY_CO_TRY(co_await wait_exec(plan, child.report_pipe.get(), kPrepareLimit,
+                                   [&, signal_fd](uint32_t) { return let_on(child, signal_fd); }));
   GANTRY_FAILPOINT_CO_TRY("prepare.after_ready");
   co_return Result<void>();
+}
+
+// It has reported that it made its moves.
+Co<Result<void>> PreparedChildren::let_on(const PreparedChild& child, int signal_fd) {
+  GANTRY_CO_TRY(co_await cgroups_.verify(child.name, child.process.pid(), 1s));
+  co_return sys::write_all(signal_fd, "s");
 }
 
 void PreparedChildren::give_up(PreparedChild child) {

@@ -66,6 +66,7 @@ class PreparedChildren {
   Co<void> fill();
   Co<Result<PreparedChild>> prepare(std::shared_ptr<const Prelude> prelude);
   Co<Result<void>> start(PreparedChild& child, LaunchPlan::Builder plan);
+  Co<Result<void>> let_on(const PreparedChild& child, int signal_fd);
   Co<void> end(std::string name, bool has_cgroups);
   uint64_t mount_table();
 

@@ -21,8 +21,8 @@ struct Config {
   std::string log_file;  // empty: DATA/executor.log when on demand, else stderr
   int idle_exit_seconds = 60;
   int prepared_children = 32;  // kept ready of each kind of launch; 0: none
-  bool on_demand = false;  // started by a client: leaves when idle
-  bool here = false;       // allow namespaces other than pid 1's
+  bool on_demand = false;      // started by a client: leaves when idle
+  bool here = false;           // allow namespaces other than pid 1's
 };
 
 enum class ConfigAnswer { run, printed };

@@ -260,10 +260,10 @@ TEST_F(ChildOps, PathsNeverLeaveTheRoot) {
                          .s2 = b.blob("x", 1),
                          .b = 1});
     b.add(Stage::mounts, {.kind = OpKind::kMakeNode,
-                           .flags = kOpOptional,
-                           .s1 = b.str(cat(path, ".node")),
-                           .a = S_IFCHR | 0600,
-                           .b = 259});
+                          .flags = kOpOptional,
+                          .s1 = b.str(cat(path, ".node")),
+                          .a = S_IFCHR | 0600,
+                          .b = 259});
   }
   LaunchPlan plan = sealed(std::move(b));
   const Outcome out = run_child(plan);
