@@ -102,7 +102,7 @@ def print_times(title, times):
         print(row)
 
 
-def ratios(back_to_back, idle, rates):
+def ratios(back_to_back, sustained, idle, rates):
     def ratio(times, a, b):
         return round(median(times[a]) / median(times[b]), 3) if a in times and b in times else None
 
@@ -111,6 +111,7 @@ def ratios(back_to_back, idle, rates):
         "launch_to_floor": ratio(back_to_back, "gantry", "floor"),
         "launch_to_crun": ratio(back_to_back, "gantry", "crun"),
         "launch_to_runc": ratio(back_to_back, "gantry", "runc"),
+        "sustained_to_kernel": ratio(sustained, "gantry", "kernel"),
         "idle_to_kernel": ratio(idle, "gantry", "kernel"),
         "idle_to_crun": ratio(idle, "gantry", "crun"),
         "run_to_crun": ratio(back_to_back, "run", "crun"),
@@ -160,13 +161,16 @@ def main():
                 say(f"  {name} is {version}")
             back_to_back = bench.alternate(contenders, arguments.rounds, 0)
             idle = bench.alternate(contenders, arguments.idle_rounds, IDLE_MS)
+            sustained = {name: bench.run(contenders[name][0], 10 * BLOCK) for name in ("kernel", "gantry")}
             rates = bench.throughput({name: contenders[name] for name in ("floor", "kernel", "gantry", "crun")
                                       if name in contenders}, 3)
             print_times("Back to back", back_to_back)
             print_times(f"After {IDLE_MS} ms of idling", idle)
+            in_a_row = ", ".join(f"{name} {median(times) / 1e3:.2f} ms" for name, times in sustained.items())
+            print(f"\nSustained, {10 * BLOCK} launches in a row, medians: {in_a_row}")
             print("\nContainers a second, 4 in flight: " + ", ".join(f"{k} {v:.0f}" for k, v in rates.items()))
             print_phases(bench)
-    result = ratios(back_to_back, idle, rates)
+    result = ratios(back_to_back, sustained, idle, rates)
     if arguments.json:
         print(json.dumps(result))
 
