@@ -400,7 +400,7 @@ const ContainerCgroups::Hierarchy* ContainerCgroups::freezer(const std::string& 
 std::vector<std::string> ContainerCgroups::paths(const std::string& name) const {
   std::vector<std::string> out;
   for (const Hierarchy& hierarchy : hierarchies_) {
-    out.push_back(cat(hierarchy.root_path, "/", kContainers, "/", name));
+    out.push_back(cat(hierarchy.root_path, "/", kContainers, "/", place(hierarchy, name)));
   }
   return out;
 }
