@@ -111,6 +111,7 @@ class Containerizer {
   LaunchBackend& backend() { return parts_.backend; }
   ContainerCgroups& cgroups() { return parts_.cgroups; }
   size_t prepared_children() const { return prepared_.ready(); }
+  uint64_t prepared_launches() const { return prepared_launches_; }  // that used one
 
   // Lets every watch go without touching a container (executor shutdown).
   Co<void> close();
@@ -143,6 +144,7 @@ class Containerizer {
   std::map<ContainerId, ContainerPtr> containers_;
   std::map<std::string, ContainerId, std::less<>> names_;
   PreparedChildren prepared_;
+  uint64_t prepared_launches_ = 0;
   Scope scope_;
 };
 }  // namespace gantry

@@ -325,6 +325,7 @@ Co<Result<void>> Launch::clone() {
     report_read_ = std::move(prepared_->report_pipe);
     plan_socket_ = std::move(prepared_->plan_socket);
     prepared_.reset();
+    ++owner_.prepared_launches_;
     co_return Result<void>();
   }
   LaunchedChild child =
