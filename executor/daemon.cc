@@ -227,7 +227,8 @@ std::vector<std::pair<std::string, double>> Daemon::metrics() {
   std::vector<std::pair<std::string, double>> out{
       {"containerizer/launches", static_cast<double>(launches_)},
       {"containerizer/launch_errors", static_cast<double>(launch_failures_)},
-      {"containerizer/prepared_children", static_cast<double>(containerizer_.prepared_children())}};
+      {"containerizer/prepared_children", static_cast<double>(containerizer_.prepared_children())},
+      {"containerizer/prepared_launches", static_cast<double>(containerizer_.prepared_launches())}};
   for (auto& [state, count] : by_state) out.emplace_back(cat("gantry/containers_", state), count);
   return out;
 }
