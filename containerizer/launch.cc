@@ -25,11 +25,23 @@ void set_env(std::vector<std::string>& env, std::string_view assignment, bool re
 }
 // In a tmpfs of ours: nothing of the image is covered, and nothing is left in its root.
 constexpr const char* kInitPath = "/dev/gantry-init";
-// What makes preludes differ most often.
+// All of a spec that preludes depend on. (What is forgotten here only costs time: the preludes
+// themselves are compared.)
 std::string prelude_kind(const ContainerSpec& spec, const Rootfs& rootfs) {
-  const bool is_host = rootfs.kind == Rootfs::Kind::host;
-  return cat(is_host ? "host" : "root", spec.network.mode == NetworkSpec::Mode::host ? " net" : "",
-             spec.security.masked_paths ? "" : " unmasked", " ", spec.devices.size());
+  const NamespaceSpec& ns = spec.namespaces;
+  std::string kind = cat(rootfs.kind == Rootfs::Kind::host ? "host" : "root", " ",
+                         static_cast<int>(spec.network.mode == NetworkSpec::Mode::host));
+  for (const NamespaceChoice* choice :
+       {&ns.pid, &ns.mount, &ns.uts, &ns.ipc, &ns.cgroup, &ns.network}) {
+    kind += cat(" ", static_cast<int>(choice->kind), choice->path);
+  }
+  kind += cat(" ", static_cast<int>(spec.security.masked_paths), " ",
+              spec.process.oom_score_adj.value_or(0));
+  for (const DeviceNode& node : spec.devices) {
+    kind += cat(" ", node.path, node.type == 'b' ? " b " : " c ", node.major, ":", node.minor, " ",
+                node.mode, " ", node.uid, ":", node.gid);
+  }
+  return kind;
 }
 }  // namespace
 

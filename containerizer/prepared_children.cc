@@ -12,7 +12,9 @@
 namespace gantry {
 namespace {
 using namespace std::chrono_literals;
-constexpr size_t kRecipes = 2;
+constexpr size_t kRecipes = 3;
+// A kind of launch that is older than this makes room for another.
+constexpr Duration kOldKind = 10s;
 constexpr Duration kPrepareLimit = 10s;
 // Launches come in bursts: as long as a quarter of them is left, those are used first, in peace.
 constexpr Duration kPeace = 20ms;
@@ -48,6 +50,7 @@ std::optional<PreparedChild> PreparedChildren::claim(const std::string& kind) {
   Recipe* recipe = find(kind);
   last_claim_ = std::chrono::steady_clock::now();
   if (recipe == nullptr) return std::nullopt;
+  recipe->used = last_claim_;
   const uint64_t mounts = mount_table();
   while (!recipe->ready.empty()) {
     PreparedChild child = std::move(recipe->ready.front());
@@ -63,7 +66,9 @@ void PreparedChildren::learn(const std::string& kind, Prelude prelude) {
   Recipe* recipe = find(kind);
   if (recipe != nullptr && *recipe->prelude == prelude) return;
   if (recipe == nullptr) {
-    recipes_.push_front({kind, nullptr, {}});
+    const auto now = std::chrono::steady_clock::now();
+    if (recipes_.size() >= kRecipes && now < recipes_.back().used + kOldKind) return;
+    recipes_.push_front({kind, nullptr, {}, now});
     recipe = &recipes_.front();
   }
   recipe->prelude = std::make_shared<const Prelude>(std::move(prelude));

@@ -60,6 +60,7 @@ class PreparedChildren {
     std::string kind;
     std::shared_ptr<const Prelude> prelude;
     std::list<PreparedChild> ready;
+    std::chrono::steady_clock::time_point used;
   };
   Recipe* find(const std::string& kind);
   Recipe* most_wanting();
