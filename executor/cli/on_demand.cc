@@ -120,6 +120,8 @@ Result<pid_t> start(const Location& location, int words_fd) {
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   const UniqueFd null = GANTRY_TRY(sys::open("/dev/null", O_RDWR));
+  // An earlier one of ours may have been left to the kernel (wait_for_socket).
+  ::signal(SIGCHLD, SIG_DFL);
   const pid_t pid = ::fork();
   if (pid < 0) return Error::from_errno(errno, "fork");
   if (pid == 0) {
@@ -139,7 +141,8 @@ Result<pid_t> start(const Location& location, int words_fd) {
   return pid;
 }
 
-// Errc::conflict: another executor has the runtime directory, and does not listen yet.
+// Errc::conflict: try again. Another executor has the runtime directory and does not listen yet, or
+// somebody has killed ours.
 Result<Connection> wait_for_socket(const Location& location, pid_t pid, int words_fd,
                                    int64_t deadline) {
   for (int wait_ms = 1;;) {
@@ -153,6 +156,9 @@ Result<Connection> wait_for_socket(const Location& location, pid_t pid, int word
     if (::waitpid(pid, &status, WNOHANG) == pid) {
       if (WIFEXITED(status) && WEXITSTATUS(status) == kAnotherServes) {
         return Error(Errc::conflict, start_error(words_fd, "another one serves").to_string());
+      }
+      if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+        return Error(Errc::conflict, start_error(words_fd, "it was killed").to_string());
       }
       return start_error(words_fd, WIFSIGNALED(status)
                                        ? cat("it was ended by signal ", WTERMSIG(status))
@@ -193,15 +199,14 @@ Result<Connection> connect_or_start(const Location& location) {
   if (!words) return Error::from_errno(errno, "memfd_create");
   const int64_t deadline = sys::monotonic_ns() + kStartDeadlineNs;
   for (int failures = 0;;) {
-    Result<Connection> again = Connection::connect(location.socket);
-    if (again || !nobody_listens(again.error())) return again;
+    Result<Connection> theirs = Connection::connect(location.socket);
+    if (theirs || !nobody_listens(theirs.error())) return theirs;
     const pid_t pid = GANTRY_TRY(start(location, words.get()));
     Result<Connection> connection = wait_for_socket(location, pid, words.get(), deadline);
     if (connection) return connection;
-    // One whose starter died before it listened: it is about to, or to end.
-    const bool is_taken = connection.error().is(Errc::conflict);
-    if (is_taken ? sys::monotonic_ns() > deadline : ++failures == 2) return connection;
-    if (is_taken) ::poll(nullptr, 0, 20);
+    const bool again = connection.error().is(Errc::conflict);
+    if (again ? sys::monotonic_ns() > deadline : ++failures == 2) return connection;
+    if (again) ::poll(nullptr, 0, 20);
   }
 }
 }  // namespace gantry::cli

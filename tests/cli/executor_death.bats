@@ -6,7 +6,7 @@ setup() { begin_private_host; }
 teardown() { end_private_host; }
 kill_executor() {
   local pid
-  pid=$(executor_pid)
+  pid=$(executor_pid 2>/dev/null) || true
   [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
 }
 stop_all() {
@@ -32,6 +32,19 @@ start_doomed() {
   cmp "$DIR/out" <(seq 0 2999)
   cmp "$DIR/err" <(seq -f 'e%g' 0 2999)
   wait_until none_left
+}
+
+@test "killed as often as not before it listens" {
+  "$BIN/gantry" run --rm --rootfs "$ROOT" /bin/sh -c 'i=0; while [ $i -lt 300 ]; do echo $i; i=$((i+1)); [ $((i%10)) != 0 ] || sleep 0.1; done; exit 6' >"$DIR/out" 2>"$DIR/err" 3>&- &
+  pid=$!
+  wait_until grep -q 5 "$DIR/out"
+  for _ in $(seq 60); do
+    kill_executor
+    sleep 0.03
+  done
+  finish $pid
+  [ "$status" = 6 ] || { tail -3 "$DIR/err" >&2; false; }
+  cmp "$DIR/out" <(seq 0 299)
 }
 
 @test "what ends while no executor runs is reported, with --rm too" {
@@ -81,7 +94,7 @@ start_doomed() {
     sleep 0.3
   done
   finish $pid
-  [ "$status" = 0 ]
+  [ "$status" = 0 ] || { tail -3 "$DIR/err" >&2; false; }
   cmp "$DIR/out" <(seq "$(head -1 "$DIR/out")" 299)
   cmp "$DIR/err" <(seq -f 'e%g' "$(head -1 "$DIR/err" | tr -d e)" 299)
   gantry rm talker
