@@ -1,15 +1,23 @@
-// Inside of parse.cc: the parser's two halves. Not a public header.
+// Inside of parse.cc: the parser's two halves and their checks. Not a public header.
 #pragma once
 
 #include "api/wire/parse.h"
 
 namespace gantry::wire {
-// What only Gantry's extension can say, added to what the Mesos messages said.
+inline constexpr std::string_view kSandbox = "/mnt/mesos/sandbox";
+
+// What the Mesos messages say (parse_mesos.cc).
+Result<void> add_mesos_launch(const Field& field, const agent::Call::LaunchContainer& in,
+                              ContainerSpec& spec);
+
+// What only Gantry's extension can say, added to what the Mesos messages said (parse_gantry.cc).
 Result<void> add_gantry_spec(const Field& field, const GantrySpec& in, ContainerSpec& spec);
 
+// The limits of that (parse_resources.cc).
 Result<void> add_resources(const Field& field, const GantrySpec::Resources& in, ResourceSpec& out);
 
-// Checks that need the whole: argument sizes, sysctls against namespaces, duplicates.
+// Checks that need the whole (check_whole.cc): argument sizes, sysctls against namespaces,
+// duplicates.
 Result<void> check_whole(const Field& field, const ContainerSpec& spec);
 
 inline constexpr size_t kMaxArgument = 131'071;  // KERNEL: MAX_ARG_STRLEN less its NUL (execve(2))
