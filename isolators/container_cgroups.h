@@ -151,8 +151,13 @@ class ContainerCgroups {
     std::set<size_t> written;  // hierarchies with values that are not the defaults
   };
 
+  static constexpr std::string_view kContainers = "containers";
+
   ContainerCgroups(asio::any_io_executor executor, CgroupLayout layout, Options options);
   Result<Hierarchy> open_hierarchy(const CgroupHierarchy& mounted, const std::string& own) const;
+  // Enables in `path` what its own cgroup.controllers offers, each by itself: one that cannot be
+  // had (realtime tasks against cpu) is no reason to go without the others.
+  static Result<void> enable_controllers(int dir_fd, const std::string& path);
   // The container's directory below `hierarchy.containers`.
   std::string place(const Hierarchy& hierarchy, const std::string& name) const;
   Result<void> create_v1(size_t index, const std::string& name, LaunchPlan::Builder& plan);
