@@ -11,6 +11,8 @@
 #include <ctime>
 #include <cstring>
 
+#include "base/pidfd_info.h"
+
 namespace gantry::sys {
 namespace {
 Error failed(std::string what) { return Error::from_errno(errno, std::move(what)); }
@@ -248,17 +250,6 @@ bool pidfd_ended(int pidfd) {
   pollfd p{pidfd, POLLIN, 0};
   return ::poll(&p, 1, 0) == 1;
 }
-
-namespace {
-// KERNEL: include/uapi/linux/pidfd.h of Linux 6.15; Debian 12's headers are older.
-struct PidfdInfo {
-  uint64_t mask, cgroupid;
-  uint32_t pid, tgid, ppid, ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
-  int32_t exit_code;
-};
-constexpr uint64_t kPidfdInfoExit = 1u << 3;
-constexpr unsigned long kPidfdGetInfo = _IOWR(0xFF, 11, PidfdInfo);
-}  // namespace
 
 Result<int> pidfd_exit_status(int pidfd) {
   PidfdInfo info{};

@@ -2,52 +2,11 @@
 #include <signal.h>
 #include <sys/prctl.h>
 
+#include "api/types/capability_names.h"
 #include "isolators/plan_isolators.h"
 
 namespace gantry {
 namespace {
-constexpr const char* kNames[] = {"CHOWN",
-                                  "DAC_OVERRIDE",
-                                  "DAC_READ_SEARCH",
-                                  "FOWNER",
-                                  "FSETID",
-                                  "KILL",
-                                  "SETGID",
-                                  "SETUID",
-                                  "SETPCAP",
-                                  "LINUX_IMMUTABLE",
-                                  "NET_BIND_SERVICE",
-                                  "NET_BROADCAST",
-                                  "NET_ADMIN",
-                                  "NET_RAW",
-                                  "IPC_LOCK",
-                                  "IPC_OWNER",
-                                  "SYS_MODULE",
-                                  "SYS_RAWIO",
-                                  "SYS_CHROOT",
-                                  "SYS_PTRACE",
-                                  "SYS_PACCT",
-                                  "SYS_ADMIN",
-                                  "SYS_BOOT",
-                                  "SYS_NICE",
-                                  "SYS_RESOURCE",
-                                  "SYS_TIME",
-                                  "SYS_TTY_CONFIG",
-                                  "MKNOD",
-                                  "LEASE",
-                                  "AUDIT_WRITE",
-                                  "AUDIT_CONTROL",
-                                  "SETFCAP",
-                                  "MAC_OVERRIDE",
-                                  "MAC_ADMIN",
-                                  "SYSLOG",
-                                  "WAKE_ALARM",
-                                  "BLOCK_SUSPEND",
-                                  "AUDIT_READ",
-                                  "PERFMON",
-                                  "BPF",
-                                  "CHECKPOINT_RESTORE"};
-
 // What this process can hand on: in its bounding set. (The launcher was started by one like us.)
 uint64_t own_bounding_set() {
   uint64_t out = 0;
@@ -67,7 +26,7 @@ std::string CapabilitiesIsolator::names_of(uint64_t set) {
   for (size_t i = 0; i < 64; ++i) {
     if ((set >> i & 1) == 0) continue;
     out += out.empty() ? "CAP_" : ", CAP_";
-    out += i < std::size(kNames) ? std::string(kNames[i]) : cat(i);
+    out += i < std::size(kCapabilityNames) ? std::string(kCapabilityNames[i]) : cat(i);
   }
   return out;
 }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "api/types/capability_names.h"
 #include "base/cgroup_fs.h"
 #include "isolators/seccomp_profile.h"
 
@@ -32,47 +33,6 @@ constexpr Named kOperators[] = {{"SCMP_CMP_NE", SCMP_CMP_NE},
                                 {"SCMP_CMP_GE", SCMP_CMP_GE},
                                 {"SCMP_CMP_GT", SCMP_CMP_GT},
                                 {"SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ}};
-constexpr std::string_view kCapabilityNames[] = {"CHOWN",
-                                                 "DAC_OVERRIDE",
-                                                 "DAC_READ_SEARCH",
-                                                 "FOWNER",
-                                                 "FSETID",
-                                                 "KILL",
-                                                 "SETGID",
-                                                 "SETUID",
-                                                 "SETPCAP",
-                                                 "LINUX_IMMUTABLE",
-                                                 "NET_BIND_SERVICE",
-                                                 "NET_BROADCAST",
-                                                 "NET_ADMIN",
-                                                 "NET_RAW",
-                                                 "IPC_LOCK",
-                                                 "IPC_OWNER",
-                                                 "SYS_MODULE",
-                                                 "SYS_RAWIO",
-                                                 "SYS_CHROOT",
-                                                 "SYS_PTRACE",
-                                                 "SYS_PACCT",
-                                                 "SYS_ADMIN",
-                                                 "SYS_BOOT",
-                                                 "SYS_NICE",
-                                                 "SYS_RESOURCE",
-                                                 "SYS_TIME",
-                                                 "SYS_TTY_CONFIG",
-                                                 "MKNOD",
-                                                 "LEASE",
-                                                 "AUDIT_WRITE",
-                                                 "AUDIT_CONTROL",
-                                                 "SETFCAP",
-                                                 "MAC_OVERRIDE",
-                                                 "MAC_ADMIN",
-                                                 "SYSLOG",
-                                                 "WAKE_ALARM",
-                                                 "BLOCK_SUSPEND",
-                                                 "AUDIT_READ",
-                                                 "PERFMON",
-                                                 "BPF",
-                                                 "CHECKPOINT_RESTORE"};
 
 Error bad(std::string_view member, std::string_view why) {
   return {Errc::invalid, cat("seccomp profile: ", member, ": ", why)};

@@ -1,13 +1,13 @@
 #include "api/wire/validate.h"
 
 #include <arpa/inet.h>
-#include <linux/capability.h>
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <csignal>
 #include <cstring>
 
+#include "api/types/capability_names.h"
 #include "base/str.h"
 
 namespace gantry::wire {
@@ -41,49 +41,6 @@ std::string upper(std::string_view text) {
   }
   return out;
 }
-
-constexpr const char* kCapabilities[] = {"CHOWN",
-                                         "DAC_OVERRIDE",
-                                         "DAC_READ_SEARCH",
-                                         "FOWNER",
-                                         "FSETID",
-                                         "KILL",
-                                         "SETGID",
-                                         "SETUID",
-                                         "SETPCAP",
-                                         "LINUX_IMMUTABLE",
-                                         "NET_BIND_SERVICE",
-                                         "NET_BROADCAST",
-                                         "NET_ADMIN",
-                                         "NET_RAW",
-                                         "IPC_LOCK",
-                                         "IPC_OWNER",
-                                         "SYS_MODULE",
-                                         "SYS_RAWIO",
-                                         "SYS_CHROOT",
-                                         "SYS_PTRACE",
-                                         "SYS_PACCT",
-                                         "SYS_ADMIN",
-                                         "SYS_BOOT",
-                                         "SYS_NICE",
-                                         "SYS_RESOURCE",
-                                         "SYS_TIME",
-                                         "SYS_TTY_CONFIG",
-                                         "MKNOD",
-                                         "LEASE",
-                                         "AUDIT_WRITE",
-                                         "AUDIT_CONTROL",
-                                         "SETFCAP",
-                                         "MAC_OVERRIDE",
-                                         "MAC_ADMIN",
-                                         "SYSLOG",
-                                         "WAKE_ALARM",
-                                         "BLOCK_SUSPEND",
-                                         "AUDIT_READ",
-                                         "PERFMON",
-                                         "BPF",
-                                         "CHECKPOINT_RESTORE"};
-static_assert(std::size(kCapabilities) == CAP_CHECKPOINT_RESTORE + 1);
 
 constexpr std::pair<std::string_view, int> kRlimits[] = {
     {"as", RLIMIT_AS},           {"core", RLIMIT_CORE},         {"cpu", RLIMIT_CPU},
@@ -320,13 +277,13 @@ Result<void> check_sysctl(const Field& field, std::string_view name, std::string
 Result<int> parse_capability(const Field& field, std::string_view name) {
   std::string wanted = upper(name.substr(0, 64));
   if (wanted.starts_with("CAP_")) wanted.erase(0, 4);
-  for (size_t i = 0; i < std::size(kCapabilities); ++i) {
-    if (wanted == kCapabilities[i]) return static_cast<int>(i);
+  for (size_t i = 0; i < std::size(kCapabilityNames); ++i) {
+    if (wanted == kCapabilityNames[i]) return static_cast<int>(i);
   }
   return invalid(field, "is no capability of capabilities(7)");
 }
 
-int last_capability() { return static_cast<int>(std::size(kCapabilities)) - 1; }
+int last_capability() { return static_cast<int>(std::size(kCapabilityNames)) - 1; }
 
 Result<int> parse_signal_name(const Field& field, std::string_view text) {
   const Error bad = invalid(field, "is no signal; legal: TERM, SIGTERM, RTMIN+3, 15");

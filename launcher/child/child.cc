@@ -123,19 +123,6 @@ Outcome run_op(State& s, const Op& op) {
   return fail(ENOSYS);
 }
 
-void reset_signals() {
-  struct {
-    void* handler = nullptr;  // SIG_DFL
-    unsigned long flags = 0;
-    void* restorer = nullptr;
-    uint64_t mask = 0;
-  } action;
-  // SIGKILL and SIGSTOP answer EINVAL, which is right.
-  for (int number = 1; number <= 64; ++number) {
-    raw(SYS_rt_sigaction, number, &action, nullptr, sizeof(uint64_t));
-  }
-}
-
 [[noreturn]] void report_failure(const State& s, const Op& op, const Outcome& outcome) {
   const ChildReport report = {s.op_index, static_cast<uint16_t>(op.kind), 0, outcome.error,
                               outcome.substep};

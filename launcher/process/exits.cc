@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/pidfd_info.h"
 #include "launcher/child/raw.h"
 #include "launcher/process/launcher.h"
 
@@ -27,15 +28,6 @@ int wait_status_of(const siginfo_t& info) {
   if (info.si_code == CLD_EXITED) return (info.si_status & 0xff) << 8;
   return info.si_status | (info.si_code == CLD_DUMPED ? 0x80 : 0);
 }
-
-// KERNEL: include/uapi/linux/pidfd.h of Linux 6.15.
-struct PidfdInfo {
-  uint64_t mask, cgroupid;
-  uint32_t pid, tgid, ppid, ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
-  int32_t exit_code;
-};
-constexpr uint64_t kPidfdInfoExit = 1u << 3;
-constexpr unsigned long kPidfdGetInfo = _IOWR(0xFF, 11, PidfdInfo);
 
 enum class Answered { kKnown, kNotYet, kNever };
 Answered exit_of(int pidfd, int* status) {

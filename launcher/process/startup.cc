@@ -19,15 +19,7 @@ const char* normalise(int keep_fd) {
   child::raw(SYS_close_range, keep_fd + 1, ~0u, 0);
   // Raw: the C library hides 32 and 33, which posix_spawn leaves ignored, for every container to
   // inherit.
-  struct {
-    void* handler = nullptr;  // SIG_DFL
-    unsigned long flags = 0;
-    void* restorer = nullptr;
-    uint64_t mask = 0;
-  } action;
-  for (int number = 1; number <= 64; ++number) {
-    child::raw(SYS_rt_sigaction, number, &action, nullptr, sizeof(uint64_t));
-  }
+  child::reset_signals();
   if (chdir("/") != 0) return "change to /";
   umask(0077);
   clearenv();
