@@ -179,7 +179,7 @@ Co<Result<std::vector<ContainerUsage>>> Daemon::usage(std::vector<ContainerId> i
   std::vector<ContainerUsage> out;
   for (const ContainerPtr& container : containers) {
     auto usage = co_await containerizer_.usage(container->id);
-    if (usage) out.push_back({container->id, container->spec->name, std::move(*usage)});
+    if (usage) out.push_back({container->id, container->spec->name, *usage});
     // One pass over a thousand containers must not keep the loop from launching others.
     co_await asio::post(asio::use_awaitable);
   }

@@ -133,7 +133,7 @@ Co<Response> OperatorCall::run_container() {
   if (launched.status != 200) co_return launched;
   OutputOptions options = output_options(in->output());
   options.from_start = true;
-  auto output = co_await backend_.attach_output(*id, std::move(options));
+  auto output = co_await backend_.attach_output(*id, options);
   if (!output) co_return refusal(output.error());
   auto stream = co_await start_output();
   if (!stream) co_return nobody();

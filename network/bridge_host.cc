@@ -247,7 +247,7 @@ Result<BridgeHost::Attached> BridgeHost::attach(const ContainerId& id, const Net
   Netlink socket = GANTRY_TRY(Netlink::open(NETLINK_ROUTE));
   Netlink events = GANTRY_TRY(Netlink::subscribe(NETLINK_ROUTE, {RTNLGRP_LINK}));
   auto made = make_link(socket, id, lease, namespace_fd.get());
-  auto done = made ? publish(lease) : Result<void>(std::move(made).error());
+  auto done = made ? publish(lease) : Result<void>(made.error());
   if (done) return Attached{std::move(events), std::move(*made)};
   // Undo; what went wrong first is what is told.
   bool is_made = withdraw(id, lease).value_or(false);

@@ -65,9 +65,10 @@ const char* check_blob(const PlanHeader& h, uint32_t offset, uint64_t bytes) {
 const char* check_sizes(const Op& op) {
   switch (op.kind) {
     case OpKind::kGroups:
-      return op.b % 4 == 0 && op.b <= 65536 * 4 ? nullptr : "a list of groups has an odd size";
+      return op.b % 4 == 0 && op.b <= uint64_t{65536} * 4 ? nullptr
+                                                          : "a list of groups has an odd size";
     case OpKind::kSeccomp:
-      return op.b % 8 == 0 && op.b > 0 && op.b <= 4096 * 8 && op.s1 % 8 == 0
+      return op.b % 8 == 0 && op.b > 0 && op.b <= uint64_t{4096} * 8 && op.s1 % 8 == 0
                  ? nullptr
                  : "a filter has a wrong size or place";
     case OpKind::kAffinity:

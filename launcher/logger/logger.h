@@ -17,7 +17,7 @@
 namespace gantry::logger {
 inline constexpr int kMaxClients = 64;
 inline constexpr uint32_t kMaxWatches = 4096;
-inline constexpr size_t kTurnBytes = 256 * 1024;  // a container's share of one turn
+inline constexpr size_t kTurnBytes = 256u << 10;  // a container's share of one turn
 
 // One direction of a container's output.
 struct Stream {
