@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "base/failpoint.h"
@@ -39,6 +40,23 @@ std::vector<HostMount> host_mounts(const Containerizer& containerizer, const Con
   return out;
 }
 
+// What can be known before anything is made or frozen.
+Result<void> check_possible(const ContainerSpec& spec) {
+  const bool is_host = spec.network.mode == NetworkSpec::Mode::host ||
+                       spec.namespaces.network.kind != NamespaceChoice::Kind::private_;
+  if (is_host) {
+    return Error(Errc::unsupported,
+                 "network: a container on the host's network, or another's, cannot be "
+                 "checkpointed; run it with --network bridge or none");
+  }
+  if (spec.remove_on_exit) {
+    return Error(Errc::unsupported,
+                 "a container that is removed when it ends (--rm) could not be restored; run it "
+                 "without --rm");
+  }
+  return {};
+}
+
 struct Dump {
   Containerizer& containerizer;
   Checkpointer& checkpointer;
@@ -46,13 +64,8 @@ struct Dump {
   CheckpointRun run;
   CheckpointStats stats;
 };
-Co<Result<void>> dump_container(Dump& dump, ContainerPtr container) {
+Co<Result<void>> dump_container(Dump& dump, ContainerPtr container, bool is_paused) {
   GANTRY_FAILPOINT_CO_TRY("checkpoint.before_dump");
-  const NetworkSpec& network = container->spec->network;
-  if (network.mode == NetworkSpec::Mode::host) {
-    co_return Error(Errc::unsupported,
-                    "network: a container on the host's network cannot be checkpointed");
-  }
   std::string cgroup = ContainerCgroups::name_of(container->id);
   ContainerCgroups& cgroups = dump.containerizer.cgroups();
   CheckpointRequest request{.id = container->id,
@@ -60,6 +73,7 @@ Co<Result<void>> dump_container(Dump& dump, ContainerPtr container) {
                             .directory = dump.directory,
                             .freezer = cgroups.freezer_path(cgroup),
                             .freezer_is_v2 = cgroups.freezer_is_v2(cgroup),
+                            .is_paused = is_paused,
                             .mounts = host_mounts(dump.containerizer, *container),
                             .identity = container->spec->request_bytes,
                             .leave_running = dump.run.leave_running,
@@ -82,6 +96,9 @@ Co<Result<ContainerCheckpoints::Made>> ContainerCheckpoints::checkpoint(Containe
   if (run.name.empty()) run.name = cat(id.directory_name(), "-", sys::realtime_ns() / 1'000'000);
   if (run.name[0] == '%') run.name.erase(0, 1);
   GANTRY_CO_TRY(check_name(run.name));
+  if (ContainerPtr container = containerizer_.find(id)) {
+    GANTRY_CO_TRY(check_possible(*container->spec));
+  }
   GANTRY_CO_TRY(sys::ensure_directories(directory_, 0700));
   std::string directory = path_of(run.name);
   struct ::stat st;
@@ -89,9 +106,48 @@ Co<Result<ContainerCheckpoints::Made>> ContainerCheckpoints::checkpoint(Containe
     co_return Error(Errc::already_exists, cat("name: there is a checkpoint '", run.name, "'"));
   }
   Dump dump{containerizer_, checkpointer_, directory, std::move(run), {}};
-  GANTRY_CO_TRY(co_await containerizer_.checkpoint(
-      id, [&dump](ContainerPtr container) { return dump_container(dump, std::move(container)); }));
+  GANTRY_CO_TRY(
+      co_await containerizer_.checkpoint(id, [&dump](ContainerPtr container, bool is_paused) {
+        return dump_container(dump, std::move(container), is_paused);
+      }));
   co_return Made{dump.run.name, dump.stats};
+}
+
+std::vector<std::string> ContainerCheckpoints::names() const {
+  std::vector<std::string> out;
+  std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(directory_.c_str()), &::closedir);
+  while (dirent* entry = dir ? ::readdir(dir.get()) : nullptr) {
+    std::string_view name = entry->d_name;
+    if (name != "." && name != "..") out.emplace_back(name);
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+Co<Result<void>> ContainerCheckpoints::recover() {
+  for (const std::string& name : names()) {
+    (co_await checkpointer_.recover(path_of(name))).ignore("tried again next time");
+  }
+  for (const std::string& name : names()) {
+    if (name[0] == '.') continue;
+    Result<CheckpointSummary> summary = co_await checkpointer_.read(path_of(name));
+    Result<ContainerId> id = Error(Errc::corrupt, "no record");
+    if (summary) id = ContainerId::parse(summary->container_id);
+    // Damaged ones are left for people to look at; a restore says what is wrong.
+    if (!id || containerizer_.find(*id)) continue;
+    (co_await checkpointer_.remove(path_of(name))).ignore("tried again next time");
+  }
+  co_return Result<void>();
+}
+
+Co<Result<void>> ContainerCheckpoints::forget(ContainerId id) {
+  for (const std::string& name : names()) {
+    if (name[0] == '.') continue;
+    Result<CheckpointSummary> summary = co_await checkpointer_.read(path_of(name));
+    if (!summary || summary->container_id != id.to_string()) continue;
+    GANTRY_CO_TRY(co_await checkpointer_.remove(path_of(name)));
+  }
+  co_return Result<void>();
 }
 
 // By its own name, else the newest one of a container.
@@ -100,17 +156,14 @@ Co<Result<std::string>> ContainerCheckpoints::find(std::string text) const {
   if (check_name(text) && ::stat(path_of(text).c_str(), &st) == 0) co_return path_of(text);
   ContainerPtr container = GANTRY_CO_TRY(containerizer_.resolve(text));
   std::string newest;
-  std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(directory_.c_str()), &::closedir);
   int64_t newest_time = -1;
-  while (dirent* entry = dir ? ::readdir(dir.get()) : nullptr) {
-    std::string path = path_of(entry->d_name);
-    if (entry->d_name[0] == '.' || ::stat(path.c_str(), &st) != 0) continue;
-    Result<CheckpointSummary> summary = co_await checkpointer_.read(path);
+  for (const std::string& name : names()) {
+    if (name[0] == '.') continue;
+    Result<CheckpointSummary> summary = co_await checkpointer_.read(path_of(name));
     if (!summary || summary->container_id != container->id.to_string()) continue;
-    int64_t time = st.st_mtim.tv_sec * 1'000'000'000LL + st.st_mtim.tv_nsec;
-    if (time <= newest_time) continue;
-    newest_time = time;
-    newest = path;
+    if (summary->created_ns <= newest_time) continue;
+    newest_time = summary->created_ns;
+    newest = path_of(name);
   }
   if (newest.empty()) {
     co_return Error(Errc::not_found, cat("checkpoint: container '", text, "' has none"));
@@ -131,10 +184,17 @@ struct RestoreRun {
   ContainerPtr container;
   std::string directory;
   CheckpointRun options;
-  std::chrono::microseconds total{0};
+  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+  std::vector<StepTime> steps = {};
 };
+std::chrono::microseconds since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() -
+                                                               start);
+}
 Co<Result<ProcessRef>> restore_processes(RestoreRun& run, RestoreInputs inputs) {
   const Container& container = *run.container;
+  const std::string cgroup = ContainerCgroups::name_of(container.id);
+  ContainerCgroups& cgroups = run.containerizer.cgroups();
   RestoreRequest request{
       .id = container.id,
       .key = container.id.hash(),
@@ -142,17 +202,22 @@ Co<Result<ProcessRef>> restore_processes(RestoreRun& run, RestoreInputs inputs) 
       .plan = std::move(inputs.plan),
       .root = root_of(container.rootfs),
       .cgroup_namespace = container.spec->namespaces.cgroup.kind == NamespaceChoice::Kind::private_,
+      .freezer = cgroups.freezer_path(cgroup),
+      .freezer_is_v2 = cgroups.freezer_is_v2(cgroup),
+      .helper_cgroup = cgroups.freezer_launcher_path(cgroup),
       .mounts = host_mounts(run.containerizer, container),
       .stdin_read = std::move(inputs.stdin_read),
       .stdout_write = std::move(inputs.stdout_write),
       .stderr_write = std::move(inputs.stderr_write),
       .io = std::move(inputs.io),
       .security = container.spec->security,
+      .user = container.credentials,
       .tcp_established = run.options.tcp_established,
       .file_locks = run.options.file_locks,
       .before_resume = std::move(inputs.before_resume)};
+  run.steps.push_back({"prepare", since(run.start)});
   RestoredProcess restored = GANTRY_CO_TRY(co_await run.checkpointer.restore(std::move(request)));
-  run.total = restored.total;
+  for (StepTime& step : restored.steps) run.steps.push_back(std::move(step));
   co_return std::move(restored.process);
 }
 }  // namespace
@@ -168,9 +233,13 @@ Co<Result<ContainerCheckpoints::Restored>> ContainerCheckpoints::restore(std::st
                                          "' of this checkpoint was removed, and its writable layer "
                                          "with it: nothing to restore into"));
   }
+  if (summary.identity != container->spec->request_bytes) {
+    co_return Error(Errc::corrupt, cat("this checkpoint was not made of container '",
+                                       id.to_string(), "' as it is: their requests differ"));
+  }
   RestoreRun run{containerizer_, checkpointer_, container, directory, std::move(options)};
   GANTRY_CO_TRY(co_await containerizer_.restore(
       id, [&run](RestoreInputs inputs) { return restore_processes(run, std::move(inputs)); }));
-  co_return Restored{id, run.total};
+  co_return Restored{id, since(run.start), std::move(run.steps)};
 }
 }  // namespace gantry

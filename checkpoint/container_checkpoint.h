@@ -1,10 +1,11 @@
 // Checkpoints of whole containers on one host: joins a Containerizer's containers to a
 // Checkpointer's processes. A checkpoint is a directory DATA/checkpoints/NAME; the writable layer
-// stays with the container. What a restored container may have comes from its own record, never
-// from the images.
+// stays with the container, and a checkpoint goes with it. What a restored container may have comes
+// from its own record, never from the images.
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "checkpoint/checkpointer.h"
 #include "containerizer/containerizer.h"
@@ -28,20 +29,27 @@ class ContainerCheckpoints {
     std::string name;
     CheckpointStats stats;
   };
+  // Once, after the containers are recovered: finishes or removes what an earlier executor left.
+  Co<Result<void>> recover();
+
   // Errc::already_exists when there is one of that name.
   Co<Result<Made>> checkpoint(ContainerId id, CheckpointRun run);
   struct Restored {
     ContainerId id;
     std::chrono::microseconds total;
+    std::vector<StepTime> steps;
   };
   // `text`: a checkpoint's name, or a container's name or id: its newest.
   Co<Result<Restored>> restore(std::string text, CheckpointRun options);
+  // Removes all that were made of this container.
+  Co<Result<void>> forget(ContainerId id);
   // The id of the container a checkpoint was made of.
   Co<Result<std::string>> owner_of(std::string text);
   std::string path_of(const std::string& name) const { return directory_ + "/" + name; }
 
  private:
   Co<Result<std::string>> find(std::string text) const;
+  std::vector<std::string> names() const;  // sorted; unfinished ones too
   std::string directory_;
   Containerizer& containerizer_;
   Checkpointer& checkpointer_;

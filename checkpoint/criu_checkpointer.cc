@@ -1,37 +1,34 @@
 #include "checkpoint/criu_checkpointer.h"
 
-#include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
-#include "api/types/container_id.h"
 #include "base/sys.h"
-#include "checkpoint/criu_log.h"
 #include "checkpoint/criu_operation.h"
 #include "checkpoint/image_set.h"
 
 namespace gantry {
 namespace {
+constexpr auto kDyingLimit = std::chrono::milliseconds(300);
 constexpr const char* kDirectories[] = {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
                                         "/usr/bin",        "/sbin",          "/bin"};
-constexpr int kMinimum = 4 * 10000 + 1 * 100 + 1;  // 4.1.1
 
 bool is_program(const std::string& path) {
   struct stat st;
   return ::stat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode) && ::access(path.c_str(), X_OK) == 0;
 }
 
-bool is_tmpfs(const std::string& path) {
-  struct statfs fs;
-  return ::statfs(path.c_str(), &fs) == 0 && fs.f_type == TMPFS_MAGIC;
-}
-
-std::string version_text(const criu::Version& version) {
-  std::string out = cat(version.major_number(), ".", version.minor_number());
-  if (version.sublevel() != 0) out += cat(".", version.sublevel());
-  return out;
+// Whether an unfinished dump is whole, and its container ended by it.
+Co<bool> is_all_there_is(std::string unfinished) {
+  Result<criu::Checkpoint> record =
+      co_await offload([unfinished] { return read_checkpoint(unfinished); });
+  if (!record || !record->has_process()) co_return false;
+  const criu::RecordedProcess& was = record->process();
+  Result<ProcessRef> process = ProcessRef::open({was.pid(), was.start_time(), was.boot_id()});
+  if (!process) co_return true;
+  // CRIU may have killed it just now.
+  Result<void> ended = co_await wait_fd(process->pidfd(), Readiness::read, kDyingLimit);
+  co_return ended.has_value();
 }
 }  // namespace
 
@@ -50,40 +47,24 @@ Result<std::string> find_criu(const std::string& configured) {
                "tools/setup, or name one with --criu");
 }
 
-std::string helper_key() { return sha256_hex(cat("criu ", sys::random_hex(16)), 24); }
-
-CriuSession::Settings session_settings(const CriuSettings& settings, const std::string& program,
-                                       const std::vector<std::string>& paths) {
-  CriuSession::Settings out{program, helper_key(), settings.cache_dir};
-  // The cache is bound over /run; a host whose /run is a tmpfs needs none.
-  if (is_tmpfs("/run")) out.cache_dir.clear();
-  for (const std::string& path : paths) {
-    if (path.starts_with("/run/")) out.cache_dir.clear();
-  }
-  if (out.cache_dir.empty()) return out;
-  Result<void> made = sys::ensure_directories(out.cache_dir, 0700);
-  if (!made || !is_tmpfs(out.cache_dir)) out.cache_dir.clear();
-  return out;
-}
-
-Error with_reason(Error error, const std::string& directory, const char* log_name) {
-  Result<std::string> log = sys::read_file(cat(directory, "/work/", log_name), 64u << 20);
-  // Without a log CRIU did not get as far as having a reason.
-  if (!log || criu_log_tail(*log, 1).empty()) return error;
-  return Error(error.code(), cat(explain_criu_log(*log), "; ", error.to_string()));
-}
-
 CriuCheckpointer::CriuCheckpointer(LaunchBackend& backend, CriuSettings settings)
-    : backend_(backend), settings_(std::move(settings)) {}
+    : backend_(backend),
+      program_(std::move(settings.program)),
+      tar_(std::move(settings.tar)),
+      probe_(std::move(settings.probe)) {}
 
 Co<Result<CheckpointStats>> CriuCheckpointer::dump(CheckpointRequest request) {
   std::string id = request.id.to_string();
-  co_return (co_await run_dump(backend_, settings_, std::move(request))).context("checkpoint ", id);
+  std::string program = GANTRY_CO_TRY(find_criu(program_));
+  co_return (co_await run_dump({backend_, probe_, tar_}, std::move(program), std::move(request)))
+      .context("checkpoint ", id);
 }
 
 Co<Result<RestoredProcess>> CriuCheckpointer::restore(RestoreRequest request) {
   std::string id = request.id.to_string();
-  co_return (co_await run_restore(backend_, settings_, std::move(request))).context("restore ", id);
+  std::string program = GANTRY_CO_TRY(find_criu(program_));
+  co_return (co_await run_restore({backend_, probe_, tar_}, std::move(program), std::move(request)))
+      .context("restore ", id);
 }
 
 Co<Result<CheckpointSummary>> CriuCheckpointer::read(std::string directory) {
@@ -99,24 +80,23 @@ Co<Result<void>> CriuCheckpointer::remove(std::string directory) {
       [directory = std::move(directory)] { return remove_checkpoint_directory(directory); });
 }
 
+Co<Result<void>> CriuCheckpointer::recover(std::string directory) {
+  size_t slash = directory.rfind('/') + 1;
+  std::optional<std::string> name = finished_name(std::string_view(directory).substr(slash));
+  if (!name) co_return Result<void>();
+  const bool finish = co_await is_all_there_is(directory);
+  std::string finished = cat(directory.substr(0, slash), *name);
+  co_return co_await offload([finish, directory, finished]() -> Result<void> {
+    if (finish && finish_checkpoint(directory, finished)) return {};
+    return remove_checkpoint_directory(directory);
+  });
+}
+
 Co<Result<std::string>> CriuCheckpointer::check() {
-  std::string program = GANTRY_CO_TRY(find_criu(settings_.program));
-  auto session = GANTRY_CO_TRY(co_await CriuSession::start(
-      backend_, session_settings(settings_, program, {program}), LaunchPlan::Builder(), {}));
-  criu::Request request;
-  request.set_type(criu::VERSION);
-  auto no_notice = [](CriuSession::Notice) -> Co<Result<void>> { co_return Result<void>(); };
-  Result<criu::Answer> answer = co_await session->call(
-      request, no_notice, std::chrono::steady_clock::now() + std::chrono::seconds(10));
-  (co_await session->close()).ignore("its answer is what counts");
-  GANTRY_CO_TRY(std::move(answer).context(program));
-  const criu::Version& version = answer->version();
-  const int number =
-      version.major_number() * 10000 + version.minor_number() * 100 + version.sublevel();
-  if (number < kMinimum) {
-    co_return Error(Errc::unsupported, cat(program, " is version ", version_text(version),
-                                           "; 4.1.1 is the oldest that works: run tools/setup"));
-  }
-  co_return version_text(version);
+  std::string program = GANTRY_CO_TRY(find_criu(program_));
+  auto criu = GANTRY_CO_TRY(co_await CriuProcess::start(
+      {backend_, probe_, tar_}, std::move(program), {}, LaunchPlan::Builder(), {}));
+  co_await criu->close();
+  co_return criu->version();
 }
 }  // namespace gantry

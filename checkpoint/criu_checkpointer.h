@@ -5,11 +5,13 @@
 #include <string>
 
 #include "checkpoint/checkpointer.h"
+#include "checkpoint/workspace.h"
 
 namespace gantry {
 struct CriuSettings {
-  std::string program;    // absolute path; empty: `criu` of the usual directories
-  std::string cache_dir;  // a directory of ours on a tmpfs, made when missing; empty: no cache
+  std::string program;  // absolute path; empty: `criu` of the usual directories
+  std::string tar;      // what CRIU calls as `tar`: gantry-criu-tar; empty: the host's
+  std::string probe;    // the file that keeps CRIU's probe of the kernel; empty: none
 };
 
 class CriuCheckpointer final : public Checkpointer {
@@ -20,11 +22,14 @@ class CriuCheckpointer final : public Checkpointer {
   Co<Result<RestoredProcess>> restore(RestoreRequest request) override;
   Co<Result<CheckpointSummary>> read(std::string directory) override;
   Co<Result<void>> remove(std::string directory) override;
+  Co<Result<void>> recover(std::string directory) override;
   Co<Result<std::string>> check() override;
 
  private:
   LaunchBackend& backend_;
-  CriuSettings settings_;
+  std::string program_;
+  std::string tar_;
+  KernelProbe probe_;
 };
 
 // The program of the settings, or the one found. Errc::unsupported says how to get one.

@@ -1,5 +1,6 @@
-// A dump: the order is reference/criu.md §2.2. CRIU starts before the tasks are frozen, so that
-// they stand still only while they are written.
+// A dump. CRIU starts before the tasks are frozen, so that they stand still only while they are
+// written. A checkpoint is finished by its rename: after the tasks' end is certain, or after they
+// run again.
 #include <fcntl.h>
 #include <linux/limits.h>
 #include <signal.h>
@@ -22,8 +23,10 @@
 namespace gantry {
 namespace {
 constexpr auto kFreezeLimit = std::chrono::seconds(10);
+constexpr auto kGiveUpLimit = std::chrono::seconds(1);  // the tasks are dying anyway
 constexpr auto kThawLimit = std::chrono::seconds(10);
 constexpr char kLog[] = "dump.log";
+constexpr int kLogLevel = 2;  // errors and warnings: nobody keeps the rest
 constexpr char kNetworkName[] = "network";
 
 // What is found in the frozen tasks.
@@ -46,13 +49,6 @@ Result<bool> is_shared_with_us(pid_t pid, std::string_view name) {
   std::string theirs = GANTRY_TRY(read_link(cat("/proc/", pid, "/ns/", name)));
   std::string ours = GANTRY_TRY(read_link(cat("/proc/self/ns/", name)));
   return theirs == ours;
-}
-
-Result<std::set<std::string>> host_devices() {
-  std::string text = GANTRY_TRY(sys::read_file("/proc/self/mountinfo", 64u << 20));
-  std::set<std::string> out;
-  for (MountEntry& mount : GANTRY_TRY(parse_mountinfo(text))) out.insert(std::move(mount.device));
-  return out;
 }
 
 // The tasks, every one of them below the first. CRIU would silently leave the others out.
@@ -121,8 +117,7 @@ Result<Findings> inspect(const CheckpointRequest& request, const std::vector<pid
     }
     out.network_inode = st.st_ino;
   }
-  std::string text = GANTRY_TRY(sys::read_file(cat("/proc/", first, "/mountinfo"), 64u << 20));
-  std::vector<MountEntry> mounts = GANTRY_TRY(parse_mountinfo(text));
+  std::vector<MountEntry> mounts = GANTRY_TRY(mounts_of(first));
   out.mounts = GANTRY_TRY(find_external_mounts(mounts, GANTRY_TRY(host_devices()), request.mounts));
   std::set<int> own;
   for (const MountEntry& mount : mounts) own.insert(mount.id);
@@ -141,7 +136,7 @@ criu::Request make_request(const CheckpointRequest& request, const Findings& fou
   options.set_images_dir_fd(images);
   options.set_work_dir_fd(work);
   options.set_pid(request.process.pid);
-  options.set_log_level(4);
+  options.set_log_level(kLogLevel);
   options.set_log_file(kLog);
   options.set_notify_scripts(true);
   options.set_leave_running(request.leave_running);
@@ -167,8 +162,14 @@ criu::Request make_request(const CheckpointRequest& request, const Findings& fou
   return out;
 }
 
-criu::Checkpoint make_record(const CheckpointRequest& request, const Findings& found) {
+criu::Checkpoint make_record(const CheckpointRequest& request, const Findings& found,
+                             const std::string& criu_version) {
   criu::Checkpoint out;
+  out.set_criu_version(criu_version);
+  criu::RecordedProcess& process = *out.mutable_process();
+  process.set_pid(request.process.pid);
+  process.set_start_time(request.process.start_time);
+  process.set_boot_id(request.process.boot_id);
   out.set_container_id(request.id.to_string());
   out.set_identity(request.identity);
   out.set_created_ns(sys::realtime_ns());
@@ -204,79 +205,119 @@ criu::Checkpoint make_record(const CheckpointRequest& request, const Findings& f
   return out;
 }
 
+// KERNEL: CRIU waits for ever for tasks that die under it: their pid namespace's first process
+// waits for the others, which CRIU traces.
+bool is_ending(const ProcessRef& process) {
+  constexpr unsigned kExiting = 4;  // PF_EXITING of the flags, the seventh word behind the name
+  std::string text = sys::read_file(cat("/proc/", process.pid(), "/stat")).value_or(std::string());
+  std::vector<std::string_view> words =
+      split(std::string_view(text).substr(std::min(text.size(), text.rfind(')') + 2)), ' ');
+  unsigned flags = 0;
+  if (words.size() < 7 || !parse_number(words[6], flags)) return true;
+  return process.ended() || (flags & kExiting) != 0;
+}
+
 class Dump {
  public:
-  Dump(LaunchBackend& backend, CriuSettings settings, CheckpointRequest request)
-      : backend_(backend), settings_(std::move(settings)), request_(std::move(request)) {}
+  Dump(CriuHost host, std::string program, CheckpointRequest request)
+      : host_(host),
+        program_(std::move(program)),
+        request_(std::move(request)),
+        directory_(unfinished_path(request_.directory)) {}
 
   Co<Result<CheckpointStats>> run() {
-    std::string program = GANTRY_CO_TRY(find_criu(settings_.program));
     ProcessRef process = GANTRY_CO_TRY(ProcessRef::open(request_.process));
     UniqueFd freezer =
         GANTRY_CO_TRY(sys::open(request_.freezer, O_PATH | O_DIRECTORY).context("its freezer"));
-    const std::string directory = request_.directory;
+    const std::string directory = directory_;
     GANTRY_CO_TRY(co_await offload([directory] { return create_checkpoint_directory(directory); }));
-    Result<void> done = co_await write_out(std::move(program), freezer.get());
-    if (!request_.leave_running) done = co_await confirm_end(process, std::move(done));
+    Result<void> done = co_await write_out(process, freezer.get());
+    if (request_.leave_running) {
+      if (done) done = co_await seal();
+    } else {
+      done = co_await confirm_end(process, std::move(done));
+    }
+    watch_.step("end");
+    if (done) done = co_await finish();
     if (!done) {
-      // The tasks run on; nothing of the attempt stays.
+      // Nothing of the attempt stays.
       (co_await uncancellable(offload([directory] {
         return remove_checkpoint_directory(directory);
       }))).ignore("the first error counts; it is no checkpoint without a record");
       co_return std::move(done).error();
     }
-    GANTRY_CO_TRY(co_await offload([directory] { return remove_work(directory); }));
+    watch_.step("finish");
     stats_.total = since(start_);
+    stats_.steps = watch_.take();
     co_return stats_;
   }
 
  private:
-  // From CRIU's start to its end; the tasks are thawed afterwards in every case.
-  Co<Result<void>> write_out(std::string program, int freezer) {
-    auto session = GANTRY_CO_TRY(co_await CriuSession::start(
-        backend_, session_settings(settings_, program, {program}), LaunchPlan::Builder(), {}));
+  // From CRIU's start to its end; what lives afterwards is as it was before.
+  Co<Result<void>> write_out(const ProcessRef& process, int freezer) {
+    std::unique_ptr<CriuProcess> criu =
+        GANTRY_CO_TRY(co_await CriuProcess::start(host_, program_, {}, LaunchPlan::Builder(), {}));
+    criu->session().set_hopeless([this, &process] { return !is_sealed_ && is_ending(process); });
+    watch_.step("start criu");
     frozen_at_ = std::chrono::steady_clock::now();
     Result<void> done =
         co_await cgroup::freeze_at(freezer, "", request_.freezer_is_v2, kFreezeLimit);
-    if (done) done = co_await converse(*session, freezer);
-    (co_await uncancellable(session->close())).ignore("its answer is what counts");
-    Result<void> thawed = co_await cgroup::thaw_at(freezer, "", request_.freezer_is_v2, kThawLimit);
-    if (done && !thawed) done = std::move(thawed);
-    if (stats_.frozen.count() == 0) stats_.frozen = since(frozen_at_);
+    watch_.step("freeze");
+    if (done) done = co_await converse(*criu, freezer);
+    co_await (!done && is_ending(process) ? criu->close(kGiveUpLimit) : criu->close());
+    Result<void> settled = co_await settle_freezer(freezer, done.has_value());
+    if (done && !settled) done = std::move(settled);
+    stats_.frozen = since(frozen_at_);
+    watch_.step("let go");
     co_return done;
   }
 
-  Co<Result<void>> converse(CriuSession& session, int freezer) {
+  // KERNEL: a v1-frozen task dies of CRIU's SIGKILL only when thawed.
+  Co<Result<void>> settle_freezer(int freezer, bool is_dumped) {
+    const bool is_ending = is_dumped && !request_.leave_running;
+    if (request_.is_paused && !is_ending) {
+      // CRIU has thawed it on its way, should it have died then.
+      return cgroup::freeze_at(freezer, "", request_.freezer_is_v2, kFreezeLimit);
+    }
+    return cgroup::thaw_at(freezer, "", request_.freezer_is_v2, kThawLimit);
+  }
+
+  Co<Result<void>> converse(CriuProcess& criu, int freezer) {
     std::vector<pid_t> pids = GANTRY_CO_TRY(cgroup::processes_at(freezer, ""));
     CheckpointRequest request = request_;
     Findings found =
         GANTRY_CO_TRY(co_await offload([request, pids] { return inspect(request, pids); }));
-    record_ = make_record(request_, found);
-    UniqueFd images =
-        GANTRY_CO_TRY(sys::open(cat(request_.directory, "/images"), O_RDONLY | O_DIRECTORY));
-    UniqueFd work =
-        GANTRY_CO_TRY(sys::open(cat(request_.directory, "/work"), O_RDONLY | O_DIRECTORY));
-    Result<criu::Answer> answer = co_await session.call(
-        make_request(request_, found, images.get(), work.get()),
+    record_ = make_record(request_, found, criu.version());
+    watch_.step("inspect");
+    UniqueFd images = GANTRY_CO_TRY(open_images(directory_));
+    Result<criu::Answer> answer = co_await criu.session().call(
+        make_request(request_, found, images.get(), criu.work_directory()),
         [this](CriuSession::Notice notice) { return on_notice(std::move(notice)); },
         start_ + request_.limit);
-    if (!answer) co_return with_reason(std::move(answer).error(), request_.directory, kLog);
+    if (!answer) co_return criu.with_reason(std::move(answer).error(), kLog);
     co_return Result<void>();
   }
 
   Co<Result<void>> on_notice(CriuSession::Notice notice) {
     if (notice.script == "pre-dump") GANTRY_FAILPOINT_CO_TRY("checkpoint.pre_dump");
     if (notice.script != "post-dump") co_return Result<void>();
+    watch_.step("criu writes");
     // Everything is written and the tasks stand still: the last moment to say no.
     GANTRY_FAILPOINT_CO_TRY("checkpoint.post_dump");
-    std::string directory = request_.directory;
+    // ORDER: before CRIU kills them the images must survive a power cut; tasks that live on need
+    // not wait for that.
+    if (!request_.leave_running) GANTRY_CO_TRY(co_await seal());
+    GANTRY_FAILPOINT_CO_TRY("checkpoint.after_seal");
+    co_return Result<void>();
+  }
+
+  Co<Result<void>> seal() {
+    std::string directory = directory_;
     criu::Checkpoint record = record_;
-    Result<uint64_t> size = co_await offload(
-        [directory, record]() mutable { return seal_checkpoint(directory, record); });
-    if (!size) co_return std::move(size).error();
+    stats_.size = GANTRY_CO_TRY(co_await offload(
+        [directory, record]() mutable { return seal_checkpoint(directory, record); }));
     is_sealed_ = true;
-    stats_.size = *size;
-    stats_.frozen = since(frozen_at_);
+    watch_.step("digest and sync");
     co_return Result<void>();
   }
 
@@ -291,20 +332,28 @@ class Dump {
     co_return std::move(ended).context("wait for the checkpointed processes to end");
   }
 
-  LaunchBackend& backend_;
-  CriuSettings settings_;
+  Co<Result<void>> finish() {
+    GANTRY_FAILPOINT_CO_TRY("checkpoint.before_finish");
+    std::string from = directory_, to = request_.directory;
+    co_return co_await offload([from, to] { return finish_checkpoint(from, to); });
+  }
+
+  CriuHost host_;
+  std::string program_;
   CheckpointRequest request_;
+  std::string directory_;  // until it is finished
   criu::Checkpoint record_;
   CheckpointStats stats_;
+  Stopwatch watch_;
   bool is_sealed_ = false;
   const SteadyTime start_ = std::chrono::steady_clock::now();
   SteadyTime frozen_at_;
 };
 }  // namespace
 
-Co<Result<CheckpointStats>> run_dump(LaunchBackend& backend, CriuSettings settings,
+Co<Result<CheckpointStats>> run_dump(CriuHost host, std::string program,
                                      CheckpointRequest request) {
-  Dump dump(backend, std::move(settings), std::move(request));
+  Dump dump(host, std::move(program), std::move(request));
   co_return co_await dump.run();
 }
 }  // namespace gantry

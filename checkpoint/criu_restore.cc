@@ -1,6 +1,6 @@
-// A restore: the order is reference/criu.md §2.3. CRIU runs in the container's cgroups and in a
-// mount namespace where the container's root is mounted; what it makes is its sibling, so the
-// launcher's child. Nothing runs before the tasks were compared with what the request allows.
+// A restore. CRIU is born in the container's cgroups and in a mount namespace where the container's
+// root is mounted; what it makes is its sibling, so the launcher's child. Before CRIU lets the
+// tasks go they are frozen and compared with what the request allows; the caller thaws them.
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/cgroup_fs.h"
 #include "base/failpoint.h"
 #include "base/sys.h"
 #include "checkpoint/criu_operation.h"
@@ -19,6 +20,10 @@
 namespace gantry {
 namespace {
 constexpr char kLog[] = "restore.log";
+constexpr int kLogLevel = 2;  // errors and warnings: nobody keeps the rest
+constexpr auto kFreezeLimit = std::chrono::seconds(10);
+constexpr auto kLetGoLimit = std::chrono::seconds(5);   // when all is made
+constexpr auto kGiveUpLimit = std::chrono::seconds(1);  // nothing of it shall stay
 
 std::vector<TaskState> recorded_tasks(const criu::Checkpoint& record) {
   std::vector<TaskState> out;
@@ -58,43 +63,56 @@ Result<std::vector<pid_t>> tree_of(pid_t first) {
   return out;
 }
 
-Result<void> check_tree(pid_t first, const std::vector<TaskState>& dumped,
-                        const SecuritySpec& allowed) {
-  std::vector<pid_t> pids = GANTRY_TRY(tree_of(first));
-  for (pid_t pid : pids) {
-    GANTRY_TRY(check_task(GANTRY_TRY(read_task_state(pid)), dumped, allowed));
+// Compares all that the images made with what is allowed. Runs on the offload pool, on frozen
+// tasks.
+struct Inspection {
+  pid_t first;
+  std::vector<TaskState> dumped;
+  SecuritySpec allowed;
+  Credentials user;
+  std::vector<HostMount> mounts;
+
+  Result<void> operator()() const {
+    for (pid_t pid : GANTRY_TRY(tree_of(first))) {
+      TaskState task = GANTRY_TRY(read_task_state(pid));
+      // KERNEL: a cgroup's list leaves them out, so the record does.
+      if (task.is_zombie) continue;
+      GANTRY_TRY(check_task(task, dumped, allowed, user));
+    }
+    (void)GANTRY_TRY(
+        find_external_mounts(GANTRY_TRY(mounts_of(first)), GANTRY_TRY(host_devices()), mounts));
+    return {};
   }
-  return {};
-}
+};
 
 class Restore {
  public:
-  Restore(LaunchBackend& backend, CriuSettings settings, RestoreRequest request)
-      : backend_(backend), settings_(std::move(settings)), request_(std::move(request)) {}
+  Restore(CriuHost host, std::string program, RestoreRequest request)
+      : host_(host), program_(std::move(program)), request_(std::move(request)) {}
 
   Co<Result<RestoredProcess>> run() {
-    std::string program = GANTRY_CO_TRY(find_criu(settings_.program));
     const std::string directory = request_.directory;
     record_ = GANTRY_CO_TRY(co_await offload([directory]() -> Result<criu::Checkpoint> {
       criu::Checkpoint record = GANTRY_TRY(read_checkpoint(directory));
       GANTRY_TRY(verify_images(directory, record));
-      GANTRY_TRY(create_work(directory));
       return record;
     }));
-    Result<void> done = co_await bring_back(std::move(program));
-    if (!done) (co_await uncancellable(end_process())).ignore("the first error counts");
-    (co_await offload([directory] {
-      return remove_work(directory);
-    })).ignore("the next operation empties it");
-    if (!done) co_return std::move(done).error();
-    co_return RestoredProcess{std::move(*process_), since(start_)};
+    watch_.step("verify");
+    freezer_ =
+        GANTRY_CO_TRY(sys::open(request_.freezer, O_PATH | O_DIRECTORY).context("its freezer"));
+    Result<void> done = co_await bring_back();
+    if (!done) {
+      (co_await uncancellable(end_process())).ignore("the first error counts");
+      co_return std::move(done).error();
+    }
+    co_return RestoredProcess{std::move(*process_), watch_.take()};
   }
 
  private:
-  Co<Result<void>> bring_back(std::string program) {
+  Co<Result<void>> bring_back() {
     GANTRY_CO_TRY(find_mounts());
     GANTRY_CO_TRY(co_await collect_descriptors());
-    std::vector<std::string> paths = {program, request_.root};
+    std::vector<std::string> paths = {request_.root};
     for (const ExternalMount& mount : mounts_) paths.push_back(mount.source);
 
     LaunchPlan::Builder plan = std::move(request_.plan);
@@ -106,11 +124,12 @@ class Restore {
       unshare.a = CLONE_NEWCGROUP;
       plan.add(Stage::namespaces, unshare);
     }
-    auto session = GANTRY_CO_TRY(
-        co_await CriuSession::start(backend_, session_settings(settings_, program, paths),
-                                    std::move(plan), std::move(inherited_)));
-    Result<void> done = co_await converse(*session);
-    (co_await uncancellable(session->close())).ignore("its answer is what counts");
+    std::unique_ptr<CriuProcess> criu = GANTRY_CO_TRY(co_await CriuProcess::start(
+        host_, program_, paths, std::move(plan), std::move(inherited_)));
+    watch_.step("start criu");
+    Result<void> done = co_await converse(*criu);
+    co_await (done ? criu->close() : criu->close(kGiveUpLimit));
+    watch_.step("let go");
     co_return done;
   }
 
@@ -158,7 +177,7 @@ class Restore {
     criu::Options& options = *out.mutable_opts();
     options.set_images_dir_fd(images);
     options.set_work_dir_fd(work);
-    options.set_log_level(4);
+    options.set_log_level(kLogLevel);
     options.set_log_file(kLog);
     options.set_notify_scripts(true);
     options.set_rst_sibling(true);
@@ -182,71 +201,88 @@ class Restore {
     return out;
   }
 
-  Co<Result<void>> converse(CriuSession& session) {
-    UniqueFd images =
-        GANTRY_CO_TRY(sys::open(cat(request_.directory, "/images"), O_RDONLY | O_DIRECTORY));
-    UniqueFd work =
-        GANTRY_CO_TRY(sys::open(cat(request_.directory, "/work"), O_RDONLY | O_DIRECTORY));
-    Result<criu::Answer> answer = co_await session.call(
-        make_request(images.get(), work.get()),
-        [this](CriuSession::Notice notice) { return on_notice(std::move(notice)); },
+  Co<Result<void>> converse(CriuProcess& criu) {
+    UniqueFd images = GANTRY_CO_TRY(open_images(request_.directory));
+    helper_ = criu.session().pid();
+    Result<criu::Answer> answer = co_await criu.session().call(
+        make_request(images.get(), criu.work_directory()),
+        [this, &criu](CriuSession::Notice notice) { return on_notice(criu, std::move(notice)); },
         start_ + request_.limit);
-    if (!answer) co_return with_reason(std::move(answer).error(), request_.directory, kLog);
+    if (!answer) co_return criu.with_reason(std::move(answer).error(), kLog);
     if (!process_) co_return Error(Errc::conflict, "criu made no process");
     co_return Result<void>();
   }
 
-  Co<Result<void>> on_notice(CriuSession::Notice notice) {
+  Co<Result<void>> on_notice(CriuProcess& criu, CriuSession::Notice notice) {
     if (notice.script == "post-restore") co_return co_await take(notice.pid);
-    if (notice.script == "pre-resume" && process_) {
-      // All tasks are stopped on their last instruction, with the credentials they will have.
-      GANTRY_FAILPOINT_CO_TRY("restore.pre_resume");
-      const pid_t pid = process_->pid();
-      std::vector<TaskState> dumped = recorded_tasks(record_);
-      SecuritySpec allowed = request_.security;
-      Result<void> legal =
-          co_await offload([pid, dumped, allowed] { return check_tree(pid, dumped, allowed); });
-      // KERNEL: a refusal is too late here, CRIU would let them run; the death of the first process
-      // takes the whole pid namespace with it.
-      if (!legal) process_->signal(SIGKILL).ignore("it is dead already");
-      co_return legal;
-    }
+    if (notice.script == "pre-resume" && process_) co_return co_await hold();
+    // KERNEL: CRIU waits for a first process that it killed, and that for one which CRIU still
+    // traces: for ever.
+    if (notice.script == "network-unlock") criu.session().must_end_within(kLetGoLimit);
     co_return Result<void>();
   }
 
   // The last notification that can say no: the process becomes the launcher's, and whatever only
   // its parent can do is done.
   Co<Result<void>> take(pid_t pid) {
+    watch_.step("criu makes");
     GANTRY_FAILPOINT_CO_TRY("restore.post_restore");
     process_ = GANTRY_CO_TRY(
-        (co_await backend_.adopt(request_.key, pid, std::move(request_.io))).context("adopt"));
+        (co_await host_.backend.adopt(request_.key, pid, std::move(request_.io))).context("adopt"));
     if (request_.before_resume) GANTRY_CO_TRY(co_await request_.before_resume(*process_));
+    watch_.step("isolate");
+    // ORDER: before the freeze, which CRIU would not survive.
+    std::string group = request_.helper_cgroup;
+    GANTRY_CO_TRY(co_await offload([group, helper = helper_] {
+      return sys::write_file(cat(group, "/cgroup.procs"), cat(helper)).context("move criu aside");
+    }));
+    watch_.step("move criu aside");
     co_return Result<void>();
   }
 
-  // A process that exists but may not live: gone, and forgotten by the launcher.
-  Co<Result<void>> end_process() {
-    if (!process_) co_return Result<void>();
-    process_->signal(SIGKILL).ignore("CRIU has ended it already");
-    (co_await backend_.wait_exit(request_.key)).ignore("how it ended does not matter");
-    co_return co_await backend_.forget(request_.key);
+  // All tasks are stopped on their last instruction, with the credentials they will have. KERNEL: a
+  // refusal is too late here, CRIU would let them run, as it would should we die: the freezer holds
+  // them.
+  Co<Result<void>> hold() {
+    GANTRY_CO_TRY(
+        co_await cgroup::freeze_at(freezer_.get(), "", request_.freezer_is_v2, kFreezeLimit));
+    watch_.step("freeze");
+    GANTRY_FAILPOINT_CO_TRY("restore.pre_resume");
+    Result<void> allowed =
+        co_await offload(Inspection{process_->pid(), recorded_tasks(record_), request_.security,
+                                    request_.user, request_.mounts});
+    watch_.step("compare");
+    co_return allowed;
   }
 
-  LaunchBackend& backend_;
-  CriuSettings settings_;
+  // Processes that exist but may not live: gone, and forgotten by the launcher.
+  Co<Result<void>> end_process() {
+    if (!process_) co_return Result<void>();
+    (co_await cgroup::kill_at(freezer_.get(), "", request_.freezer_is_v2, kFreezeLimit))
+        .ignore("the first process takes its pid namespace with it");
+    process_->signal(SIGKILL).ignore("it is dead already");
+    (co_await host_.backend.wait_exit(request_.key)).ignore("how it ended does not matter");
+    co_return co_await host_.backend.forget(request_.key);
+  }
+
+  CriuHost host_;
+  std::string program_;
   RestoreRequest request_;
+  UniqueFd freezer_;
+  pid_t helper_ = 0;  // CRIU
   criu::Checkpoint record_;
   std::vector<ExternalMount> mounts_;
   std::vector<std::string> keys_;
   CriuSession::Inherited inherited_;
   std::optional<ProcessRef> process_;
+  Stopwatch watch_;
   const SteadyTime start_ = std::chrono::steady_clock::now();
 };
 }  // namespace
 
-Co<Result<RestoredProcess>> run_restore(LaunchBackend& backend, CriuSettings settings,
+Co<Result<RestoredProcess>> run_restore(CriuHost host, std::string program,
                                         RestoreRequest request) {
-  Restore restore(backend, std::move(settings), std::move(request));
+  Restore restore(host, std::move(program), std::move(request));
   co_return co_await restore.run();
 }
 }  // namespace gantry

@@ -15,7 +15,7 @@ namespace {
 constexpr int kSocketNumber = 400;
 constexpr size_t kMaxAnswer = 256 << 10;
 constexpr auto kExecLimit = std::chrono::seconds(10);
-constexpr auto kLeaveLimit = std::chrono::seconds(10);
+constexpr Duration kLookAgain = std::chrono::milliseconds(200);
 
 Op op(OpKind kind) {
   Op out;
@@ -31,23 +31,17 @@ void add_duplicate(LaunchPlan::Builder& plan, UniqueFd fd, int number) {
 }
 
 // A mount namespace of CRIU's own: nothing it mounts can be left behind.
-void add_private_mounts(LaunchPlan::Builder& plan, const std::string& cache_dir) {
+// ORDER: before the caller's ops of the same stage, which mount in it.
+void add_private_mounts(LaunchPlan::Builder& plan) {
   plan.add_clone_flags(CLONE_NEWNS);
   Op propagation = op(OpKind::kPropagation);
   propagation.s1 = plan.str("/");
   propagation.a = MS_REC | MS_PRIVATE;
-  plan.add(Stage::process, propagation);
-  if (cache_dir.empty()) return;
-  // CRIU keeps its probe of the kernel in /run/criu.kdat, and only on a tmpfs: 30 ms a call.
-  plan.add(Stage::process, op(OpKind::kRootHost));
-  Op bind = op(OpKind::kBind);
-  bind.s1 = plan.str(cache_dir);
-  bind.s2 = plan.str("/run");
-  plan.add(Stage::process, bind);
+  plan.add(Stage::begin, propagation);
 }
 
-Result<void> add_command(LaunchPlan::Builder& plan, const std::string& program, UniqueFd socket,
-                         CriuSession::Inherited inherited) {
+Result<void> add_command(LaunchPlan::Builder& plan, const CriuSession::Settings& settings,
+                         UniqueFd socket, CriuSession::Inherited inherited) {
   plan.add(Stage::begin, op(OpKind::kSetsid));
   for (int number = 0; number < 3; ++number) {
     add_duplicate(plan, GANTRY_TRY(sys::open("/dev/null", O_RDWR)), number);
@@ -62,9 +56,9 @@ Result<void> add_command(LaunchPlan::Builder& plan, const std::string& program, 
   // CRIU_FAULT=130: stop tasks by tracing system calls, not by hardware breakpoints. KERNEL: in
   // virtual machines that do not deliver debug exceptions CRIU otherwise waits for ever for a stop
   // that never comes, in success and failure alike.
-  plan.set_env({"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "CRIU_FAULT=130"});
+  plan.set_env({cat("PATH=", settings.path), "CRIU_FAULT=130"});
   Op exec = op(OpKind::kExec);
-  exec.s1 = plan.str(program);
+  exec.s1 = plan.str(settings.program);
   plan.add(Stage::exec, exec);
   return {};
 }
@@ -93,8 +87,8 @@ Co<Result<std::unique_ptr<CriuSession>>> CriuSession::start(LaunchBackend& backe
   // ORDER: the pair is made here, by us: CRIU opens the image directory through /proc of the
   // process that SO_PEERCRED names, the one that called socketpair().
   auto [ours, theirs] = GANTRY_CO_TRY(sys::seqpacket_pair());
-  add_private_mounts(plan, settings.cache_dir);
-  GANTRY_CO_TRY(add_command(plan, settings.program, std::move(theirs), std::move(inherited)));
+  add_private_mounts(plan);
+  GANTRY_CO_TRY(add_command(plan, settings, std::move(theirs), std::move(inherited)));
   LaunchPlan sealed = GANTRY_CO_TRY(std::move(plan).seal());
   LaunchedChild child =
       GANTRY_CO_TRY((co_await backend.launch(settings.key, sealed, LaunchIo())).context("criu"));
@@ -102,19 +96,30 @@ Co<Result<std::unique_ptr<CriuSession>>> CriuSession::start(LaunchBackend& backe
       new CriuSession(backend, std::move(settings.key), std::move(ours), std::move(child.process)));
   Result<void> started = co_await wait_exec(sealed, child.report_pipe.get(), kExecLimit);
   if (!started) {
-    (co_await session->close()).ignore("the first error counts");
+    (co_await session->close(kExecLimit)).ignore("the first error counts");
     co_return std::move(started).error().context("start ", settings.program);
   }
   co_return session;
 }
 
 Result<void> CriuSession::send(const criu::Request& request) {
-  return sys::send_message(socket_.get(), request.SerializeAsString(), {}).context("tell criu");
+  Result<void> sent = sys::send_message(socket_.get(), request.SerializeAsString(), {});
+  if (sent || !sent.error().is_errno(EPIPE)) return std::move(sent).context("tell criu");
+  return Error(Errc::conflict, cat("criu ended after '", last_notice_, "'"));
 }
 
-Co<Result<criu::Answer>> CriuSession::receive(std::chrono::steady_clock::time_point deadline) {
-  GANTRY_CO_TRY((co_await wait_fd(socket_.get(), Readiness::read, left(deadline)))
-                    .context("wait for criu after '", last_notice_, "'"));
+Co<Result<void>> CriuSession::wait_for_answer() {
+  for (;;) {
+    const Duration limit = is_hopeless_ ? std::min(left(deadline_), kLookAgain) : left(deadline_);
+    Result<void> readable = co_await wait_fd(socket_.get(), Readiness::read, limit);
+    if (readable || !readable.error().is(Errc::timed_out)) co_return readable;
+    if (is_hopeless_ && is_hopeless_()) co_return Error(Errc::conflict, "the container ended");
+    if (left(deadline_) <= Duration::zero()) co_return readable;
+  }
+}
+
+Co<Result<criu::Answer>> CriuSession::receive() {
+  GANTRY_CO_TRY((co_await wait_for_answer()).context("wait for criu after '", last_notice_, "'"));
   sys::Message message =
       GANTRY_CO_TRY(sys::receive_message(socket_.get(), kMaxAnswer).context("hear criu"));
   if (message.bytes.empty()) {
@@ -131,9 +136,10 @@ Co<Result<criu::Answer>> CriuSession::call(criu::Request request, OnNotice on_no
                                            std::chrono::steady_clock::time_point deadline) {
   std::optional<Error> refused;
   last_notice_ = "request";
+  deadline_ = deadline;
   GANTRY_CO_TRY(send(request));
   for (;;) {
-    criu::Answer answer = GANTRY_CO_TRY(co_await receive(deadline));
+    criu::Answer answer = GANTRY_CO_TRY(co_await receive());
     if (answer.type() != criu::NOTIFY) {
       if (refused) co_return std::move(*refused);
       if (!answer.success()) {
@@ -151,13 +157,17 @@ Co<Result<criu::Answer>> CriuSession::call(criu::Request request, OnNotice on_no
   }
 }
 
-Co<Result<void>> CriuSession::close() {
+void CriuSession::must_end_within(Duration limit) {
+  deadline_ = std::min(deadline_, std::chrono::steady_clock::now() + limit);
+}
+
+Co<Result<void>> CriuSession::close(Duration limit) {
   if (is_closed_) co_return Result<void>();
   is_closed_ = true;
   // CRIU takes a closed socket for a refusal at its next notification and undoes what it began.
   // ORDER: before it is killed; killed in the middle of a dump it leaves code of its own in tasks.
   socket_.reset();
-  Result<void> left_by_itself = co_await wait_fd(process_.pidfd(), Readiness::read, kLeaveLimit);
+  Result<void> left_by_itself = co_await wait_fd(process_.pidfd(), Readiness::read, limit);
   if (!left_by_itself) process_.signal(SIGKILL).ignore("it may have left meanwhile");
   (co_await backend_.wait_exit(key_)).ignore("its answer is what counts");
   co_return co_await backend_.forget(key_);

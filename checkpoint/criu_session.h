@@ -4,7 +4,7 @@
 // launcher's child), sends one request, answers its notifications, ends it. Lifetime: one
 // operation; close() must run before destruction. Threads: loop only. Failure: CRIU's death is
 // end-of-file on the socket. Crash of ours: the same for CRIU, which then undoes what it began and
-// leaves.
+// leaves; the next executor waits for that (containerizer/recovery.cc).
 #pragma once
 
 #include <functional>
@@ -21,15 +21,16 @@ namespace gantry {
 class CriuSession {
  public:
   struct Settings {
-    std::string program;    // absolute path
-    std::string key;        // of the launcher's table
-    std::string cache_dir;  // a directory on a tmpfs for CRIU's probe of the kernel; empty: none
+    std::string program;                                 // absolute path
+    std::string key;                                     // of the launcher's table
+    std::string path = "/usr/sbin:/usr/bin:/sbin:/bin";  // where it looks for tar
   };
   // A descriptor CRIU inherits; the number it will have is first_inherited() + its index.
   using Inherited = std::vector<UniqueFd>;
   static int first_inherited();
 
-  // `plan`: the ops CRIU's process needs before exec (cgroups, root); may be empty.
+  // `plan`: the ops CRIU's process needs before exec (cgroups, /run, root); may be empty. It has a
+  // mount namespace of its own.
   static Co<Result<std::unique_ptr<CriuSession>>> start(LaunchBackend& backend, Settings settings,
                                                         LaunchPlan::Builder plan,
                                                         Inherited inherited);
@@ -48,21 +49,28 @@ class CriuSession {
   // no, or died; its log has the reason. Errc::timed_out.
   Co<Result<criu::Answer>> call(criu::Request request, OnNotice on_notice,
                                 std::chrono::steady_clock::time_point deadline);
-  const std::string& last_notice() const { return last_notice_; }
+  // Asked while CRIU is silent: true ends the call with Errc::conflict. Outlives the calls.
+  void set_hopeless(std::function<bool()> is_hopeless) { is_hopeless_ = std::move(is_hopeless); }
+  // Brings the deadline of the call under way forward.
+  void must_end_within(Duration limit);
+  pid_t pid() const { return process_.pid(); }
 
   // Ends the conversation and waits for the process; killed when it does not leave in time.
-  Co<Result<void>> close();
+  Co<Result<void>> close(Duration limit);
 
  private:
   CriuSession(LaunchBackend& backend, std::string key, UniqueFd socket, ProcessRef process);
   Result<void> send(const criu::Request& request);
-  Co<Result<criu::Answer>> receive(std::chrono::steady_clock::time_point deadline);
+  Co<Result<criu::Answer>> receive();
+  Co<Result<void>> wait_for_answer();
 
   LaunchBackend& backend_;
   std::string key_;
   UniqueFd socket_;
   ProcessRef process_;
   std::string last_notice_;
+  std::chrono::steady_clock::time_point deadline_;
+  std::function<bool()> is_hopeless_;
   bool is_closed_ = false;
 };
 }  // namespace gantry

@@ -6,7 +6,9 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "base/record_file.h"
@@ -16,7 +18,7 @@ namespace gantry {
 namespace {
 constexpr char kRecord[] = "record";
 constexpr char kImages[] = "images";
-constexpr char kWork[] = "work";
+constexpr std::string_view kUnfinished = ".tmp.";
 
 Result<std::vector<std::string>> list(const DirFd& top, const char* folder) {
   UniqueFd fd = GANTRY_TRY(top.open_beneath(folder, O_RDONLY | O_DIRECTORY));
@@ -67,12 +69,35 @@ Result<UniqueFd> open_image(const DirFd& top, const std::string& name) {
   return fd;
 }
 
-Result<void> sync_directory(const DirFd& top, const char* name) {
-  UniqueFd fd = GANTRY_TRY(top.open_beneath(name, O_RDONLY | O_DIRECTORY));
-  if (::fsync(fd.get()) != 0) return Error::from_errno(errno, cat("sync ", name));
+// Several at once: the disk answers them together. One after the other, thirty small files take
+// two to three times as long.
+Result<void> sync_all(const std::vector<UniqueFd>& files) {
+  constexpr size_t kThreads = 4;
+  std::atomic<int> error = 0;
+  auto sync_some = [&](size_t first) {
+    for (size_t i = first; i < files.size(); i += kThreads) {
+      if (::fsync(files[i].get()) != 0) error = errno;
+    }
+  };
+  {
+    std::vector<std::jthread> threads;
+    for (size_t i = 1; i < kThreads; ++i) threads.emplace_back(sync_some, i);
+    sync_some(0);
+  }
+  if (error != 0) return Error::from_errno(error, "sync the images");
   return {};
 }
 }  // namespace
+
+std::string unfinished_path(const std::string& directory) {
+  size_t slash = directory.rfind('/') + 1;
+  return cat(directory.substr(0, slash), kUnfinished, directory.substr(slash));
+}
+
+std::optional<std::string> finished_name(std::string_view name) {
+  if (!name.starts_with(kUnfinished)) return std::nullopt;
+  return std::string(name.substr(kUnfinished.size()));
+}
 
 Result<void> create_checkpoint_directory(const std::string& directory) {
   if (::mkdir(directory.c_str(), 0700) != 0) {
@@ -82,8 +107,18 @@ Result<void> create_checkpoint_directory(const std::string& directory) {
     return Error::from_errno(errno, cat("make ", directory));
   }
   DirFd top = GANTRY_TRY(DirFd::open(directory));
-  GANTRY_TRY(sys::mkdir_at(top.get(), kImages, 0700));
-  return sys::mkdir_at(top.get(), kWork, 0700);
+  return sys::mkdir_at(top.get(), kImages, 0700);
+}
+
+Result<void> finish_checkpoint(const std::string& unfinished, const std::string& directory) {
+  if (::renameat2(AT_FDCWD, unfinished.c_str(), AT_FDCWD, directory.c_str(), RENAME_NOREPLACE) !=
+      0) {
+    return Error::from_errno(errno, cat("rename ", unfinished));
+  }
+  UniqueFd parent =
+      GANTRY_TRY(sys::open(directory.substr(0, directory.rfind('/')), O_RDONLY | O_DIRECTORY));
+  if (::fsync(parent.get()) != 0) return Error::from_errno(errno, cat("sync ", directory));
+  return {};
 }
 
 Result<void> remove_checkpoint_directory(const std::string& directory) {
@@ -93,7 +128,7 @@ Result<void> remove_checkpoint_directory(const std::string& directory) {
     return std::move(top).error();
   }
   // ORDER: without the record it is no checkpoint any more, however far the rest gets.
-  for (const char* name : {kRecord, kImages, kWork}) {
+  for (const char* name : {kRecord, kImages}) {
     GANTRY_TRY(remove_tree_at(top->get(), name));
   }
   GANTRY_TRY(remove_temporaries(top->get()));
@@ -103,30 +138,26 @@ Result<void> remove_checkpoint_directory(const std::string& directory) {
   return {};
 }
 
-Result<void> remove_work(const std::string& directory) {
+Result<UniqueFd> open_images(const std::string& directory) {
   DirFd top = GANTRY_TRY(DirFd::open(directory));
-  return remove_tree_at(top.get(), kWork);
-}
-
-Result<void> create_work(const std::string& directory) {
-  DirFd top = GANTRY_TRY(DirFd::open(directory));
-  GANTRY_TRY(remove_tree_at(top.get(), kWork));
-  return sys::mkdir_at(top.get(), kWork, 0700);
+  return top.open_beneath(kImages, O_RDONLY | O_DIRECTORY);
 }
 
 Result<uint64_t> seal_checkpoint(const std::string& directory, criu::Checkpoint& record) {
   DirFd top = GANTRY_TRY(DirFd::open(directory));
+  std::vector<UniqueFd> images;
   record.clear_images();
   for (const std::string& name : GANTRY_TRY(list(top, kImages))) {
     UniqueFd fd = GANTRY_TRY(open_image(top, name).context("image ", name));
     Digest digest = GANTRY_TRY(digest_file(fd.get()).context("image ", name));
-    if (::fsync(fd.get()) != 0) return Error::from_errno(errno, cat("sync image ", name));
     criu::ImageFile* image = record.add_images();
     image->set_name(name);
     image->set_size(digest.size);
     image->set_sha256(digest.sha256);
+    images.push_back(std::move(fd));
   }
-  GANTRY_TRY(sync_directory(top, kImages));
+  images.push_back(GANTRY_TRY(open_images(directory)));
+  GANTRY_TRY(sync_all(images));
   UniqueFd writable = GANTRY_TRY(sys::open(directory, O_RDONLY | O_DIRECTORY));
   GANTRY_TRY(write_record(writable.get(), kRecord, record.SerializeAsString(), Durability::disk));
   return image_bytes(record);

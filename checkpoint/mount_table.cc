@@ -77,7 +77,11 @@ Result<std::vector<ExternalMount>> find_external_mounts(const std::vector<MountE
   std::vector<ExternalMount> out;
   for (const MountEntry& mount : container) {
     if (mount.mountpoint == "/" || is_kernel_kind(mount.type)) continue;
-    if (!host_devices.contains(mount.device)) continue;
+    if (!host_devices.contains(mount.device)) {
+      if (mount.type == "tmpfs") continue;
+      return Error(Errc::unsupported, cat("the mount at ", mount.mountpoint, " (", mount.type,
+                                          ") is of no kind that a checkpoint can hold"));
+    }
     std::string source = source_of(mount.mountpoint, declared);
     // A masked file: the host's /dev/null on top of it.
     const bool is_mask = source.empty() && mount.type == "devtmpfs" && mount.root == "/null";

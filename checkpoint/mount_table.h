@@ -34,8 +34,8 @@ struct ExternalMount {
 
 // The external mounts of a container: those on a file system that the host has mounted too, except
 // the root and the kernel's own kinds (proc, sysfs …), which CRIU makes anew. Each must be covered
-// by `declared` (itself, or below it: a recursive bind) or be a masked file (/dev/null);
-// Errc::unsupported names the first that is not.
+// by `declared` (itself, or below it: a recursive bind) or be a masked file (/dev/null), and what
+// is the container's own must be a tmpfs; Errc::unsupported names the first that is not.
 Result<std::vector<ExternalMount>> find_external_mounts(const std::vector<MountEntry>& container,
                                                         const std::set<std::string>& host_devices,
                                                         const std::vector<HostMount>& declared);

@@ -1,5 +1,7 @@
 #include "checkpoint/task_state.h"
 
+#include <linux/capability.h>
+
 #include <charconv>
 
 #include "base/cgroup_fs.h"
@@ -64,6 +66,7 @@ Result<TaskState> parse_task_status(std::string_view status) {
   out.ambient = GANTRY_TRY(mask(status, "CapAmb"));
   out.no_new_privileges = GANTRY_TRY(number(status, "NoNewPrivs")) != 0;
   out.seccomp = GANTRY_TRY(number(status, "Seccomp"));
+  out.is_zombie = field(status, "State").value_or("").starts_with('Z');
   return out;
 }
 
@@ -72,8 +75,29 @@ Result<TaskState> read_task_state(pid_t pid) {
   return parse_task_status(status).context("task ", pid);
 }
 
+namespace {
+// KERNEL: with no_new_privs a user that is not root has after an exec the ambient set and no way to
+// more, or to another id without the capability for that.
+bool is_confined(const SecuritySpec& allowed, const Credentials& user) {
+  return allowed.no_new_privileges && user.uid != 0;
+}
+
+uint64_t most_capabilities(const SecuritySpec& allowed, const Credentials& user) {
+  const CapabilitySpec& sets = allowed.capabilities;
+  return is_confined(allowed, user) ? sets.ambient
+                                    : sets.bounding | sets.permitted | sets.inheritable;
+}
+
+bool may_have_ids(const std::string& ids, uint32_t own, int capability, const SecuritySpec& allowed,
+                  const Credentials& user) {
+  if (!is_confined(allowed, user)) return true;
+  if ((allowed.capabilities.ambient >> capability & 1) != 0) return true;
+  return ids == cat(own, " ", own, " ", own, " ", own);
+}
+}  // namespace
+
 Result<void> check_task(const TaskState& restored, const std::vector<TaskState>& dumped,
-                        const SecuritySpec& allowed) {
+                        const SecuritySpec& allowed, const Credentials& user) {
   auto refuse = [&](std::string_view what) {
     return Error(Errc::corrupt,
                  cat("restored task ", restored.pid, " ", what, "; the checkpoint was changed"));
@@ -86,12 +110,21 @@ Result<void> check_task(const TaskState& restored, const std::vector<TaskState>&
   if (restored.uids != before->uids) return refuse("has other user ids");
   if (restored.gids != before->gids) return refuse("has other group ids");
   if (restored.groups != before->groups) return refuse("has other groups");
+  if (!may_have_ids(restored.uids, user.uid, CAP_SETUID, allowed, user) ||
+      !may_have_ids(restored.gids, user.gid, CAP_SETGID, allowed, user)) {
+    return refuse("has ids that its container's user cannot come to have");
+  }
   const uint64_t more =
       (restored.effective & ~before->effective) | (restored.permitted & ~before->permitted) |
       (restored.inheritable & ~before->inheritable) | (restored.ambient & ~before->ambient) |
-      (restored.bounding & ~before->bounding) |
-      (restored.bounding & ~allowed.capabilities.bounding);
+      (restored.bounding & ~before->bounding);
   if (more != 0) return refuse("has capabilities that it had not");
+  const uint64_t has = restored.effective | restored.permitted | restored.ambient;
+  if ((has & ~most_capabilities(allowed, user)) != 0 ||
+      (restored.inheritable & ~allowed.capabilities.inheritable) != 0 ||
+      (restored.bounding & ~allowed.capabilities.bounding) != 0) {
+    return refuse("has capabilities that its container is not allowed");
+  }
   if (!restored.no_new_privileges && (before->no_new_privileges || allowed.no_new_privileges)) {
     return refuse("lacks no_new_privs");
   }

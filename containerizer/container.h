@@ -41,6 +41,9 @@ class Container {
   std::optional<ProcessRef> process;
   std::optional<ExitOutcome> outcome;  // set once; waiters may be answered from then on
   std::optional<Error> launch_error;   // why it never ran
+  // While it is being restored: how its last run ended, and when. What it is again if that fails.
+  std::optional<ExitOutcome> former_outcome;
+  int64_t former_exited_ns = 0;
   Rootfs rootfs;
   Credentials credentials;
   std::string image_digest;

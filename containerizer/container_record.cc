@@ -39,13 +39,13 @@ void write_root(const Rootfs& root, records::Root& out) {
   out.set_snapshot_key(root.snapshot_key);
 }
 
-void write_exit(const Container& container, records::Exit& out) {
-  out.set_kind(name_of(kExitKinds, container.outcome->kind));
-  out.set_code(container.outcome->code);
-  out.set_core_dumped(container.outcome->core_dumped);
-  out.set_reason(container.outcome->reason);
-  out.set_resource(container.outcome->resource);
-  out.set_time_ns(container.exited_ns);
+void write_exit(const ExitOutcome& outcome, int64_t time_ns, records::Exit& out) {
+  out.set_kind(name_of(kExitKinds, outcome.kind));
+  out.set_code(outcome.code);
+  out.set_core_dumped(outcome.core_dumped);
+  out.set_reason(outcome.reason);
+  out.set_resource(outcome.resource);
+  out.set_time_ns(time_ns);
 }
 
 std::string credentials_text(const Credentials& who) {
@@ -81,7 +81,11 @@ std::string serialize_record(const Container& container,
     out.mutable_process()->set_start_time(identity.start_time);
     out.mutable_process()->set_boot_id(identity.boot_id);
   }
-  if (container.outcome) write_exit(container, *out.mutable_exit());
+  if (container.outcome) {
+    write_exit(*container.outcome, container.exited_ns, *out.mutable_exit());
+  } else if (container.former_outcome && container.state() == ContainerState::restoring) {
+    write_exit(*container.former_outcome, container.former_exited_ns, *out.mutable_exit());
+  }
   write_root(container.rootfs, *out.mutable_root());
   out.set_image_digest(container.image_digest);
   out.set_hostname(container.hostname);

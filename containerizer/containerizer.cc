@@ -145,8 +145,7 @@ Co<Result<void>> Containerizer::run_launch(ContainerPtr container) {
   co_return result;
 }
 
-Co<Result<void>> Containerizer::checkpoint(ContainerId id,
-                                           std::function<Co<Result<void>>(ContainerPtr)> dump) {
+Co<Result<void>> Containerizer::checkpoint(ContainerId id, DumpFunction dump) {
   ContainerPtr container = GANTRY_CO_TRY(require(id));
   ContainerState before = container->state();
   if (before != ContainerState::running && before != ContainerState::paused) {
@@ -154,9 +153,15 @@ Co<Result<void>> Containerizer::checkpoint(ContainerId id,
                                     ", only a running or paused one can be checkpointed"));
   }
   container->transition(ContainerState::checkpointing);
-  Result<void> dumped = co_await uncancellable(dump(container));
+  Result<void> dumped = co_await uncancellable(dump(container, before == ContainerState::paused));
   if (container->state() == ContainerState::checkpointing && !container->process->ended()) {
     container->transition(before);
+    co_return dumped;
+  }
+  // It ended: who is answered may restore it.
+  while (container->state() == ContainerState::checkpointing ||
+         container->state() == ContainerState::destroying) {
+    if (!co_await container->changed.wait(kKillLimit)) break;
   }
   co_return dumped;
 }
@@ -172,8 +177,8 @@ Co<Result<void>> Containerizer::restore(ContainerId id, RestoreFunction restore)
 }
 
 Co<Result<void>> Containerizer::run_restore(ContainerPtr container, RestoreFunction restore) {
-  std::optional<ExitOutcome> outcome = std::exchange(container->outcome, std::nullopt);
-  int64_t exited_ns = std::exchange(container->exited_ns, 0);
+  container->former_outcome = std::exchange(container->outcome, std::nullopt);
+  container->former_exited_ns = std::exchange(container->exited_ns, 0);
   container->limitation.reset();
   container->kill_requested = false;
   container->scope.reopen();
@@ -184,11 +189,19 @@ Co<Result<void>> Containerizer::run_restore(ContainerPtr container, RestoreFunct
     start_watching(container);
     co_return result;
   }
-  co_await finish(container, {ExitOutcome::Kind::failed, 0, false, result.error().to_string()});
-  container->outcome = outcome;
-  container->exited_ns = exited_ns;
-  write_record(*container).ignore("the record then tells of the failed restore");
+  co_await undo_restore(container);
   co_return result;
+}
+
+// Nothing of it may stay, and it is again as its former run had ended.
+Co<void> Containerizer::undo_restore(ContainerPtr container) {
+  (co_await kill_all(container->id)).ignore("finish asks again");
+  (co_await parts_.backend.wait_exit(container->id.hash())).ignore("it is known to nobody");
+  container->exited_ns = container->former_exited_ns;
+  ExitOutcome outcome = container->former_outcome.value_or(
+      ExitOutcome{ExitOutcome::Kind::lost, 0, false, "nobody saw how it ended"});
+  container->former_outcome.reset();
+  co_await finish(container, std::move(outcome));
 }
 
 void Containerizer::start_watching(ContainerPtr container) {

@@ -88,11 +88,13 @@ class Containerizer {
   enum class Force { no, yes };
   Co<Result<void>> remove(ContainerId id, Force force);
 
-  // Runs `dump` while the container is Checkpointing. What it was before is what it is afterwards,
-  // unless the dump ended it. Errc::busy when it is neither running nor paused.
-  Co<Result<void>> checkpoint(ContainerId id, std::function<Co<Result<void>>(ContainerPtr)> dump);
-  // From Exited back to Running, its processes made by `restore`. A failure leaves it Exited as it
-  // was.
+  // Runs `dump` while the container is Checkpointing; the second argument: it was paused before.
+  // What it was before is what it is afterwards, unless the dump ended it: then it is Exited.
+  // Errc::busy when it is neither running nor paused.
+  using DumpFunction = std::function<Co<Result<void>>(ContainerPtr, bool)>;
+  Co<Result<void>> checkpoint(ContainerId id, DumpFunction dump);
+  // From Exited back to Running, its processes made by `restore`, which leaves them frozen. A
+  // failure leaves it Exited as it was.
   Co<Result<void>> restore(ContainerId id, RestoreFunction restore);
 
   // By id; nullptr when unknown.
@@ -124,6 +126,7 @@ class Containerizer {
   Co<Result<void>> wait_for_name(std::string name);
   Co<Result<void>> run_launch(ContainerPtr container);
   Co<Result<void>> run_restore(ContainerPtr container, RestoreFunction restore);
+  Co<void> undo_restore(ContainerPtr container);
   // After exec or adoption: the watch that ends in finish(), and the isolators' watches.
   void start_watching(ContainerPtr container);
   Co<void> watch_exit(ContainerPtr container);

@@ -133,13 +133,23 @@ Co<Result<void>> Launch::restore(RestoreFunction restore) {
                     .io = std::move(io_),
                     .before_resume = [this](const ProcessRef& p) { return before_resume(p); }}));
   c_.process.emplace(std::move(process));
+  GANTRY_CO_TRY(still_wanted());
   c_.started_ns = sys::realtime_ns();
+  c_.restore_state(ContainerState::running);
+  // ORDER: the record before the first instruction: from here on an executor's death leaves it
+  // running, before it leaves nothing.
+  Result<void> recorded = owner_.write_record(c_);
+  c_.restore_state(ContainerState::restoring);
+  GANTRY_CO_TRY(std::move(recorded));
+  GANTRY_FAILPOINT_CO_TRY("restore.before_resume");
+  GANTRY_CO_TRY(co_await owner_.parts_.cgroups.thaw(c_.id));
   c_.transition(ContainerState::running);
-  GANTRY_FAILPOINT_CO_TRY("restore.after_resume");
-  co_return owner_.write_record(c_);
+  c_.former_outcome.reset();
+  GANTRY_FAILPOINT("restore.after_resume");
+  co_return Result<void>();
 }
 
-// The restored processes exist and are frozen: what only the parent can do, and the record.
+// The first restored process exists and has not run: what only the parent can do, and the record.
 Co<Result<void>> Launch::before_resume(const ProcessRef& process) {
   c_.process.emplace(GANTRY_CO_TRY(ProcessRef::open(process.identity())));
   co_return co_await isolate();

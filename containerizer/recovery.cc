@@ -17,6 +17,9 @@
 
 namespace gantry {
 namespace {
+// More than CRIU's own limit for stopping tasks.
+constexpr auto kLeaveLimit = std::chrono::seconds(20);
+
 Result<std::vector<std::string>> entries_of(const std::string& path) {
   std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(path.c_str()), &::closedir);
   if (!dir) return Error::from_errno(errno, cat("read ", path));
@@ -51,13 +54,15 @@ Co<Result<void>> Recovery::run() {
   GANTRY_FAILPOINT_CO_TRY("recover.after_records");
   GANTRY_CO_TRY(co_await classify());
   GANTRY_FAILPOINT_CO_TRY("recover.after_classify");
+  // ORDER: before a container is adopted or ended that a helper may be at work on.
+  co_await await_helpers();
+  co_await end_strangers();
   GANTRY_CO_TRY(co_await recover_parts());
   GANTRY_FAILPOINT_CO_TRY("recover.after_parts");
   for (Found& found : found_) {
     co_await settle(found);
     GANTRY_FAILPOINT_CO_TRY("recover.after_one");
   }
-  co_await end_strangers();
   GANTRY_CO_TRY(remove_orphan_sandboxes());
   for (const std::string& sandbox : unknown_sandboxes_) {
     (co_await remove_sandbox(owner_.parts_.worker, sandbox)).ignore("tried again next time");
@@ -120,7 +125,9 @@ Co<Result<void>> Recovery::classify() {
   }
   for (Found& found : found_) {
     auto known = children_.find(found.container->id.hash());
-    bool was_started = found.record.process.has_value();
+    // A half-made restore is undone, whatever of it lives.
+    bool was_started =
+        found.record.process.has_value() && found.record.state != ContainerState::restoring;
     bool ended = found.record.state == ContainerState::exited ||
                  (known != children_.end() && known->second.exit);
     if (was_started && !ended) GANTRY_CO_TRY(adopt(found));
@@ -189,6 +196,7 @@ Co<Result<void>> Recovery::complete_spec(Container& container) {
 Co<void> Recovery::settle(Found& found) {
   ContainerPtr container = found.container;
   if (found.adopt) {
+    co_await fit_freezer(*container);
     owner_.start_watching(container);
     co_return;
   }
@@ -199,6 +207,13 @@ Co<void> Recovery::settle(Found& found) {
     co_return;
   }
   if (found.record.state == ContainerState::created) co_return;
+  if (found.record.state == ContainerState::restoring) {
+    container->former_outcome = std::exchange(container->outcome, std::nullopt);
+    container->former_exited_ns = container->exited_ns;
+    container->isolators_touched = true;
+    co_await owner_.undo_restore(container);
+    co_return;
+  }
   bool ran = found.record.process.has_value();
   ExitOutcome outcome{ExitOutcome::Kind::failed, 0, false,
                       "the executor was killed while it was launching this container"};
@@ -231,7 +246,30 @@ Co<void> Recovery::settle(Found& found) {
   }
 }
 
-// Children of the launcher that no record names: their launch died between clone and record.
+// A checkpoint or restore that died has frozen it, or has thawed it.
+Co<void> Recovery::fit_freezer(const Container& container) {
+  Result<void> done = container.state() == ContainerState::paused
+                          ? co_await owner_.parts_.cgroups.freeze(container.id)
+                          : co_await owner_.parts_.cgroups.thaw(container.id);
+  done.ignore("it is ending, or this host has no freezer");
+}
+
+// CRIUs of an interrupted checkpoint or restore: they meet end-of-file and undo what they began.
+// KERNEL: one that is killed in the middle of a dump leaves code of its own in the tasks.
+Co<void> Recovery::await_helpers() {
+  const auto deadline = std::chrono::steady_clock::now() + kLeaveLimit;
+  for (auto& [key, child] : children_) {
+    if (!key.starts_with(kHelperKey) || child.exit) continue;
+    auto process = ProcessRef::open(child.process);
+    if (!process) continue;
+    const Duration left = deadline - std::chrono::steady_clock::now();
+    (co_await wait_fd(process->pidfd(), Readiness::read, std::max(left, Duration::zero())))
+        .ignore("killed as a stranger");
+  }
+}
+
+// Children of the launcher that no record names: helpers, and those whose launch died between clone
+// and record.
 Co<void> Recovery::end_strangers() {
   std::set<std::string> ours;
   for (const Found& found : found_) ours.insert(found.container->id.hash());

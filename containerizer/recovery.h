@@ -28,6 +28,8 @@ class Recovery {
   Co<Result<void>> recover_parts();
   Co<Result<void>> complete_spec(Container& container);
   Co<void> settle(Found& found);
+  Co<void> fit_freezer(const Container& container);
+  Co<void> await_helpers();
   Co<void> end_strangers();
   Result<void> remove_orphan_sandboxes();
 

@@ -122,8 +122,9 @@ Co<Result<void>> Daemon::resume(ContainerId id) {
 Co<Result<void>> Daemon::remove(ContainerId id, Force force) {
   last_request_ns_ = sys::monotonic_ns();
   ContainerPtr container = GANTRY_CO_TRY(resolve(id));
-  co_return co_await containerizer_.remove(
-      container->id, force == Force::yes ? Containerizer::Force::yes : Containerizer::Force::no);
+  GANTRY_CO_TRY(co_await containerizer_.remove(
+      container->id, force == Force::yes ? Containerizer::Force::yes : Containerizer::Force::no));
+  co_return co_await checkpoints_.forget(container->id);
 }
 
 ContainerSummary Daemon::summarize(const Container& container) const {

@@ -2,6 +2,15 @@
 #include "executor/daemon.h"
 
 namespace gantry {
+namespace {
+std::vector<std::pair<std::string, std::chrono::microseconds>> pairs_of(
+    const std::vector<StepTime>& steps) {
+  std::vector<std::pair<std::string, std::chrono::microseconds>> out;
+  for (const StepTime& step : steps) out.emplace_back(step.name, step.duration);
+  return out;
+}
+}  // namespace
+
 Co<Result<CheckpointAnswer>> Daemon::checkpoint(ContainerId id, CheckpointOptions options) {
   ContainerPtr container = GANTRY_CO_TRY(resolve(id));
   CheckpointRun run{.name = options.name,
@@ -14,7 +23,8 @@ Co<Result<CheckpointAnswer>> Daemon::checkpoint(ContainerId id, CheckpointOption
                              .path = checkpoints_.path_of(made.name),
                              .size = made.stats.size,
                              .frozen = made.stats.frozen,
-                             .total = made.stats.total};
+                             .total = made.stats.total,
+                             .steps = pairs_of(made.stats.steps)};
 }
 
 Co<Result<RestoreAnswer>> Daemon::restore(RestoreOptions options) {
@@ -33,6 +43,7 @@ Co<Result<RestoreAnswer>> Daemon::restore(RestoreOptions options) {
   }
   CheckpointRun run{.name = {}, .tcp_established = options.tcp_established};
   auto restored = GANTRY_CO_TRY(co_await checkpoints_.restore(options.checkpoint, std::move(run)));
-  co_return RestoreAnswer{.id = restored.id, .total = restored.total};
+  co_return RestoreAnswer{
+      .id = restored.id, .total = restored.total, .steps = pairs_of(restored.steps)};
 }
 }  // namespace gantry

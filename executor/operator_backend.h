@@ -76,10 +76,12 @@ struct CheckpointAnswer {
   std::string name, path;
   Bytes size = 0;
   std::chrono::microseconds frozen{0}, total{0};
+  std::vector<std::pair<std::string, std::chrono::microseconds>> steps = {};
 };
 struct RestoreAnswer {
   ContainerId id;
   std::chrono::microseconds total{0};
+  std::vector<std::pair<std::string, std::chrono::microseconds>> steps = {};
 };
 struct Finding {
   enum class Verdict { ok, degraded, missing } verdict = Verdict::ok;

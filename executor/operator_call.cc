@@ -418,6 +418,17 @@ Co<Response> OperatorCall::stats() {
   co_return answer(Answer::GANTRY_STATS);
 }
 
+namespace {
+void add_steps(const std::vector<std::pair<std::string, std::chrono::microseconds>>& steps,
+               google::protobuf::RepeatedPtrField<wire::agent::Response::GantryStep>& out) {
+  for (const auto& [name, duration] : steps) {
+    auto* step = out.Add();
+    step->set_name(name);
+    step->set_microseconds(static_cast<uint64_t>(duration.count()));
+  }
+}
+}  // namespace
+
 Co<Response> OperatorCall::checkpoint() {
   const auto& in = call_.gantry_checkpoint();
   const Field field("gantry_checkpoint");
@@ -434,6 +445,7 @@ Co<Response> OperatorCall::checkpoint() {
   if (!made.path.empty()) out->set_path(made.path);
   out->set_frozen_microseconds(static_cast<uint64_t>(made.frozen.count()));
   out->set_total_microseconds(static_cast<uint64_t>(made.total.count()));
+  add_steps(made.steps, *out->mutable_steps());
   co_return answer(Answer::GANTRY_CHECKPOINT);
 }
 
@@ -454,6 +466,7 @@ Co<Response> OperatorCall::restore() {
   auto* out = answer_.mutable_gantry_restore();
   *out->mutable_container_id() = wire::to_wire(made.id);
   out->set_total_microseconds(static_cast<uint64_t>(made.total.count()));
+  add_steps(made.steps, *out->mutable_steps());
   co_return answer(Answer::GANTRY_RESTORE);
 }
 

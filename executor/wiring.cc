@@ -135,7 +135,9 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config,
                          .parse_spec = wire::parse_request_bytes},
       executor);
   p.checkpointer = std::make_unique<CriuCheckpointer>(
-      p.launcher, CriuSettings{.program = config.criu, .cache_dir = config.runtime_dir + "/criu"});
+      p.launcher, CriuSettings{.program = config.criu,
+                               .tar = p.programs + "/gantry-criu-tar",
+                               .probe = config.runtime_dir + "/criu.probe"});
   p.checkpoints =
       std::make_unique<ContainerCheckpoints>(config.data_dir, *p.containerizer, *p.checkpointer);
   p.daemon = std::make_unique<Daemon>(config, *p.containerizer, *p.provisioner, *p.checkpoints,
@@ -170,6 +172,7 @@ Co<Result<void>> Wiring::start() {
   GANTRY_FAILPOINT_CO_TRY("start.after_launcher");
   GANTRY_CO_TRY((co_await p.fetcher.recover()).context("recover the fetcher's cache"));
   GANTRY_CO_TRY((co_await p.containerizer->recover()).context("recover containers"));
+  GANTRY_CO_TRY((co_await p.checkpoints->recover()).context("recover checkpoints"));
   std::vector<std::string> damaged;
   GANTRY_CO_TRY((co_await p.scheduler->recover(damaged)).context("recover tasks"));
   for (const std::string& record : damaged) LOG(ERROR) << "set aside: " << record;

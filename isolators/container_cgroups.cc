@@ -242,6 +242,11 @@ std::string ContainerCgroups::freezer_path(const std::string& name) const {
              : cat(hierarchy->root_path, "/", kContainers, "/", place(*hierarchy, name));
 }
 
+std::string ContainerCgroups::freezer_launcher_path(const std::string& name) const {
+  const Hierarchy* hierarchy = freezer(name);
+  return hierarchy == nullptr ? "" : cat(hierarchy->root_path, "/launcher");
+}
+
 Co<Result<void>> ContainerCgroups::pause(std::string name, Duration limit) {
   const Hierarchy* hierarchy = freezer(name);
   if (hierarchy == nullptr) co_return Error(Errc::unsupported, "this host has no cgroup freezer");

@@ -118,6 +118,8 @@ class ContainerCgroups {
   // Where a checkpoint finds the freezer: its absolute path.
   std::string freezer_path(const std::string& name) const;
   bool freezer_is_v2(const std::string& name) const;
+  // The launcher's cgroup in the same hierarchy.
+  std::string freezer_launcher_path(const std::string& name) const;
   // Kills what is left and removes the cgroups in every hierarchy, with those that tasks made in
   // them. Idempotent; unknown names are fine.
   Co<Result<void>> destroy(std::string name, Duration limit);

@@ -9,6 +9,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/co.h"
@@ -37,6 +38,9 @@ struct LaunchedChild {
   ProcessRef process;
   UniqueFd report_pipe;  // read end; see wait_exec()
 };
+
+// How the key of a process begins that is no container's and ends by itself when the executor dies.
+inline constexpr std::string_view kHelperKey = "helper.";
 
 // An entry of the launcher's table, for recovery.
 struct KnownChild {

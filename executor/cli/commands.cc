@@ -78,12 +78,19 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
     {"checkpoint", kContainers, "[flags] CONTAINER",
      "Write a running container's processes to disk and end it",
      "Memory, open files, and where each process was. `gantry restore` brings it back with the "
-     "same id, limits and\nlogs. Needs CRIU: `gantry doctor` says whether it works here.",
+     "same id, limits and\nlogs. If it fails the container goes on as it was. Checkpoints go with "
+     "their container: `gantry rm` removes\nthem. Not for containers on the host's network, or run "
+     "with --rm. Needs CRIU: `gantry doctor` says whether it\nworks here.",
      "gantry checkpoint db  # freeze, write, end\n"
-     "gantry checkpoint --leave-running db  # only write\n",
+     "gantry checkpoint --leave-running --name before-upgrade db  # only write\n",
      make_checkpoint},
-    {"restore", kContainers, "[flags] CONTAINER", "Bring a checkpointed container back", "",
-     "gantry restore db\n", make_restore},
+    {"restore", kContainers, "[flags] CONTAINER", "Bring a checkpointed container back",
+     "Its processes go on where they were, with the files as they are now: what was written after "
+     "the checkpoint\nstays. The checkpoint is kept. If it fails, nothing has run, and it can be "
+     "tried again.",
+     "gantry restore db\n"
+     "gantry restore --from before-upgrade db\n",
+     make_restore},
     {"images", kImages, "[flags]", "List images", "",
      "gantry images\n"
      "gantry images -q  # digests only\n",

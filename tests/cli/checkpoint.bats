@@ -34,7 +34,26 @@ teardown_file() { end_private_host; }
   gantry rm -f live
 }
 
+@test "a checkpoint of a name, twice; an older one by --from; they go with their container" {
+  gantry run -d --name many --rootfs "$ROOT" /bin/sh -c 'while :; do sleep 0.05; done'
+  gantry checkpoint --leave-running --name first many
+  run -1 --separate-stderr gantry checkpoint --leave-running --name first many
+  [[ "$stderr" == *"there is a checkpoint 'first'"* ]]
+  gantry checkpoint --name second many
+  gantry restore --from first many
+  [ "$(gantry ps --json | jq -r '.[0].state')" = running ]
+  gantry rm -f many
+  [ ! -e "$DIR/data/checkpoints/first" ] && [ ! -e "$DIR/data/checkpoints/second" ]
+}
+
 @test "what cannot be: said, and the container goes on" {
+  gantry run -d --name hostly --network host --rootfs "$ROOT" /bin/sh -c 'while :; do sleep 0.05; done'
+  run -1 --separate-stderr gantry checkpoint hostly
+  [[ "$stderr" == *"host's network"*"--network"* ]]
+  [ "$(gantry ps --json | jq -r '.[0].state')" = running ]
+  run -1 --separate-stderr gantry restore hostly
+  [[ "$stderr" == *"has none"* ]]
+  gantry rm -f hostly
   run -1 --separate-stderr gantry checkpoint nope
   [[ "$stderr" == "gantry: "*nope* ]]
   run -1 --separate-stderr gantry restore nope

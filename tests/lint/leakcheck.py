@@ -1,4 +1,5 @@
 """tools/leakcheck bites: each kind of object that Gantry could leave behind is made by hand, found, and gone again."""
+import functools
 import os
 import pathlib
 import shutil
@@ -94,6 +95,9 @@ def main():
         expect("directory", lambda: sandbox.mkdir(parents=True), sandbox.rmdir)
         volume = data / "volumes/lost.0123"
         expect("directory", lambda: volume.mkdir(parents=True), volume.rmdir)
+        for name in (".tmp.half", "lost"):
+            checkpoint = data / "checkpoints" / name
+            expect("directory", functools.partial(checkpoint.mkdir, parents=True), checkpoint.rmdir)
         mount = runtime / "mount"
         expect("mount", lambda: (mount.mkdir(), run("mount", "-t", "tmpfs", "tmpfs", mount)),
                lambda: (run("umount", mount), mount.rmdir()))
