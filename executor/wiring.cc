@@ -37,7 +37,7 @@ Result<std::string> program_directory() {
 
 Result<UniqueFd> listen_on(const std::string& path) {
   std::optional<gid_t> group = gantry_group();
-  UniqueFd fd = GANTRY_TRY(sys::listen_unix(path, SOCK_STREAM, group ? 0660 : 0600, 512));
+  UniqueFd fd = GANTRY_TRY(sys::listen_unix(path, SOCK_STREAM, group ? 0660 : 0600, SOMAXCONN));
   if (group && ::chown(path.c_str(), 0, *group) != 0) {
     return Error::from_errno(errno, cat("give ", path, " to the group gantry"));
   }

@@ -1,5 +1,6 @@
 #include "launcher/ask_channel.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <boost/asio/as_tuple.hpp>
 
@@ -7,6 +8,40 @@
 #include "launcher/node/wire.h"
 
 namespace gantry {
+namespace {
+// PROTOCOL: who lets its answers pile up is dropped (Launcher::send_answer). So many fit into a
+// socket's buffer, with as many pushes beside them.
+constexpr size_t kMostInFlight = 64;
+}  // namespace
+
+struct AskChannel::Turn {
+  explicit Turn(const asio::any_io_executor& executor) : event(executor) {}
+  Event event;
+  bool has_come = false;
+};
+
+// First come, first served. A cancelled asker gets its turn too: what it asks may be an undo.
+Co<void> AskChannel::wait_turn() {
+  if (in_flight_ < kMostInFlight) {
+    ++in_flight_;
+    co_return;
+  }
+  Turn turn(executor_);
+  in_line_.push_back(&turn);
+  while (!turn.has_come) co_await turn.event.wait();
+}
+
+void AskChannel::next_turn() {
+  if (in_line_.empty()) {
+    --in_flight_;
+    return;
+  }
+  Turn& next = *in_line_.front();
+  in_line_.pop_front();
+  next.has_come = true;
+  next.event.notify();
+}
+
 struct AskChannel::Pending {
   explicit Pending(const asio::any_io_executor& executor) : done(executor) {}
   Event done;
@@ -82,6 +117,16 @@ Co<Result<void>> AskChannel::send(const Request& request, const std::vector<int>
 
 Co<Result<Answered>> AskChannel::ask(Request request, std::vector<int> fds,
                                      std::optional<Duration> limit) {
+  // Without a limit it asks to be told of an event, and others must not wait for that.
+  if (!limit) co_return co_await ask_now(request, std::move(fds), limit);
+  co_await wait_turn();
+  Result<Answered> answered = co_await ask_now(request, std::move(fds), limit);
+  next_turn();
+  co_return answered;
+}
+
+Co<Result<Answered>> AskChannel::ask_now(Request request, std::vector<int> fds,
+                                         std::optional<Duration> limit) {
   request.head.request = next_request_++;
   Pending pending(executor_);
   pending_[request.head.request] = &pending;
@@ -104,6 +149,12 @@ Co<Result<Answered>> AskChannel::ask(Request request, std::vector<int> fds,
   }
   if (!pending.answered) co_return Error(Errc::conflict, "the other end died");
   co_return std::move(*pending.answered);
+}
+
+bool AskChannel::has_ended() {
+  if (is_lost_) return true;
+  pollfd look = {socket_.native_handle(), POLLRDHUP, 0};
+  return ::poll(&look, 1, 0) != 0;
 }
 
 void AskChannel::close() {

@@ -247,7 +247,7 @@ Result<UniqueFd> listen_tcp(const std::string& address) {
   const int on = 1;
   ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   if (::bind(fd.get(), endpoint.data(), static_cast<socklen_t>(endpoint.size())) != 0 ||
-      ::listen(fd.get(), 128) != 0) {
+      ::listen(fd.get(), SOMAXCONN) != 0) {
     return Error::from_errno(errno, cat("listen on ", address));
   }
   return fd;

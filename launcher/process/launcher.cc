@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <linux/sockios.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -228,9 +230,18 @@ void Launcher::answer(uint32_t index, const Request& request, int error, const c
 }
 
 void Launcher::send_answer(uint32_t index, const Answer& reply, const int* fds, int fd_count) {
-  // An executor has few requests in flight; one whose socket is full has stopped reading and would
-  // wait for this answer for ever.
+  // An executor has 64 requests in flight at most (AskChannel); one whose socket is full has
+  // stopped reading and would wait for this answer for ever.
   if (node::send(clients_[index].fd, &reply, sizeof reply, fds, fd_count) != 0) drop_client(index);
+}
+
+// Half of the socket's buffer is the answers': one that does not fit costs the client.
+// KERNEL: SIOCOUTQ of a unix socket is what of its buffer is taken; EPOLLOUT comes at a quarter.
+bool Launcher::has_room(int fd) {
+  int taken = 0, buffer = 0;
+  socklen_t size = sizeof buffer;
+  return ioctl(fd, SIOCOUTQ, &taken) != 0 ||
+         getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, &size) != 0 || taken < buffer / 2;
 }
 
 void Launcher::push_exit(uint32_t slot) {
@@ -241,9 +252,9 @@ void Launcher::push_exit(uint32_t slot) {
     message.head.type =
         client.missed_exits || slot == kNoSlot ? MessageType::kRescan : MessageType::kExited;
     message.slot = slot;
-    const int rc = node::send(client.fd, &message, sizeof message, nullptr, 0);
     const bool was_missing = client.missed_exits;
-    client.missed_exits = rc == -EAGAIN;
+    client.missed_exits = !has_room(client.fd) ||
+                          node::send(client.fd, &message, sizeof message, nullptr, 0) == -EAGAIN;
     if (was_missing != client.missed_exits) {
       watch(client.fd, kClient, i,
             EPOLLIN | EPOLLET | (client.missed_exits ? static_cast<uint32_t>(EPOLLOUT) : 0u));

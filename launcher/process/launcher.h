@@ -57,6 +57,7 @@ class Launcher {
   void shut_down(uint32_t index, const Request& request);
   void answer(uint32_t index, const Request& request, int error, const char* text = nullptr);
   void send_answer(uint32_t index, const Answer& answer, const int* fds, int fd_count);
+  static bool has_room(int fd);
   void push_exit(uint32_t slot);
 
   // launch.cc

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 
-from gantry import CallFailed, GantryTest, main, wait_until
+from gantry import CallFailed, GantryTest, UnixConnection, main, wait_until
 
 
 def link_of(path):
@@ -122,6 +122,23 @@ class Life(GantryTest):
         phases = {p["name"]: p["microseconds"] for p in self.executor.inspect("c")["phases"]}
         self.assertTrue({"record", "provision", "prepare", "clone", "isolate", "exec"} <= set(phases), phases)
         self.assertGreater(sum(phases.values()), 0)
+
+    def test_hundreds_sent_before_the_first_answer(self):
+        clients = []
+        for i in range(700):
+            client = UnixConnection(self.executor.socket)
+            call = {"type": "LAUNCH_CONTAINER", "launch_container": {
+                "container_id": {"value": f"m{i}"},
+                "gantry_spec": {"rootfs": str(self.root), "args": ["/bin/sh", "-c", f"exit {i % 200}"]}}}
+            client.request("POST", "/api/v1", json.dumps(call), {"Content-Type": "application/json"})
+            clients.append(client)
+        for i, client in enumerate(clients):
+            answer = client.getresponse()
+            self.assertEqual((i, answer.status, answer.read()), (i, 200, b""))
+            client.close()
+        for i in range(700):
+            self.assertEqual(self.executor.wait(f"m{i}")["exit_status"], (i % 200) << 8)
+            self.executor.remove(f"m{i}")
 
     def test_names_are_unique_while_a_record_lives(self):
         self.executor.launch("a", ["/bin/sleep", "100"], self.root, name="web")
