@@ -144,7 +144,9 @@ Result<WorkerClient::Child> WorkerClient::spawn(const WorkerRequest& request) {
   GANTRY_TRY(setup.give(null.get(), 2));
   GANTRY_TRY(setup.give(theirs.get(), kRequestFd));
   int target = kRequestFd;
-  GANTRY_CHECK(request.fds.size() < kAboveTargets - 10);
+  if (request.fds.size() >= kAboveTargets - 10) {
+    return Error(Errc::exhausted, cat("a job with ", request.fds.size(), " directories at once"));
+  }
   for (const UniqueFd& fd : request.fds) GANTRY_TRY(setup.give(fd.get(), ++target));
   std::string job = request.job, parent = cat(::getpid()), last = cat(target);
   std::string name = "gantry-worker";

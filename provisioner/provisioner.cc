@@ -259,15 +259,19 @@ Co<Result<std::vector<MountSpec>>> LocalProvisioner::prepare_volumes(
 
 Co<Result<void>> LocalProvisioner::fill_volumes(std::vector<std::string> targets,
                                                 std::vector<std::string> paths, Rootfs rootfs) {
-  WorkerRequest request;
-  request.job = "volumes";
-  request.limit = std::chrono::minutes(30);
-  for (const std::string& target : targets) {
-    request.fds.push_back(GANTRY_CO_TRY(sys::open(target, O_PATH | O_DIRECTORY)));
+  // A worker takes some hundred descriptors, and an image may declare any number of volumes.
+  constexpr size_t kAtOnce = 100;
+  for (size_t first = 0; first < targets.size(); first += kAtOnce) {
+    WorkerRequest request;
+    request.job = "volumes";
+    request.limit = std::chrono::minutes(30);
+    for (size_t i = first; i < std::min(first + kAtOnce, targets.size()); ++i) {
+      request.fds.push_back(GANTRY_CO_TRY(sys::open(targets[i], O_PATH | O_DIRECTORY)));
+      request.fields.add("path", paths[i]);
+    }
+    add_root(request.fields, rootfs);
+    GANTRY_CO_TRY(co_await worker_.run(std::move(request)));
   }
-  for (const std::string& inside : paths) request.fields.add("path", inside);
-  add_root(request.fields, rootfs);
-  GANTRY_CO_TRY(co_await worker_.run(std::move(request)));
   co_return Result<void>();
 }
 

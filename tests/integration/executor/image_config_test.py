@@ -33,6 +33,10 @@ class ImageConfig(GantryTest):
             if isinstance(failed.exception, CallFailed):  # an early answer may find the sender still writing
                 self.assertIn(field, failed.exception.text)
 
+    def test_as_many_volumes_as_an_image_likes(self):
+        self.import_root("many", volumes=[f"/v{i}" for i in range(500)])
+        self.assertEqual(self.sh_image("many", "grep -c ' /v[0-9]* ' /proc/mounts"), "500\n")
+
     def test_a_missing_working_directory_is_made_for_any_user(self):
         self.import_root("tools")
         look = "pwd; stat -c '%u:%g %a' ."
