@@ -18,6 +18,8 @@ constexpr Duration kOldKind = 10s;
 constexpr Duration kPrepareLimit = 10s;
 // Launches come in bursts: as long as a quarter of them is left, those are used first, in peace.
 constexpr Duration kPeace = 20ms;
+constexpr Duration kCalm = 1s;
+constexpr Duration kInUse = 60s;
 }  // namespace
 
 PreparedChildren::PreparedChildren(LaunchBackend& backend, ContainerCgroups& cgroups,
@@ -26,7 +28,8 @@ PreparedChildren::PreparedChildren(LaunchBackend& backend, ContainerCgroups& cgr
       cgroups_(cgroups),
       size_(size),
       prefix_("prepared." + sys::random_hex(6) + "-"),
-      scope_(std::move(executor)) {
+      scope_(executor),
+      watch_(std::move(executor)) {
   if (auto fd = sys::open("/proc/self/mountinfo", O_RDONLY)) mountinfo_ = std::move(*fd);
 }
 
@@ -37,6 +40,32 @@ uint64_t PreparedChildren::mount_table() {
   pollfd look = {mountinfo_.get(), POLLPRI, 0};
   if (::poll(&look, 1, 0) != 0) ++mounts_;
   return mounts_;
+}
+
+// Those that are stale go at once, used or not: with the host's older mounts they would keep a file
+// system busy that the host has unmounted.
+Co<void> PreparedChildren::watch_mounts() {
+  auto changes = sys::open("/proc/self/mountinfo", O_RDONLY);
+  while (!is_closing_ && changes && co_await wait_fd(changes->get(), Readiness::urgent)) {
+    end_stale();
+    // Mounts come in bursts; new children are worth while where there are launches too.
+    co_await sleep_for(kCalm);
+    end_stale();
+    if (std::chrono::steady_clock::now() < last_claim_ + kInUse) refill();
+  }
+}
+
+void PreparedChildren::end_stale() {
+  const uint64_t mounts = mount_table();
+  for (Recipe& recipe : recipes_) {
+    for (PreparedChild& child : std::exchange(recipe.ready, {})) {
+      if (child.mounts == mounts) {
+        recipe.ready.push_back(std::move(child));
+      } else {
+        give_up(std::move(child));
+      }
+    }
+  }
 }
 
 PreparedChildren::Recipe* PreparedChildren::find(const std::string& kind) {
@@ -63,6 +92,7 @@ std::optional<PreparedChild> PreparedChildren::claim(const std::string& kind) {
 
 void PreparedChildren::learn(const std::string& kind, Prelude prelude) {
   if (size_ == 0 || is_closing_) return;
+  if (watch_.size() == 0) watch_.spawn(watch_mounts());
   Recipe* recipe = find(kind);
   if (recipe != nullptr && *recipe->prelude == prelude) return;
   if (recipe == nullptr) {
@@ -113,6 +143,9 @@ Co<void> PreparedChildren::fill() {
     auto it = std::ranges::find(recipes_, prelude, &Recipe::prelude);
     if (is_closing_ || it == recipes_.end()) {
       give_up(std::move(*child));
+    } else if (child->mounts != mount_table()) {
+      give_up(std::move(*child));
+      break;  // watch_mounts() goes on when it is calm
     } else {
       it->ready.push_back(std::move(*child));
     }
@@ -182,6 +215,7 @@ Co<void> PreparedChildren::end(std::string name, bool has_cgroups) {
 
 Co<void> PreparedChildren::close() {
   is_closing_ = true;
+  co_await watch_.close();
   for (Recipe& recipe : recipes_) {
     for (PreparedChild& child : std::exchange(recipe.ready, {})) give_up(std::move(child));
   }

@@ -70,6 +70,8 @@ class PreparedChildren {
   Co<Result<void>> let_on(const PreparedChild& child, int signal_fd);
   Co<void> end(std::string name, bool has_cgroups);
   uint64_t mount_table();
+  Co<void> watch_mounts();
+  void end_stale();
 
   LaunchBackend& backend_;
   ContainerCgroups& cgroups_;
@@ -83,5 +85,6 @@ class PreparedChildren {
   bool is_filling_ = false;
   bool is_closing_ = false;
   Scope scope_;
+  Scope watch_;  // apart, because settle() waits for what is in scope_
 };
 }  // namespace gantry

@@ -1,6 +1,8 @@
 """Launches by prepared children (docs/adr/0013): nothing but the time differs."""
+import contextlib
 import difflib
 import os
+import pathlib
 import subprocess
 
 from gantry import GantryTest, main, wait_until
@@ -77,6 +79,43 @@ class Prepared(GantryTest):
             self.executor.kill()
             subprocess.run(["umount", place], check=True)
             self.executor.start()
+
+    def test_none_keeps_what_the_host_unmounts(self):
+        place = self.top / "unmounted"
+        place.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "held", place], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-q", place], check=False)
+        self.executor.run("first", ["/bin/true"], self.root)
+        wait_until(lambda: self.holders(place))
+        subprocess.run(["umount", place], check=True)
+        wait_until(lambda: not self.holders(place))
+
+    @staticmethod
+    def holders(place):
+        """Processes of ours in whose mount namespace something is mounted there."""
+        out = []
+        for comm in pathlib.Path("/proc").glob("[0-9]*/comm"):
+            with contextlib.suppress(OSError):
+                if comm.read_text() == "gantry-prepared\n" and str(place) in (comm.parent / "mountinfo").read_text():
+                    out.append(comm.parent.name)
+        return out
+
+    def test_a_mount_made_shared_since_passes_mounts_on(self):
+        place = self.top / "shared-later"
+        place.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "later", place], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-R", place], check=True)
+        subprocess.run(["mount", "--make-private", place], check=True)
+        (place / "below").mkdir()
+        self.executor.run("first", ["/bin/true"], self.root)
+        wait_until(lambda: self.prepared() > 0)
+        subprocess.run(["mount", "--make-shared", place], check=True)
+        self.executor.launch("second", ["/bin/sh", "-c", "until ls /v/below/file; do sleep 0.1; done"], self.root,
+                             mounts=[{"source": str(place), "destination": "/v", "propagation": "RSLAVE"}])
+        subprocess.run(["mount", "-t", "tmpfs", "new", place / "below"], check=True)
+        (place / "below/file").write_text("")
+        wait_until(lambda: self.executor.output("second") == "/v/below/file\n")
+        self.executor.remove("second", force=True)
 
     def test_none_when_none_are_wanted(self):
         self.executor.restart("--prepared-children", "0")
