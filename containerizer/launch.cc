@@ -1,7 +1,11 @@
 #include "containerizer/launch.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <algorithm>
 
 #include "base/failpoint.h"
 #include "base/sys.h"
@@ -42,6 +46,14 @@ std::string prelude_kind(const ContainerSpec& spec, const Rootfs& rootfs) {
                 node.mode, " ", node.uid, ":", node.gid);
   }
   return kind;
+}
+
+// KERNEL: mounts arrive from the peers that the host's mount had when the namespace was copied, and
+// nothing tells that it has got some since (`mount --make-shared`).
+bool receives_mounts(const ContainerSpec& spec) {
+  return std::ranges::any_of(spec.mounts, [](const MountSpec& mount) {
+    return mount.propagation != Propagation::private_ && mount.propagation != Propagation::rprivate;
+  });
 }
 }  // namespace
 
@@ -213,7 +225,7 @@ Co<Result<void>> Launch::make_root(ContainerSpec& spec) {
 Co<Result<void>> Launch::prepare() {
   c_.transition(ContainerState::preparing);
   kind_ = prelude_kind(*c_.spec, c_.rootfs);
-  prepared_ = owner_.prepared_.claim(kind_);
+  if (!receives_mounts(*c_.spec)) prepared_ = owner_.prepared_.claim(kind_);
   GANTRY_CO_TRY(co_await prepare_isolators());
   GANTRY_CO_TRY(settle_prelude());
   GANTRY_CO_TRY(make_stdio());
@@ -339,6 +351,7 @@ Result<void> Launch::add_command() {
 Co<Result<void>> Launch::clone() {
   c_.transition(ContainerState::launching);
   GANTRY_FAILPOINT_CO_TRY("launch.before_clone");
+  launcher_ = owner_.parts_.backend.generation();
   if (prepared_) {
     GANTRY_CO_TRY(
         co_await owner_.parts_.backend.assign(prepared_->name, c_.id.hash(), std::move(io_)));
@@ -388,11 +401,24 @@ Result<void> Launch::give_signal() {
   return {};
 }
 
+// KERNEL: a launcher's death kills the children of its that have not exec'd (PR_SET_PDEATHSIG),
+// after it has closed its sockets; their report pipes end then as if they had.
+Co<Result<void>> Launch::outlived_launcher() {
+  LaunchBackend& backend = owner_.parts_.backend;
+  if (!c_.process->ended() || backend.generation() == launcher_) co_return Result<void>();
+  auto exit = co_await backend.wait_exit(c_.id.hash());
+  if (exit && !(WIFSIGNALED(exit->wait_status) && WTERMSIG(exit->wait_status) == SIGKILL)) {
+    co_return Result<void>();
+  }
+  co_return Error(Errc::conflict, "the launcher died while it was starting this container");
+}
+
 Co<Result<void>> Launch::signal_and_exec() {
   // Where a prepared child is in its cgroups was read back when it was prepared.
   if (plan_socket_.valid()) GANTRY_CO_TRY(give_signal());
   GANTRY_CO_TRY(co_await wait_exec(*plan_, report_read_.get(), owner_.config_.setup_limit,
                                    [this](uint32_t) { return on_barrier(); }));
+  GANTRY_CO_TRY(co_await outlived_launcher());
   GANTRY_FAILPOINT_CO_TRY("launch.after_exec");
   c_.started_ns = sys::realtime_ns();
   c_.transition(ContainerState::running);

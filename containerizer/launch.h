@@ -27,6 +27,7 @@ class Launch {
   Co<Result<void>> prepare();
   Co<Result<void>> clone();
   Co<Result<void>> isolate();
+  Co<Result<void>> outlived_launcher();
   Co<Result<void>> signal_and_exec();
 
   Co<Result<void>> prepare_isolators();
@@ -54,6 +55,7 @@ class Launch {
   LaunchIo io_;
   UniqueFd signal_write_;  // of a child cloned for this launch
   UniqueFd plan_socket_;   // of one that was prepared
+  uint64_t launcher_ = 0;  // its generation when the child was asked of it
   UniqueFd report_read_;
   int64_t phase_start_ns_;
 };

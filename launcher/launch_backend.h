@@ -83,6 +83,9 @@ class LaunchBackend {
     co_return Error(Errc::unsupported, "this back end launches only; it cannot adopt");
   }
 
+  // Another number than before a launch says that the launcher of then has died.
+  virtual uint64_t generation() const = 0;
+
   // All entries of the table (after an executor's start).
   virtual Co<Result<std::vector<KnownChild>>> recover() = 0;
 };

@@ -94,6 +94,7 @@ Co<Result<void>> RemoteLauncher::connect() {
   launcher_pid_ = answered->answer.pid;
   // The old table stays mapped until here: its records are readable without a launcher.
   connection_ = connection;
+  ++generation_;
   connected_.notify();
   co_return Result<void>();
 }
@@ -111,6 +112,11 @@ Co<void> RemoteLauncher::reconnect() {
     co_await sleep_for(500ms);
   }
   note_exits();
+}
+
+uint64_t RemoteLauncher::generation() const {
+  return connection_ == nullptr || connection_->channel->has_ended() ? generation_ + 1
+                                                                     : generation_;
 }
 
 void RemoteLauncher::take_push(const Answer& pushed) {

@@ -43,6 +43,8 @@ class RemoteLauncher final : public LaunchBackend {
   Co<Result<ProcessRef>> adopt(std::string key, pid_t pid, LaunchIo io) override;
   Co<Result<std::vector<KnownChild>>> recover() override;
 
+  uint64_t generation() const override;
+
   pid_t launcher_pid() const { return launcher_pid_; }
 
  private:
@@ -69,6 +71,7 @@ class RemoteLauncher final : public LaunchBackend {
   std::shared_ptr<Connection> connection_;
   std::unordered_map<std::string, Child> children_;
   pid_t launcher_pid_ = 0;
+  uint64_t generation_ = 0;  // counts the connections
   bool closing_ = false;
 };
 }  // namespace gantry
