@@ -143,7 +143,7 @@ def print_phases(bench):
 
 def main():
     parser = argparse.ArgumentParser(prog="tools/bench launch")
-    parser.add_argument("--build", type=pathlib.Path, required=True)
+    parser.add_argument("--build", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     parser.add_argument("--rounds", type=int, default=5, help="blocks of 30 launches per contender, back to back")
     parser.add_argument("--idle-rounds", type=int, default=1, help="the same, each launch after 300 ms of idling")

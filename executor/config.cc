@@ -11,6 +11,7 @@
 #include "base/failpoint.h"
 #include "base/sys.h"
 #include "executor/version.h"
+#include "network/ipv4.h"
 
 namespace gantry {
 namespace {
@@ -30,7 +31,8 @@ constexpr Setting kTexts[] = {
      "127.0.0.1:PORT for local frameworks: scheduler API only, root for every local user"},
     {"criu", &Config::criu, "the criu program for checkpoint and restore"},
     {"network_pool", &Config::network_pool, "addresses of bridge networks, CIDR"},
-    {"log_file", &Config::log_file, "the executor's own log"},
+    {"log_file", &Config::log_file,
+     "the executor's own log (default: stderr; on demand: DATA_DIR/executor.log)"},
     {"failpoints", &Config::failpoints, "for tests: NAME=ACTION,… (see --list-failpoints)"},
 };
 
@@ -134,6 +136,9 @@ Result<void> validate(Config& config) {
   if (config.runtime_dir.size() > 80) {
     return Error(Errc::invalid, "--runtime-dir: at most 80 bytes (sockets are made below it)");
   }
+  if (!config.network_pool.empty()) {
+    GANTRY_TRY(Ipv4Subnet::parse(config.network_pool).context("--network-pool"));
+  }
   if (!config.listen_insecure.empty() && !config.listen_insecure.starts_with("127.0.0.1:")) {
     return Error(Errc::invalid, cat("--listen-insecure '", config.listen_insecure,
                                     "': only 127.0.0.1:PORT; other addresses need TLS"));
@@ -189,6 +194,9 @@ Result<ConfigAnswer> read_config(int argc, char** argv, Config& config) {
     if (option->count() > 0) config.*setting->number = flags.*setting->number;
   }
   GANTRY_TRY(validate(config));
+  if (config.on_demand && config.log_file.empty()) {
+    config.log_file = config.data_dir + "/executor.log";
+  }
   return ConfigAnswer::run;
 }
 }  // namespace gantry

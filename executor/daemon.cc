@@ -8,15 +8,17 @@
 #include "executor/container_output.h"
 #include "executor/doctor.h"
 #include "executor/version.h"
+#include "network/network_isolator.h"
 
 namespace gantry {
 Daemon::Daemon(const Config& config, Containerizer& containerizer, Provisioner& provisioner,
-               ContainerCheckpoints& checkpoints, LogClient& logs, AuditLog& audit_log,
-               asio::any_io_executor executor)
+               ContainerCheckpoints& checkpoints, const NetworkIsolator& network, LogClient& logs,
+               AuditLog& audit_log, asio::any_io_executor executor)
     : config_(config),
       containerizer_(containerizer),
       provisioner_(provisioner),
       checkpoints_(checkpoints),
+      network_(network),
       logs_(logs),
       audit_log_(audit_log),
       executor_(executor),
@@ -139,6 +141,9 @@ ContainerSummary Daemon::summarize(const Container& container) const {
   out.started_ns = container.started_ns;
   if (container.outcome) out.finished_ns = container.exited_ns;
   out.outcome = container.outcome;
+  if (auto address = network_.address_of(container.id)) {
+    out.ip_addresses.push_back(address->to_string());
+  }
   out.ports = spec.network.ports;
   out.labels = spec.labels;
   out.hostname = container.hostname;

@@ -16,11 +16,13 @@
 #include "executor/operator_backend.h"
 
 namespace gantry {
+class NetworkIsolator;
+
 class Daemon final : public OperatorBackend {
  public:
   Daemon(const Config& config, Containerizer& containerizer, Provisioner& provisioner,
-         ContainerCheckpoints& checkpoints, LogClient& logs, AuditLog& audit_log,
-         asio::any_io_executor executor);
+         ContainerCheckpoints& checkpoints, const NetworkIsolator& network, LogClient& logs,
+         AuditLog& audit_log, asio::any_io_executor executor);
 
   // Completes when a SHUTDOWN was accepted, a signal asked for the end, or (on demand) nothing was
   // asked and nothing ran for the idle time.
@@ -68,6 +70,7 @@ class Daemon final : public OperatorBackend {
   Containerizer& containerizer_;
   Provisioner& provisioner_;
   ContainerCheckpoints& checkpoints_;
+  const NetworkIsolator& network_;
   LogClient& logs_;
   AuditLog& audit_log_;
   asio::any_io_executor executor_;

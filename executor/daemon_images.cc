@@ -91,11 +91,13 @@ Co<Result<RemovedImages>> Daemon::remove_image(std::string reference, Force forc
   }
   GANTRY_CO_TRY(co_await provisioner_.remove_image(parsed));
   RemovedImages out;
-  out.untagged.push_back(parsed.to_string());
-  if (!provisioner_.image(GANTRY_CO_TRY(ImageRef::parse(image.digest.to_string())))) {
-    out.deleted.push_back(image.digest.to_string());
-    out.freed = image.size;
+  if (provisioner_.image(GANTRY_CO_TRY(ImageRef::parse(image.digest.to_string())))) {
+    out.untagged.push_back(parsed.to_string());
+    co_return out;
   }
+  out.untagged = image.references;
+  out.deleted.push_back(image.digest.to_string());
+  out.freed = image.size;
   co_return out;
 }
 

@@ -8,6 +8,7 @@
 #include <boost/asio/signal_set.hpp>
 
 #include "base/failpoint.h"
+#include "executor/claims.h"
 #include "executor/config.h"
 #include "executor/process.h"
 #include "executor/version.h"
@@ -18,13 +19,15 @@ namespace {
 void start_logging(const Config& config) {
   FLAGS_logtostderr = config.log_file.empty();
   FLAGS_timestamp_in_logfile_name = false;
-  FLAGS_stderrthreshold = google::FATAL;
+  // Who started it on demand reads stderr until it serves, to say why it does not.
+  FLAGS_stderrthreshold = config.on_demand ? google::INFO : google::FATAL;
   FLAGS_logbufsecs = 0;
   if (!config.log_file.empty()) {
     for (auto severity : {google::WARNING, google::ERROR, google::FATAL}) {
       google::SetLogDestination(severity, "");
     }
     google::SetLogDestination(google::INFO, config.log_file.c_str());
+    google::SetLogSymlink(google::INFO, "");  // none
   }
   google::InitGoogleLogging("gantry-executor");
 }
@@ -52,6 +55,7 @@ Co<int> serve(const Config& config) {
     co_return 1;
   }
   LOG(INFO) << "serving " << config.socket;
+  FLAGS_stderrthreshold = google::FATAL;
   Daemon& daemon = (*wiring)->daemon();
   Daemon::End end = co_await wait_end(daemon);
   bool all = end != Daemon::End::signalled;
@@ -69,6 +73,11 @@ Result<UniqueFd> take_runtime_dir(const std::string& path, int patience) {
   }
 }
 
+Result<UniqueFd> claim_host(const Config& config) {
+  GANTRY_TRY(check_cgroup_root(config.cgroup_root, config.runtime_dir));
+  return claim_data_dir(config.data_dir, config.runtime_dir);
+}
+
 Result<int> run(const Config& config) {
   GANTRY_TRY(failpoint::arm(config.failpoints));
   if (!config.here) GANTRY_TRY(require_host_namespaces());
@@ -78,6 +87,12 @@ Result<int> run(const Config& config) {
   // A client that starts one looks for another itself; one that waited here could begin to serve
   // after everybody has left.
   UniqueFd lock = GANTRY_TRY(take_runtime_dir(config.runtime_dir, config.on_demand ? 0 : 10));
+  auto claim = claim_host(config);
+  if (!claim) {
+    bool has_launcher = ::access((config.runtime_dir + "/launcher.sock").c_str(), F_OK) == 0;
+    if (!has_launcher) remove_runtime_dir(config.runtime_dir);
+    return std::move(claim).error();
+  }
   asio::io_context loop(1);
   int code = 1;
   asio::co_spawn(loop, serve(config), [&](std::exception_ptr e, int c) {

@@ -141,7 +141,7 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config,
   p.checkpoints =
       std::make_unique<ContainerCheckpoints>(config.data_dir, *p.containerizer, *p.checkpointer);
   p.daemon = std::make_unique<Daemon>(config, *p.containerizer, *p.provisioner, *p.checkpoints,
-                                      p.logs, p.audit_log, executor);
+                                      *p.network, p.logs, p.audit_log, executor);
   p.operator_api = std::make_unique<OperatorApi>(*p.daemon);
   p.router.add("/api/v1", *p.operator_api);
   p.health = std::make_unique<HealthEndpoint>(*p.daemon);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/sys.h"
@@ -351,7 +352,7 @@ void ContainerCgroups::adopt(const std::string& name, std::string_view record) {
 
 Result<std::vector<std::string>> ContainerCgroups::orphans(
     const std::set<std::string>& known) const {
-  std::set<std::string> out, v2_names;
+  std::set<std::string> v1_orphans, v2_orphans, v2_names;
   for (const std::string& name : known) {
     const auto group = groups_.find(name);
     if (group != groups_.end()) v2_names.insert(group->second.v2_name);
@@ -359,9 +360,15 @@ Result<std::vector<std::string>> ContainerCgroups::orphans(
   for (const Hierarchy& hierarchy : hierarchies_) {
     for (std::string& name : GANTRY_TRY(cgroup::children_at(hierarchy.containers.get(), ""))) {
       if (hierarchy.is_v2 && v2_names.contains(name)) continue;
-      if (!known.contains(name) && !CgroupPool::is_pool_name(name)) out.insert(std::move(name));
+      if (known.contains(name) || CgroupPool::is_pool_name(name)) continue;
+      (hierarchy.is_v2 ? v2_orphans : v1_orphans).insert(std::move(name));
     }
   }
-  return std::vector<std::string>(out.begin(), out.end());
+  // ORDER: v2's first. A container that was a prepared child has another name there, which its lost
+  // record told; only by it are its processes found and killed, and then v1's directories are
+  // empty.
+  std::vector<std::string> out(v2_orphans.begin(), v2_orphans.end());
+  std::ranges::set_difference(v1_orphans, v2_orphans, std::back_inserter(out));
+  return out;
 }
 }  // namespace gantry

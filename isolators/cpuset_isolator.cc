@@ -1,3 +1,4 @@
+#include "base/sys.h"
 #include "isolators/cgroup_controllers.h"
 
 namespace gantry {
@@ -26,14 +27,18 @@ Result<void> CpusetIsolator::apply(const std::string& name, const ResourceSpec& 
     const std::optional<std::string>& value;
     const char* file;
     const char* field;
-  } lists[] = {{resources.cpuset_mems, "cpuset.mems", "cpuset_mems"},
-               {resources.cpuset_cpus, "cpuset.cpus", "cpuset_cpus"}};
+    const char* present;  // on this host
+  } lists[] = {
+      {resources.cpuset_mems, "cpuset.mems", "cpuset_mems", "/sys/devices/system/node/online"},
+      {resources.cpuset_cpus, "cpuset.cpus", "cpuset_cpus", "/sys/devices/system/cpu/online"}};
   for (const auto& list : lists) {
     if (!list.value) continue;
     const auto wanted = GANTRY_TRY(parse_list(*list.value).context(list.field));
     if (wanted.empty()) return Error(Errc::invalid, cat(list.field, ": names none"));
-    GANTRY_TRY(cgroups_.write(name, "cpuset", list.file, *list.value)
-                   .context(list.field, " (this host has others)"));
+    if (auto done = cgroups_.write(name, "cpuset", list.file, *list.value); !done) {
+      const std::string present = sys::read_file(list.present).value_or("others");
+      return std::move(done).error().context(list.field, ": this host has ", trim(present));
+    }
     const std::string now = GANTRY_TRY(cgroups_.read(name, "cpuset", list.file));
     if (GANTRY_TRY(parse_list(now)) != wanted) {
       return Error(Errc::conflict,

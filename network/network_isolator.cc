@@ -187,6 +187,12 @@ Co<Result<void>> NetworkIsolator::usage(ContainerId id, Usage& into) {
   co_return Result<void>();
 }
 
+std::optional<Ipv4> NetworkIsolator::address_of(const ContainerId& id) const {
+  auto it = members_.find(id);
+  if (it == members_.end() || !it->second.lease) return std::nullopt;
+  return it->second.lease->address;
+}
+
 std::string NetworkIsolator::record(const ContainerId& id) const {
   auto it = members_.find(id);
   if (it == members_.end()) return {};

@@ -11,6 +11,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "launcher/isolator.h"
@@ -34,6 +35,9 @@ class NetworkIsolator final : public Isolator {
   Co<Result<void>> usage(ContainerId id, Usage& into) override;
   std::string record(const ContainerId& id) const override;
   Co<Result<void>> cleanup(ContainerId id) override;
+
+  // Where others reach the container; nullopt unless it is on the bridge.
+  std::optional<Ipv4> address_of(const ContainerId& id) const;
 
   // Before the executor leaves: removes what containers share, if there are none.
   Co<Result<void>> close() { return bridge_->close(); }

@@ -10,6 +10,10 @@ bool is_hex(std::string_view text) {
   return text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
+bool is_digest_prefix(std::string_view text) {
+  return text.size() >= 12 && text.size() <= 64 && is_hex(text);
+}
+
 // [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*
 bool is_name_part(std::string_view part) {
   size_t i = 0;
@@ -75,7 +79,7 @@ Result<ImageRef> ImageRef::parse(std::string_view text) {
     rest = at == std::string_view::npos ? std::string_view() : rest.substr(0, at);
     if (!digest.starts_with("sha256:")) return bad("a digest is sha256:… of hex digits");
     digest.remove_prefix(7);
-    if (digest.size() < 12 || digest.size() > 64 || !is_hex(digest)) {
+    if (!is_digest_prefix(digest)) {
       return bad("a digest is sha256: and 12 to 64 lower-case hex digits");
     }
     out.digest_ = digest;
@@ -101,6 +105,11 @@ Result<ImageRef> ImageRef::parse(std::string_view text) {
   out.name_ = rest;
   if (out.tag_.empty() && out.digest_.empty()) out.tag_ = "latest";
   return out;
+}
+
+std::string_view ImageRef::digits() const {
+  if (!digest_.empty()) return digest_;
+  return tag_ == "latest" && is_digest_prefix(name_) ? name_ : std::string_view();
 }
 
 std::string ImageRef::to_string() const {

@@ -1,4 +1,5 @@
-// ImageRef: how a user names an image: `name[:tag]`, `sha256:HEX`, or `name@sha256:HEX`.
+// ImageRef: how a user names an image: `name[:tag]`, `sha256:HEX`, `name@sha256:HEX`, or, where no
+// image has that name, HEX as `gantry images` shows it.
 #pragma once
 
 #include <string>
@@ -16,7 +17,9 @@ class ImageRef {
   const std::string& name() const { return name_; }      // empty: by digest only
   const std::string& tag() const { return tag_; }        // empty: by digest
   const std::string& digest() const { return digest_; }  // hex digits, 12 to 64; empty: by tag
-  std::string to_string() const;                         // "busybox:latest", "sha256:…"
+  // The digest, or a name of 12 to 64 hex digits that may be meant as one; empty: neither.
+  std::string_view digits() const;
+  std::string to_string() const;  // "busybox:latest", "sha256:…"
 
  private:
   std::string name_, tag_, digest_;

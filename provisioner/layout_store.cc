@@ -96,21 +96,14 @@ Result<void> LayoutStore::load() {
 }
 
 Result<const CatalogEntry*> LayoutStore::find(const ImageRef& reference) const {
-  if (reference.digest().empty()) {
-    auto name = names_.find(reference.to_string());
-    if (name == names_.end()) {
-      return Error(Errc::not_found, cat("no image '", reference.to_string(),
-                                        "': import it with `gantry import`, or see "
-                                        "`gantry images`"));
-    }
+  if (auto name = names_.find(reference.to_string()); name != names_.end()) {
     return entries_.at(name->second).get();
   }
+  const std::string_view digits = reference.digits();
   const CatalogEntry* found = nullptr;
   for (const auto& [hex, entry] : entries_) {
-    if (!hex.starts_with(reference.digest()) &&
-        !entry->info.id.hex().starts_with(reference.digest())) {
-      continue;
-    }
+    if (digits.empty()) break;
+    if (!hex.starts_with(digits) && !entry->info.id.hex().starts_with(digits)) continue;
     if (found != nullptr && found != entry.get()) {
       return Error(Errc::conflict, cat("image '", reference.to_string(),
                                        "': several images begin so, give more digits"));
@@ -118,7 +111,9 @@ Result<const CatalogEntry*> LayoutStore::find(const ImageRef& reference) const {
     found = entry.get();
   }
   if (found == nullptr) {
-    return Error(Errc::not_found, cat("no image '", reference.to_string(), "'"));
+    return Error(Errc::not_found, cat("no image '", reference.to_string(),
+                                      "': import it with `gantry import`, or see "
+                                      "`gantry images`"));
   }
   return found;
 }
@@ -143,7 +138,7 @@ std::vector<ImageInfo> LayoutStore::list() const {
 
 Result<bool> LayoutStore::is_last_name(const ImageRef& reference) const {
   const CatalogEntry* entry = GANTRY_TRY(find(reference));
-  return !reference.digest().empty() || entry->info.references.size() <= 1;
+  return !names_.contains(reference.to_string()) || entry->info.references.size() <= 1;
 }
 
 Result<SnapshotParent> LayoutStore::parent(const ImageInfo& image) const {

@@ -10,16 +10,21 @@ say() { printf '%s\n' "$*" >&2; }
 die() { say "${0##*/}: $*"; exit 1; }
 
 # step TEXT COMMAND…: what takes longer than a second says so, and says how long it took. Its output goes to a log
-# that is shown only when it fails.
+# that is shown only when it fails; on a terminal ninja's count of it ("[12/243]") is shown meanwhile.
 step() {
-  local text=$1 log start
+  local text=$1 log start job
   shift
   log=$(mktemp "${TMPDIR:-/tmp}/gantry-step.XXXXXX")
   start=$(date +%s)
   printf '%s … ' "$text" >&2
   # In the background, because `set -e` is ignored in all that an `if` runs itself.
   ("$@") >"$log" 2>&1 </dev/null &
-  if wait $!; then
+  job=$!
+  while [ -t 2 ] && kill -0 "$job" 2>/dev/null; do
+    printf '\r%s … %s ' "$text" "$(tail -n 1 "$log" | grep -o '^\[[0-9]*/[0-9]*\]')" >&2
+    sleep 0.2
+  done
+  if wait "$job"; then
     say "done ($(($(date +%s) - start)) s)"
     rm -f "$log"
   else

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <map>
 #include <string>
+#include <string_view>
 
 #include "executor/cli/http_client.h"
 
@@ -22,6 +23,9 @@ using gantry::Result;
 using gantry::cli::Connection;
 using gantry::cli::HttpRequest;
 using Json = rapidjson::Writer<rapidjson::StringBuffer>;
+
+constexpr const char* kUsage =
+    "Usage: gantry-batch [--socket PATH] [--tasks N] [--cpus C] [--mem MIB] [--] COMMAND";
 
 struct Options {
   std::string socket = "/run/gantry/gantry.sock";
@@ -79,7 +83,11 @@ class Batch {
       return Error(Errc::unsupported, gantry::cat("SUBSCRIBE was answered ", head.status));
     }
     stream_id_ = head.header("Mesos-Stream-Id");
-    while (finished_ + failed_ < options_.tasks) GANTRY_TRY(read_events());
+    GANTRY_TRY(handle_events());  // those that came with the head
+    while (finished_ + failed_ < options_.tasks) {
+      if (!GANTRY_TRY(events_.feed())) return Error(Errc::cancelled, "the event stream ended");
+      GANTRY_TRY(handle_events());
+    }
     GANTRY_TRY(call("TEARDOWN", [](Json&) {}));
     std::fprintf(stderr, "\n%d finished, %d failed\n", finished_, failed_);
     return failed_ == 0 ? 0 : 1;
@@ -87,8 +95,7 @@ class Batch {
 
  private:
   // RecordIO: a decimal length, a newline, that many bytes; records may share or span chunks.
-  Result<void> read_events() {
-    if (!GANTRY_TRY(events_.feed())) return Error(Errc::cancelled, "the event stream ended");
+  Result<void> handle_events() {
     pending_ += events_.take_body();
     for (;;) {
       size_t newline = pending_.find('\n');
@@ -256,7 +263,7 @@ Result<Options> read_options(int argc, char** argv) {
       ++i;
       break;
     }
-    if (i + 1 == argc) return Error(Errc::invalid, gantry::cat(flag, ": needs a value"));
+    if (i + 1 == argc) return Error(Errc::invalid, gantry::cat(flag, " needs a value. ", kUsage));
     const char* value = argv[++i];
     if (flag == "--socket") {
       options.socket = value;
@@ -267,9 +274,7 @@ Result<Options> read_options(int argc, char** argv) {
     } else if (flag == "--mem" && std::atof(value) > 0) {
       options.mem = std::atof(value);
     } else {
-      return Error(Errc::invalid, gantry::cat(flag, " ", value,
-                                              ": legal are --socket PATH, --tasks N, "
-                                              "--cpus C, --mem MIB"));
+      return Error(Errc::invalid, gantry::cat(flag, " ", value, ": is wrong. ", kUsage));
     }
   }
   std::string command;
@@ -279,10 +284,18 @@ Result<Options> read_options(int argc, char** argv) {
 }
 
 Result<int> run(int argc, char** argv) {
+  if (argc == 2 && std::string_view(argv[1]) == "--help") {
+    std::puts(kUsage);
+    return 0;
+  }
   Options options = GANTRY_TRY(read_options(argc, argv));
-  Connection events = GANTRY_TRY(Connection::connect(options.socket));
+  Result<Connection> events = Connection::connect(options.socket);
+  if (!events) {
+    return std::move(events).error().context(
+        "no executor: start one with `gantry executor &`, or name its socket with --socket PATH");
+  }
   Connection calls = GANTRY_TRY(Connection::connect(options.socket));
-  return Batch(std::move(options), std::move(events), std::move(calls)).run();
+  return Batch(std::move(options), std::move(*events), std::move(calls)).run();
 }
 }  // namespace
 

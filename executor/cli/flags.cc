@@ -123,7 +123,8 @@ Result<bool> Flags::parse_short(Cursor& cursor) const {
       if (const ForeignFlag* foreign = find_foreign(word.substr(i, 1))) {
         return Error(Errc::invalid, cat("there is no -", word[i], " here: ", foreign->hint));
       }
-      return Error(Errc::invalid, cat("unknown flag -", word[i], " in ", word));
+      return Error(Errc::invalid, cat("unknown flag -", word[i],
+                                      word.size() > 2 ? cat(" in ", word) : std::string()));
     }
     if (is_switch(*flag)) {
       GANTRY_TRY(store(*flag, "true"));

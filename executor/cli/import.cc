@@ -116,7 +116,7 @@ class Import final : public Command {
     // Broken off by the executor: its answer says why. By us: our error does.
     if (!sent && !sent.error().is(Errc::cancelled)) return std::move(sent).error();
     const HttpResponse response = GANTRY_TRY(connection.receive());
-    if (response.head.status / 100 != 2) return refusal(response);
+    if (response.head.status / 100 != 2) return explain(refusal(response));
     return report(session, GANTRY_TRY(parse_json(response.body, "the executor's answer")));
   }
 
@@ -135,6 +135,14 @@ class Import final : public Command {
     if (!user_.empty()) json.text("user", user_);
     if (!stop_signal_.empty()) json.text("stop_signal", stop_signal_);
     return json.close().close().take();
+  }
+
+  // In the words of the command line.
+  Error explain(const Error& error) const {
+    constexpr std::string_view kField = "gantry_import.reference: ";
+    std::string text = error.to_string();
+    if (text.starts_with(kField)) text.replace(0, kField.size(), cat("name \"", name_, "\": "));
+    return Error(error.code(), text);
   }
 
   static Result<int> report(const Session& session, const JsonDocument& answer) {

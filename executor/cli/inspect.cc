@@ -9,6 +9,10 @@ class Inspect final : public Command {
  public:
   void declare(Flags& flags) override {
     flags.toggle(0, "phases", &phases_, "where the time of the launch went, in microseconds");
+    static constexpr ForeignFlag kForeign[] = {
+        {"f", {}, "`gantry inspect … | jq '.[0].container.state'` picks a field"},
+        {"format", {}, "`gantry inspect … | jq '.[0].container.state'` picks a field"}};
+    flags.know_foreign(kForeign);
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {

@@ -74,7 +74,6 @@ std::string to_pretty_text(const Json& value) {
   rapidjson::StringBuffer buffer;
   rapidjson::PrettyWriter<rapidjson::StringBuffer> writer(buffer);
   writer.SetIndent(' ', 2);
-  writer.SetFormatOptions(rapidjson::kFormatSingleLineArray);
   value.Accept(writer);
   return {buffer.GetString(), buffer.GetSize()};
 }

@@ -98,12 +98,15 @@ class Ps final : public Command {
     flags.toggle('l', "latest", &latest_, "only the newest, ended or not");
     flags.add(0, "format", "TEXT", &format_,
               "a line for each: {{.ID}} {{.Name}} {{.Image}} {{.Command}} {{.State}} {{.Status}} "
-              "{{.Address}} {{.Ports}} {{.Labels}}");
+              "{{.Address}} {{.Ports}} {{.Labels}}, or json");
     flags.toggle(0, "no-trunc", &whole_, "do not shorten ids and commands");
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 0, 0, "flags"));
+    if (format_.starts_with("table")) {
+      return usage_error("--format makes lines, no table: leave it out for the table");
+    }
     size_t most = ~size_t{0};
     if (!last_.empty() && !parse_number(last_, most)) {
       return usage_error(cat("--last is a number, not \"", last_, "\""));
@@ -130,7 +133,7 @@ class Ps final : public Command {
       return integer_of(*a, "created.nanoseconds") > integer_of(*b, "created.nanoseconds");
     });
     if (shown.size() > most) shown.resize(most);
-    if (session.json()) {
+    if (session.json() || format_ == "json") {
       print_json(shown);
     } else if (!format_.empty()) {
       for (const Json* container : shown) write_out(GANTRY_TRY(fill_in(*container)) + "\n");

@@ -49,8 +49,14 @@ Result<int64_t> parse_time(std::string_view flag, std::string_view text) {
     const double seconds = GANTRY_TRY(parse_decimal(flag, text.substr(is_epoch ? 1 : 0)));
     return static_cast<int64_t>(seconds * 1e9);
   }
-  const double ago = GANTRY_TRY(parse_seconds(flag, text));
-  return sys::realtime_ns() - static_cast<int64_t>(ago * 1e9);
+  const Result<double> ago = parse_seconds(flag, text);
+  if (!ago) {
+    return usage_error(cat(flag,
+                           " is how long ago, like 10m or 2h, or a date, like "
+                           "2026-11-28T10:00:00Z, not \"",
+                           text, "\""));
+  }
+  return sys::realtime_ns() - static_cast<int64_t>(*ago * 1e9);
 }
 
 std::string timestamp(int64_t nanoseconds) {

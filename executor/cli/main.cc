@@ -22,13 +22,31 @@ std::string_view hint_for(std::string_view name) {
   static constexpr std::pair<std::string_view, std::string_view> kHints[] = {
       {"attach", "`gantry logs -f` follows the output"},
       {"build", "images are built elsewhere; `gantry import` takes them"},
+      {"commit", "images are built elsewhere; `gantry import` takes them"},
+      {"container", "its commands are here without it: `gantry ps`, `gantry rm` …"},
+      {"cp", "share a directory: `gantry run -v SOURCE:PLACE`"},
       {"create", "`gantry run -d` makes and starts one"},
       {"exec", "no command can be run in a running container yet"},
+      {"history", "`gantry images` shows what is known of an image"},
+      {"image", "here they are `gantry images`, `gantry import` and `gantry rmi`"},
+      {"info", "`gantry doctor` shows the host, `gantry version --executor` the executor"},
       {"load", "here it is `gantry import`"},
+      {"login", "there are no registries here; `gantry import` takes images"},
+      {"ls", "here it is `gantry ps`"},
+      {"network", "there is nothing to manage: `gantry run --network none|host|bridge`"},
+      {"port", "`gantry ps` shows the published ports"},
       {"pull", "`skopeo copy docker://IMAGE oci:DIR`, then `gantry import DIR IMAGE`"},
+      {"push", "there are no registries here; the store is an OCI layout that skopeo reads"},
+      {"rename", "a container's name stays; give it with `gantry run --name`"},
+      {"restart", "a container runs once; `gantry rm` it, and `gantry run` makes another"},
+      {"save", "the store is an OCI layout that skopeo reads"},
       {"start", "a container runs once; `gantry run` makes another"},
+      {"system", "`gantry rm $(gantry ps -aq)` removes what has ended, `gantry rmi` images"},
+      {"tag", "`gantry import PATH NAME` names an image"},
       {"top", "`gantry stats` shows what it uses"},
-      {"unpause", "here it is `gantry resume`"}};
+      {"unpause", "here it is `gantry resume`"},
+      {"update", "limits stay as `gantry run` set them"},
+      {"volume", "there is nothing to manage: `gantry run -v SOURCE:PLACE`"}};
   for (const auto& [foreign, hint] : kHints) {
     if (foreign == name) return hint;
   }

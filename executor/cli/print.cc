@@ -36,18 +36,27 @@ void write_json_member(const Json& answer, std::string_view path) {
   }
 }
 
+namespace {
+bool continues_character(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
+
+// What a terminal shows of UTF-8, if each character is as wide as the next.
+size_t width_of(std::string_view text) {
+  return text.size() - static_cast<size_t>(std::ranges::count_if(text, continues_character));
+}
+}  // namespace
+
 void Table::write() const {
   std::vector<size_t> widths;
   for (const auto& row : rows_) {
     widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width_of(row[i]));
   }
   std::string out;
   for (const auto& row : rows_) {
     std::string line;
     for (size_t i = 0; i < row.size(); ++i) {
       line += row[i];
-      line.append(i + 1 < row.size() ? widths[i] - row[i].size() + 2 : 0, ' ');
+      line.append(i + 1 < row.size() ? widths[i] - width_of(row[i]) + 2 : 0, ' ');
     }
     while (line.ends_with(' ')) line.pop_back();
     out += line + "\n";
@@ -97,8 +106,12 @@ std::string short_id(std::string_view id) {
 std::string one_line(std::string_view text, size_t width) {
   std::string out;
   for (const char c : text) out += static_cast<unsigned char>(c) < ' ' ? ' ' : c;
-  if (out.size() > width) out = out.substr(0, width - 1) + "…";
-  return out;
+  if (width_of(out) <= width) return out;
+  size_t end = 0;
+  for (size_t shown = 0; end < out.size(); ++end) {
+    if (!continues_character(out[end]) && ++shown == width) break;
+  }
+  return out.substr(0, end) + "…";
 }
 
 double now_seconds() { return static_cast<double>(sys::realtime_ns()) / 1e9; }

@@ -23,6 +23,21 @@ constexpr ForeignFlag kForeignFlags[] = {
     {"P", {}, "name each port: -p HOST:CONTAINER"},
     {"publish-all", {}, "name each port: -p HOST:CONTAINER"},
     {"pull", {}, "an image comes into the store by `gantry import`"},
+    {"cidfile", {}, "-d prints the id: id=$(gantry run -d …)"},
+    {"device", {}, "only the default devices can be used yet"},
+    {"gpus", {}, "only the default devices can be used yet"},
+    {"expose", {}, "every port is open to the host; -p HOST:CONTAINER publishes one"},
+    {"shm-size", {}, "write --tmpfs /dev/shm:size=64m"},
+    {"log-driver", {}, "`gantry logs` reads the output, and so do files in the sandbox"},
+    {"log-opt", {}, "`gantry logs` reads the output, and so do files in the sandbox"},
+    {"pid", {}, "each container has a process namespace of its own"},
+    {"ipc", {}, "each container has an IPC namespace of its own"},
+    {"uts", {}, "each container has a host name of its own: --hostname NAME"},
+    {"userns", {}, "there are no user namespaces yet: -u USER runs it as somebody else"},
+    {"ip", {}, "the bridge chooses the address; `gantry ps` shows it"},
+    {"link", {}, "write --add-host NAME:ADDRESS; `gantry ps` shows the address"},
+    {"health-cmd", {}, "ask from outside: there are no health checks of containers yet"},
+    {"platform", {}, "an image is for this host's processor"},
 };
 }  // namespace
 

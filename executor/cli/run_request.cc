@@ -439,8 +439,6 @@ Result<void> write_spec(JsonWriter& json, const RunOptions& options,
 }  // namespace
 
 std::string in_flags(std::string complaint) {
-  constexpr std::string_view kIntroduction = "Failed to validate agent::Call: ";
-  if (complaint.starts_with(kIntroduction)) complaint.erase(0, kIntroduction.size());
   const size_t spec = complaint.find("gantry_spec.");
   if (spec == complaint.npos || spec > complaint.find(':')) return complaint;
   complaint.erase(0, spec + std::string_view("gantry_spec.").size());
@@ -452,6 +450,13 @@ std::string in_flags(std::string complaint) {
                                     {"oom_score_adj", "--oom-score-adj"},
                                     {"stop_signal", "--stop-signal"},
                                     {"stop_timeout_seconds", "--stop-timeout"},
+                                    {"cap_add", "--cap-add"},
+                                    {"cap_drop", "--cap-drop"},
+                                    {"ulimits", "--ulimit"},
+                                    {"additional_groups", "--group-add"},
+                                    {"network.dns_servers", "--dns"},
+                                    {"network.extra_hosts", "--add-host"},
+                                    {"network.ports", "--publish"},
                                     {"resources.cpus", "--cpus"},
                                     {"resources.cpu_shares", "--cpu-shares"},
                                     {"resources.cpuset_cpus", "--cpuset"},
@@ -463,6 +468,11 @@ std::string in_flags(std::string complaint) {
   for (const Pair& flag : kFlags) {
     if (complaint.starts_with(cat(flag.key, ": "))) {
       return complaint.replace(0, flag.key.size(), flag.value);
+    }
+    // "cap_add[0]: …", "ulimits[1].name: …": which one was meant is easy to see among the words.
+    const size_t colon = complaint.find(": ");
+    if (colon != complaint.npos && complaint.starts_with(cat(flag.key, "["))) {
+      return complaint.replace(0, colon, flag.value);
     }
   }
   return complaint;

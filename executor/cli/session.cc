@@ -43,6 +43,9 @@ Location GlobalOptions::location() const {
 Error refusal(const HttpResponse& response) {
   std::string text = response.body;
   while (text.ends_with('\n')) text.pop_back();
+  // Mesos' introduction, for whoever writes calls by hand.
+  constexpr std::string_view kIntroduction = "Failed to validate agent::Call: ";
+  if (text.starts_with(kIntroduction)) text.erase(0, kIntroduction.size());
   if (text.empty())
     text = cat("the executor answered ", response.head.status, " ", response.head.reason);
   switch (response.head.status) {

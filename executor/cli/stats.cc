@@ -48,6 +48,8 @@ class Stats final : public Command {
   void declare(Flags& flags) override {
     flags.toggle('w', "watch", &watch_, "again every second, until interrupted");
     flags.toggle(0, "no-stream", &once_, "once, as is the default; docker's spelling");
+    static constexpr ForeignFlag kForeign[] = {{"format", {}, "--json, and jq, choose and form"}};
+    flags.know_foreign(kForeign);
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {

@@ -138,7 +138,7 @@ taken() { ! grep -q '^ShdPnd:.*[1-9a-f]' "/proc/$1/status"; }  # PID has read al
   [ "$(in_root --cap-drop ALL /bin/grep CapEff /proc/self/status)" = $'CapEff:\t0000000000000000' ]
   [ "$(in_root --cap-add NET_ADMIN /bin/grep CapEff /proc/self/status)" != "$all" ]
   run -125 --separate-stderr in_root --cap-add FLY /bin/true
-  [[ "$stderr" == *"cap_add[0]"*capability* ]]
+  [[ "$stderr" == *"--cap-add: "*capability* ]]
 }
 
 @test "network none has a loopback; host shows the host's" {

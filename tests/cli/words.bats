@@ -47,6 +47,14 @@ teardown() { rm -rf "$DIR"; }
     [ "$status" = 125 ]
     [[ "$stderr" == "gantry: there is no -"*" here: "* ]]
   done
+  run --separate-stderr gantry inspect -f '{{.State}}' web
+  [ "$status" = 125 ]
+  [[ "$stderr" == "gantry: there is no -f here: "*jq* ]]
+  for word in exec attach pull push port restart cp network volume container image info; do
+    run --separate-stderr gantry "$word" x
+    [ "$status" = 125 ]
+    [[ "$stderr" == "gantry: \"$word\" is not a command: "* ]]
+  done
   run --separate-stderr gantry unpause web
   [ "$status" = 125 ]
   [[ "$stderr" == 'gantry: "unpause" is not a command: here it is `gantry resume`'* ]]

@@ -3,7 +3,7 @@ import shutil
 import signal
 import time
 
-from gantry import CallFailed, GantryTest, main
+from gantry import CallFailed, GantryTest, main, wait_until
 
 
 class Recovery(GantryTest):
@@ -63,6 +63,8 @@ class Recovery(GantryTest):
     def test_a_damaged_record_is_set_aside_and_the_rest_goes_on(self):
         for name in ("good", "bad"):
             self.executor.launch(name, ["/bin/sleep", "1000"], self.root)
+            # So that "bad" is one: only its record says which cgroup it is in.
+            wait_until(lambda: self.executor.metric("containerizer/prepared_children") > 0, 30)
         self.executor.kill()
         record = self.executor.runtime / "containers/bad/record"
         data = bytearray(record.read_bytes())
@@ -82,6 +84,24 @@ class Recovery(GantryTest):
         self.assertNotEqual(second.process.wait(20), 0)
         self.assertIn("already serves", self.executor.log_tail())
         self.assertTrue(self.executor.call("GET_HEALTH")["get_health"]["healthy"])
+
+    def test_another_runtime_directory_needs_data_and_cgroups_of_its_own(self):
+        self.executor.launch("c", ["/bin/sleep", "1000"], self.root)
+        for killed in (False, True):
+            if killed:
+                self.executor.kill()
+            for shared in ("data", "cgroup_root"):
+                second = type(self.executor)(self.top / "second")
+                second.top.mkdir(exist_ok=True)
+                second.cgroup_root += "-second"
+                setattr(second, shared, getattr(self.executor, shared))
+                second.start(wait=False)
+                self.assertEqual(second.process.wait(20), 1)
+                self.assertIn(f"belongs to the executor of {self.executor.runtime}", second.log_tail())
+                self.assertFalse(second.runtime.exists())
+                shutil.rmtree(second.top)
+        self.executor.start()
+        self.assertEqual(self.executor.states(), {"c": "running"})
 
     def test_killed_again_and_again(self):
         self.executor.launch("c", ["/bin/sh", "-c", "sleep 2; exit 42"], self.root)

@@ -7,12 +7,12 @@ import time
 from gantry import CallFailed, GantryTest, bridge, main, own_network
 
 
-def fetch(port, limit=5):
-    """What a published port of the host's loopback says."""
+def fetch(port, host="127.0.0.1", limit=5):
+    """What a port says: of a container, or a published one of the host's loopback."""
     deadline = time.monotonic() + limit
     while True:
         try:
-            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            with socket.create_connection((host, port), timeout=1) as connection:
                 answer = connection.recv(100)
                 if answer:
                     return answer.decode()
@@ -59,6 +59,8 @@ class ContainerNetwork(GantryTest):
         self.assertEqual(fetch(8080), "hello\n")
         self.executor.start(*self.start_flags)
         self.assertEqual(fetch(8080), "hello\n")
+        address = self.executor.list()[0]["ip_addresses"][0]
+        self.assertEqual(fetch(80, address), "hello\n")
         self.assertEqual(self.executor.states()["web"], "running")
         self.executor.remove("web", force=True)
         with self.assertRaises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", 8080), timeout=1):

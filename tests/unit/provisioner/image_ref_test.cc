@@ -24,6 +24,14 @@ TEST(ImageRef, ADigestIsKeptAsSuch) {
   EXPECT_EQ(parsed("sha256:0123456789ab"), "sha256:0123456789ab");
 }
 
+TEST(ImageRef, ANameOfHexDigitsMayBeMeantAsADigest) {
+  EXPECT_EQ(ImageRef::parse("0123456789ab")->digits(), "0123456789ab");
+  EXPECT_EQ(ImageRef::parse("sha256:0123456789ab")->digits(), "0123456789ab");
+  for (std::string name : {"0123456789a", "0123456789ab:1", "busybox", "a/0123456789ab"}) {
+    EXPECT_EQ(ImageRef::parse(name)->digits(), "") << name;
+  }
+}
+
 TEST(ImageRef, WhatIsNoNameIsRefused) {
   for (std::string bad :
        {"", "A", "a//b", "/a", "a/", "../a", "a/../b", "a b", "a:", "a:-x", "a_", "a___b", ".a",

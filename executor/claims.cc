@@ -1,0 +1,114 @@
+#include "executor/claims.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "base/cgroup_fs.h"
+#include "base/sys.h"
+#include "launcher/protocol.h"
+
+namespace gantry {
+namespace {
+// An executor or a launcher that is ending may hold what it had for a moment longer.
+constexpr int kLooks = 20;
+constexpr std::chrono::milliseconds kBetweenLooks(50);
+
+bool is_same_directory(const std::string& a, const std::string& b) {
+  auto one = sys::stat_at(AT_FDCWD, a.c_str()), other = sys::stat_at(AT_FDCWD, b.c_str());
+  return a == b || (one && other && one->st_ino == other->st_ino && one->st_dev == other->st_dev);
+}
+
+bool is_locked_by_another(int fd) {
+  struct flock lock{};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  return ::fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+bool launcher_lives(const std::string& runtime_dir) {
+  auto fd = sys::open(cat(runtime_dir, "/", kLauncherLock), O_RDWR | O_NOFOLLOW);
+  return fd && is_locked_by_another(fd->get());
+}
+
+// What a gantry-launcher was told; empty for any other process.
+std::string runtime_dir_of(pid_t pid) {
+  const std::string line = sys::read_file(cat("/proc/", pid, "/cmdline"), 1u << 16).value_or("");
+  const std::vector<std::string_view> words = split(line, '\0');
+  const auto flag = std::find(words.begin(), words.end(), "--runtime-dir");
+  return flag == words.end() || flag + 1 == words.end() ? "" : std::string(flag[1]);
+}
+
+// The other runtime directory; empty: none.
+std::string owner_of_cgroups(const CgroupLayout& layout, const std::string& cgroup_root,
+                             const std::string& runtime_dir) {
+  for (const CgroupHierarchy& hierarchy : layout.hierarchies()) {
+    const std::string file = cat(hierarchy.path, cgroup_root, "/launcher/cgroup.procs");
+    for (pid_t pid : parse_pids(sys::read_file(file).value_or(""))) {
+      std::string owner = runtime_dir_of(pid);
+      if (!owner.empty() && !is_same_directory(owner, runtime_dir)) return owner;
+    }
+  }
+  return {};
+}
+
+Error taken(std::string_view what, const std::string& owner, std::string_view flag,
+            std::string_view variable) {
+  return {Errc::busy,
+          cat(what, " belongs to the executor of ", owner,
+              ", whose containers another one would end: give ", flag, " (or ", variable,
+              ") one of its own, or end that executor first: gantry "
+              "--runtime-dir ",
+              owner, " executor stop")};
+}
+
+Error data_dir_taken(const std::string& data_dir, const std::string& owner) {
+  return taken(cat("data directory ", data_dir), owner, "--data-dir", "GANTRY_DATA_DIR");
+}
+
+Result<void> lock_data_dir(int fd, const std::string& data_dir) {
+  struct flock lock{};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  for (int look = 0; ::fcntl(fd, F_SETLK, &lock) != 0; ++look) {
+    if (errno != EAGAIN && errno != EACCES) return Error::from_errno(errno, cat("lock ", data_dir));
+    if (look == kLooks) return data_dir_taken(data_dir, sys::read_all(fd).value_or("?"));
+    // lint: allow sleep, because there is no loop yet
+    std::this_thread::sleep_for(kBetweenLooks);
+  }
+  return {};
+}
+}  // namespace
+
+Result<void> check_cgroup_root(const std::string& cgroup_root, const std::string& runtime_dir) {
+  const CgroupLayout layout = GANTRY_TRY(CgroupLayout::detect());
+  for (int look = 0;; ++look) {
+    const std::string owner = owner_of_cgroups(layout, cgroup_root, runtime_dir);
+    if (owner.empty()) return {};
+    if (look == kLooks) {
+      return taken(cat("cgroup ", cgroup_root), owner, "--cgroup-root", "GANTRY_CGROUP_ROOT");
+    }
+    // lint: allow sleep, because there is no loop yet
+    std::this_thread::sleep_for(kBetweenLooks);
+  }
+}
+
+Result<UniqueFd> claim_data_dir(const std::string& data_dir, const std::string& runtime_dir) {
+  const std::string path = cat(data_dir, "/lock");
+  UniqueFd fd = GANTRY_TRY(sys::open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
+  GANTRY_TRY(lock_data_dir(fd.get(), data_dir));
+  const std::string owner = GANTRY_TRY(sys::read_all(fd.get()).context(path));
+  if (!owner.empty() && !is_same_directory(owner, runtime_dir) && launcher_lives(owner)) {
+    return data_dir_taken(data_dir, owner);
+  }
+  if (::ftruncate(fd.get(), 0) != 0 || ::lseek(fd.get(), 0, SEEK_SET) != 0) {
+    return Error::from_errno(errno, cat("write ", path));
+  }
+  GANTRY_TRY(sys::write_all(fd.get(), runtime_dir).context(path));
+  return fd;
+}
+}  // namespace gantry
