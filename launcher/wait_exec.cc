@@ -49,6 +49,7 @@ Co<Result<void>> wait_exec(const LaunchPlan& plan, int report_pipe, Duration lim
     ChildReport report;
     ssize_t n = ::read(report_pipe, &report, sizeof report);
     if (n == 0) co_return Result<void>();
+    if (n < 0 && errno == EAGAIN) continue;
     if (n < 0) co_return Error::from_errno(errno, "read how the container's start went");
     // KERNEL: writes of 16 bytes to a pipe are whole (PIPE_BUF).
     if (n != static_cast<ssize_t>(sizeof report)) {
