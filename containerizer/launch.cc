@@ -402,10 +402,14 @@ Result<void> Launch::give_signal() {
 }
 
 // KERNEL: a launcher's death kills the children of its that have not exec'd (PR_SET_PDEATHSIG),
-// after it has closed its sockets; their report pipes end then as if they had.
+// after it has closed its sockets; their report pipes end then as if they had, a moment before they
+// do.
 Co<Result<void>> Launch::outlived_launcher() {
   LaunchBackend& backend = owner_.parts_.backend;
-  if (!c_.process->ended() || backend.generation() == launcher_) co_return Result<void>();
+  if (backend.generation() == launcher_) co_return Result<void>();
+  auto ended =
+      co_await wait_fd(c_.process->pidfd(), Readiness::read, std::chrono::milliseconds(200));
+  if (!ended) co_return Result<void>();
   auto exit = co_await backend.wait_exit(c_.id.hash());
   if (exit && !(WIFSIGNALED(exit->wait_status) && WTERMSIG(exit->wait_status) == SIGKILL)) {
     co_return Result<void>();
