@@ -19,6 +19,8 @@ constexpr Known kKnown[] = {
     {"Can't lookup mount=", "a task holds a file that was opened outside of the container"},
     {"is outside of its pid namespace", "a task's session leader is outside of the container"},
     {"slave peer without correspond master", "a task has a terminal"},
+    {"Can't retrieve FD from socket",
+     "too many descriptors are on their way through this host's unix sockets; try again"},
     {"Can't get 1:16 opt",
      "a task has a network socket, which CRIU before 4.2 cannot save on Linux 6.16 or newer"},
     {"Can't get rlimit", "its user is not root, and this host's root lacks CAP_SYS_RESOURCE"},

@@ -7,6 +7,7 @@ import copy
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -259,6 +260,23 @@ class Faults(CheckpointTest):
             self.assertEqual(self.checkpoints(), [])
             self.executor.remove("c", force=True)
         self.refused(self.checkpoint, "c")
+
+    def test_descriptors_in_flight(self):
+        """KERNEL: a task may send one only while its user's are fewer than its own limit, unless it has CAP_SYS_ADMIN."""
+        self.launch_counter()
+        null = os.open("/dev/null", os.O_RDONLY)
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(5)]
+        try:
+            for sender, _ in pairs:
+                socket.send_fds(sender, [b"x"], [null] * 250)
+            self.refused(self.checkpoint, "unix sockets; try again")
+        finally:
+            for pair in pairs:
+                for end in pair:
+                    end.close()
+            os.close(null)
+        self.assertEqual(self.checkpoints(), [])
+        self.is_unharmed()
 
     def test_paused(self):
         self.launch_counter()
