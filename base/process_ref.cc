@@ -1,8 +1,14 @@
 #include "base/process_ref.h"
 
+#include <csignal>
+
 #include "base/sys.h"
 
 namespace gantry {
+void kill_rest_of_session(pid_t first) {
+  if (first > 1) ::kill(-first, SIGKILL);
+}
+
 const std::string& boot_id() {
   static const std::string id = [] {
     auto text = sys::read_file("/proc/sys/kernel/random/boot_id");

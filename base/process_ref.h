@@ -18,6 +18,10 @@ struct ProcessIdentity {
   bool operator==(const ProcessIdentity&) const = default;
 };
 
+// SIGKILL to what a session's first process has left, after it ended badly. KERNEL: its number
+// names no other process while one of the group is left; a group that is gone is nobody.
+void kill_rest_of_session(pid_t first);
+
 const std::string& boot_id();
 Result<uint64_t> process_start_time(pid_t pid);
 

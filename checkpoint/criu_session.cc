@@ -169,7 +169,9 @@ Co<Result<void>> CriuSession::close(Duration limit) {
   socket_.reset();
   Result<void> left_by_itself = co_await wait_fd(process_.pidfd(), Readiness::read, limit);
   if (!left_by_itself) process_.signal(SIGKILL).ignore("it may have left meanwhile");
-  (co_await backend_.wait_exit(key_)).ignore("its answer is what counts");
+  Result<ExitRecord> exit = co_await backend_.wait_exit(key_);
+  // What it forked and did not live to end: a probe of the kernel stands stopped for ever.
+  if (!exit || exit->wait_status != 0) kill_rest_of_session(process_.pid());
   co_return co_await backend_.forget(key_);
 }
 }  // namespace gantry

@@ -279,7 +279,9 @@ Co<void> Recovery::end_strangers() {
       if (auto process = ProcessRef::open(child.process)) {
         process->signal(SIGKILL).ignore("it may be gone");
       }
-      (co_await owner_.parts_.backend.wait_exit(key)).ignore("it belongs to nobody");
+      Result<ExitRecord> exit = co_await owner_.parts_.backend.wait_exit(key);
+      const bool is_helper = key.starts_with(kHelperKey);
+      if (is_helper && (!exit || exit->wait_status != 0)) kill_rest_of_session(child.process.pid);
     }
     (co_await owner_.parts_.backend.forget(key)).ignore("again next time");
   }
