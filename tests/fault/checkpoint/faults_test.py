@@ -117,7 +117,8 @@ class Faults(CheckpointTest):
                 self.executor.remove("c", force=True)
 
     def test_criu_killed_at_any_moment(self):
-        """CRIU says that its death in the middle of a dump may harm the tasks: then the container has ended, truly."""
+        """CRIU says that its death in the middle of a dump may harm the tasks, whose memory holds its code: then the
+        container has ended, truly, or (seen once in some fifty) hangs, and can be removed."""
         ends = []
         for step in range(16):
             self.launch_counter()
@@ -137,10 +138,14 @@ class Faults(CheckpointTest):
                 self.restore()
                 self.wait_for_numbers()
             elif state == "running":
-                self.wait_for_numbers()
+                try:
+                    self.wait_for_numbers()
+                except AssertionError:
+                    ends[-1] = "error, hangs"
             self.executor.remove("c", force=True)
             self.assert_clean()
         print({end: ends.count(end) for end in ends})
+        self.assertLessEqual(ends.count("error, hangs"), 1)
 
     # CRIU cannot be used
 
