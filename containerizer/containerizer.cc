@@ -29,7 +29,7 @@ Containerizer::Containerizer(ContainerizerConfig config, ContainerizerParts part
     : config_(std::move(config)),
       parts_(std::move(parts)),
       executor_(executor),
-      turn_ended_(executor),
+      turns_(executor, kLaunchesAtOnce),
       prepared_(parts_.backend, parts_.cgroups, executor, config_.prepared_children),
       scope_(std::move(executor)) {}
 
@@ -131,18 +131,6 @@ Co<Result<void>> Containerizer::wait_for_name(std::string name) {
     if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client went away");
   }
   co_return Result<void>();
-}
-
-Co<Turn> Containerizer::take_turn() {
-  while (turns_taken_ >= kLaunchesAtOnce) co_await turn_ended_.wait();
-  ++turns_taken_;
-  co_return Turn(*this);
-}
-
-Turn::~Turn() {
-  if (owner_ == nullptr) return;
-  --owner_->turns_taken_;
-  owner_->turn_ended_.notify();
 }
 
 Co<Result<void>> Containerizer::run_launch(ContainerPtr container) {

@@ -12,11 +12,11 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "containerizer/container.h"
 #include "containerizer/prepared_children.h"
+#include "containerizer/turns.h"
 #include "fetcher/fetcher.h"
 #include "isolators/container_cgroups.h"
 #include "launcher/launch_backend.h"
@@ -57,19 +57,6 @@ struct RestoreInputs {
   std::function<Co<Result<void>>(const ProcessRef&)> before_resume;
 };
 using RestoreFunction = std::function<Co<Result<ProcessRef>>(RestoreInputs)>;
-
-class Containerizer;
-// One of the launches that may be between provisioning and exec at the same time.
-class Turn {
- public:
-  explicit Turn(Containerizer& owner) : owner_(&owner) {}
-  Turn(Turn&& other) noexcept : owner_(std::exchange(other.owner_, nullptr)) {}
-  Turn& operator=(Turn&&) = delete;
-  ~Turn();
-
- private:
-  Containerizer* owner_;
-};
 
 class Containerizer {
  public:
@@ -134,13 +121,11 @@ class Containerizer {
 
  private:
   friend class Launch;
-  friend class Turn;
   friend class Recovery;
 
   // Errc::conflict when the name is taken. No name: there is nothing to wait for.
   Co<Result<void>> wait_for_name(std::string name);
   Co<Result<void>> run_launch(ContainerPtr container);
-  Co<Turn> take_turn();
   Co<Result<void>> run_restore(ContainerPtr container, RestoreFunction restore);
   Co<void> undo_restore(ContainerPtr container);
   // After exec or adoption: the watch that ends in finish(), and the isolators' watches.
@@ -162,8 +147,7 @@ class Containerizer {
   asio::any_io_executor executor_;
   std::map<ContainerId, ContainerPtr> containers_;
   std::map<std::string, ContainerId, std::less<>> names_;
-  size_t turns_taken_ = 0;
-  Event turn_ended_;
+  Turns turns_;  // of launches, from what they prepare to their exec
   PreparedChildren prepared_;
   uint64_t prepared_launches_ = 0;
   Scope scope_;

@@ -111,7 +111,7 @@ Co<Result<void>> Launch::run() {
   phase("record");
   GANTRY_CO_TRY(co_await provision());
   phase("provision");
-  Turn turn = co_await owner_.take_turn();
+  Turns::Turn turn = co_await owner_.turns_.take();
   GANTRY_CO_TRY(still_wanted());
   GANTRY_CO_TRY(co_await prepare());
   phase("prepare");

@@ -78,6 +78,11 @@ Result<UniqueFd> claim_host(const Config& config) {
   return claim_data_dir(config.data_dir, config.runtime_dir);
 }
 
+// One lives on in the runtime directory, whose containers a later executor adopts.
+bool has_launcher(const Config& config) {
+  return ::access((config.runtime_dir + "/launcher.sock").c_str(), F_OK) == 0;
+}
+
 Result<int> run(const Config& config) {
   GANTRY_TRY(failpoint::arm(config.failpoints));
   if (!config.here) GANTRY_TRY(require_host_namespaces());
@@ -89,8 +94,7 @@ Result<int> run(const Config& config) {
   UniqueFd lock = GANTRY_TRY(take_runtime_dir(config.runtime_dir, config.on_demand ? 0 : 10));
   auto claim = claim_host(config);
   if (!claim) {
-    bool has_launcher = ::access((config.runtime_dir + "/launcher.sock").c_str(), F_OK) == 0;
-    if (!has_launcher) remove_runtime_dir(config.runtime_dir);
+    if (!has_launcher(config)) remove_runtime_dir(config.runtime_dir);
     return std::move(claim).error();
   }
   asio::io_context loop(1);
@@ -100,7 +104,7 @@ Result<int> run(const Config& config) {
     code = c;
   });
   loop.run();
-  if (code == 0) remove_runtime_dir(config.runtime_dir);
+  if (code == 0 || !has_launcher(config)) remove_runtime_dir(config.runtime_dir);
   return code;
 }
 }  // namespace

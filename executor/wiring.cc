@@ -199,11 +199,13 @@ Co<void> Wiring::stop(Launcher launcher) {
   co_await p.provisioner->close();
   if (launcher == Launcher::end) {
     for (auto [what, result] : {std::pair("network", co_await p.network->close()),
-                                std::pair("launcher", co_await p.launcher.shutdown()),
-                                std::pair("cgroups", co_await p.cgroups->close())}) {
+                                std::pair("launcher", co_await p.launcher.shutdown())}) {
       if (!result) LOG(WARNING) << "left behind, " << what << ": " << result.error().to_string();
     }
   }
+  // What is in use stays; the pool, which may be filling up, goes in any case.
+  Result<void> cgroups = co_await p.cgroups->close();
+  if (!cgroups) LOG(WARNING) << "left behind, cgroups: " << cgroups.error().to_string();
   co_await p.logs.close();
   co_await p.launcher.close();
 }

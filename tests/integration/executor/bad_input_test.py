@@ -20,6 +20,13 @@ class BadInput(GantryTest):
             self.assertIn(word, text[:2000])
         self.assertEqual(self.executor.list(), [], text[:300])
 
+    def test_a_start_that_fails_late_ends_by_itself(self):
+        self.executor.kill()
+        self.executor.start("--listen-insecure", "127.0.0.1:1x", wait=False)
+        self.assertEqual(self.executor.wait_dead(), 1)
+        self.assertIn("expected ADDRESS:PORT", self.executor.log_tail())
+        self.executor.start()
+
     def test_malformed_bodies(self):
         for body in (b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100000, b'{"type": 5}', b'{"type": "NO_SUCH"}',
                      b'{"type": "LAUNCH_CONTAINER"}', b'{"type": "WAIT_CONTAINER", "wait_container": {}}'):
