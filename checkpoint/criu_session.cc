@@ -109,12 +109,17 @@ Result<void> CriuSession::send(const criu::Request& request) {
 }
 
 Co<Result<void>> CriuSession::wait_for_answer() {
+  // KERNEL: a process that CRIU forked (its probes of the kernel) holds its end of the socket, too:
+  // CRIU's death need not be an end-of-file.
+  bool has_ended = false;
   for (;;) {
-    const Duration limit = is_hopeless_ ? std::min(left(deadline_), kLookAgain) : left(deadline_);
-    Result<void> readable = co_await wait_fd(socket_.get(), Readiness::read, limit);
+    Result<void> readable =
+        co_await wait_fd(socket_.get(), Readiness::read, std::min(left(deadline_), kLookAgain));
     if (readable || !readable.error().is(Errc::timed_out)) co_return readable;
+    if (has_ended) co_return Error(Errc::conflict, cat("criu ended after '", last_notice_, "'"));
     if (is_hopeless_ && is_hopeless_()) co_return Error(Errc::conflict, "the container ended");
     if (left(deadline_) <= Duration::zero()) co_return readable;
+    has_ended = process_.ended();  // what it said before is read first
   }
 }
 

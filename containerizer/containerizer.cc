@@ -260,14 +260,15 @@ Co<void> Containerizer::watch_limit(ContainerPtr container, Isolator* isolator) 
 
 Co<ExitOutcome> Containerizer::explain_exit(ContainerPtr container, ExitRecord exit) {
   ExitOutcome outcome = ExitOutcome::from_wait_status(exit.wait_status);
-  if (outcome.kind != ExitOutcome::Kind::signalled || outcome.code != SIGKILL) {
-    co_return outcome;
-  }
+  // A limit that was reached can show in either way: the kill, or an exit of the first process
+  // because one of the others was killed.
+  if (exit.wait_status == 0) co_return outcome;
   std::optional<Limitation> limit = container->limitation;
   for (Isolator* isolator : parts_.isolators) {
     if (!limit) limit = co_await isolator->limitation_at_exit(container->id);
   }
   if (limit) {
+    outcome.code = outcome.wait_status();
     outcome.kind = ExitOutcome::Kind::limited;
     outcome.reason = limit->message;
     outcome.resource = limit->resource;

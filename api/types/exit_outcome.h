@@ -10,7 +10,8 @@ struct ExitOutcome {
   enum class Kind {
     exited,     // by itself, with `code`
     signalled,  // by signal `code`
-    limited,    // ended because it reached the limit of `resource`; `reason` is a sentence
+    limited,    // reached the limit of `resource`, and ended with the raw wait status `code`;
+                // `reason` is a sentence
     lost,       // nobody saw how it ended; `reason` says why, and nothing is guessed
     failed,     // never ran: the launch failed; `reason` is the error's sentence
   } kind = Kind::exited;
@@ -28,8 +29,8 @@ struct ExitOutcome {
     }
     return out;
   }
-  // Raw wait(2) status, Mesos' exit_status: exit 7 is 1792, SIGKILL is 9. A memory limitation kept
-  // its own status in `code` as a signal. Meaningless for lost and failed.
+  // Raw wait(2) status, Mesos' exit_status: exit 7 is 1792, SIGKILL is 9. Meaningless for lost and
+  // failed.
   int wait_status() const { return kind == Kind::exited ? code << 8 : code; }
   // docker's: code, 128 + signal; 125 for lost and failed.
   int shell_status() const {
@@ -37,8 +38,9 @@ struct ExitOutcome {
       case Kind::exited:
         return code;
       case Kind::signalled:
-      case Kind::limited:
         return 128 + code;
+      case Kind::limited:
+        return WIFSIGNALED(code) ? 128 + WTERMSIG(code) : WEXITSTATUS(code);
       default:
         return 125;
     }

@@ -169,7 +169,7 @@ class Faults(CheckpointTest):
                 (self.top, ("is no program", "tools/setup")),
                 (self.program("no-program", "just text\n"), ("no-program",)),
                 # What it leaves in its session ends with it: leakcheck would find it in the launcher's cgroup.
-                (self.program("silent", "#!/bin/sh\nsleep 1000 &\nexit 3\n"), ("does not work as criu", "tools/setup")),
+                (self.program("silent", "#!/bin/sh\nsleep 1000 &\nexit 3\n"), ("does not work as criu", "criu ended", "tools/setup")),
                 (self.program("old", old), ("is version 3.17.1; 4.1.1 is the oldest that works", "tools/setup"))):
             with self.subTest(path=path.name):
                 self.with_criu(path)
