@@ -169,6 +169,10 @@ Co<Result<void>> Wiring::start() {
                                              .logger_binary = p.programs + "/gantry-logger",
                                              .cgroup_root = p.config.cgroup_root}))
           .context("start the launcher"));
+  if (!p.launcher.upgrade_refused().empty()) {
+    LOG(WARNING) << p.launcher.upgrade_refused() << "; the older launcher (pid "
+                 << p.launcher.launcher_pid() << ") stays until no container runs";
+  }
   GANTRY_FAILPOINT_CO_TRY("start.after_launcher");
   GANTRY_CO_TRY((co_await p.fetcher.recover()).context("recover the fetcher's cache"));
   GANTRY_CO_TRY((co_await p.containerizer->recover()).context("recover containers"));

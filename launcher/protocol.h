@@ -3,7 +3,8 @@
 //
 // RUNTIME/launcher.sock: the executor's requests, answered by `request`; exits are pushed.
 // RUNTIME/logger.sock: the executor's questions about output, and the launcher's entries.
-// A receiver ignores nothing: an unknown type or version is answered with EPROTO.
+// A receiver ignores nothing: an unknown type or version is answered with EPROTO. kHello and
+// kUpgrade are understood in every version: with them an executor replaces an older launcher.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +20,8 @@ inline constexpr uint32_t kNoSlot = ~0u;
 
 enum class MessageType : uint16_t {
   // Executor -> launcher
-  kHello = 1,  // answered with kDone, ops = OpKind::kCount, and a read-only fd of the table
+  kHello = 1,  // answered with kDone, ops = OpKind::kCount, text = what was built, and a
+               // read-only fd of the table
   kLaunch,     // fds: plan memfd, the plan's, then those of `flags`; kDone with the pidfd
   kForget,     // an exited child's slot
   kOpenStdin,  // kDone with the fd
@@ -48,6 +50,9 @@ enum class MessageType : uint16_t {
   kAdopt,
   // Executor -> launcher: the running child in `slot`, launched without io, gets `key` and io.
   kAssign,
+  // Executor -> launcher: become the program in the first descriptor (a sealed memfd), with the
+  // logger in the second; `key` is what they are called (kHello's text). Answered by the new one.
+  kUpgrade,
 };
 
 struct MessageHead {

@@ -3,8 +3,8 @@
 #include <sys/mman.h>
 #include <cstring>
 
+#include "base/failpoint.h"
 #include "base/sys.h"
-#include "launcher/start_launcher.h"
 
 namespace gantry {
 namespace {
@@ -50,6 +50,8 @@ struct RemoteLauncher::Connection {
   std::shared_ptr<AskChannel> channel;
   const TableHeader* table = nullptr;
   uint32_t ops = 0;  // op kinds this launcher knows
+  pid_t pid = 0;
+  std::string build;
 };
 
 RemoteLauncher::RemoteLauncher(asio::any_io_executor executor)
@@ -59,18 +61,16 @@ RemoteLauncher::~RemoteLauncher() = default;
 
 Co<Result<void>> RemoteLauncher::start_or_connect(Config config) {
   config_ = std::move(config);
-  auto connected = co_await connect();
-  if (connected) co_return connected;
-  GANTRY_CO_TRY(co_await start());
-  co_return co_await connect();
+  programs_ = GANTRY_CO_TRY(load_launcher_programs(config_.launcher_binary, config_.logger_binary));
+  co_return co_await start_or_connect_again();
 }
 
-Co<Result<void>> RemoteLauncher::start() {
-  GANTRY_CO_TRY(co_await start_launcher({.runtime_dir = config_.runtime_dir,
-                                         .launcher_binary = config_.launcher_binary,
-                                         .logger_binary = config_.logger_binary,
-                                         .cgroup_root = config_.cgroup_root}));
-  co_return Result<void>();
+Co<Result<void>> RemoteLauncher::start_or_connect_again() {
+  auto connected = co_await connect();
+  if (connected) co_return connected;
+  GANTRY_CO_TRY(co_await start_launcher(
+      programs_, {.runtime_dir = config_.runtime_dir, .cgroup_root = config_.cgroup_root}));
+  co_return co_await connect();
 }
 
 Co<Result<void>> RemoteLauncher::connect() {
@@ -78,25 +78,58 @@ Co<Result<void>> RemoteLauncher::connect() {
   connection->channel =
       GANTRY_CO_TRY(AskChannel::connect(executor_, cat(config_.runtime_dir, "/", kLauncherSocket)));
   scope_.spawn(serve(connection));
-  Request hello;
-  hello.head.type = MessageType::kHello;
-  auto answered = co_await connection->channel->ask(hello, {}, kAnswerLimit);
-  if (answered && answered->answer.error == 0 && answered->fd.valid()) {
-    void* table = ::mmap(nullptr, kTableBytes, PROT_READ, MAP_SHARED, answered->fd.get(), 0);
-    if (table != MAP_FAILED) connection->table = static_cast<const TableHeader*>(table);
-  }
-  if (connection->table == nullptr) {
+  Result<void> ready = co_await greet(*connection);
+  if (ready && connection->build != programs_.build) ready = co_await upgrade(*connection);
+  if (!ready) {
     connection->channel->close();
-    if (!answered) co_return std::move(answered.error()).context("greet the launcher");
-    co_return error_of(answered->answer, "greet the launcher");
+    co_return ready;
   }
-  connection->ops = answered->answer.ops;
-  launcher_pid_ = answered->answer.pid;
+  launcher_pid_ = connection->pid;
   // The old table stays mapped until here: its records are readable without a launcher.
   connection_ = connection;
   ++generation_;
   connected_.notify();
   co_return Result<void>();
+}
+
+Co<Result<void>> RemoteLauncher::greet(Connection& connection) {
+  Request hello;
+  hello.head.type = MessageType::kHello;
+  Answered answered = GANTRY_CO_TRY(
+      (co_await connection.channel->ask(hello, {}, kAnswerLimit)).context("greet the launcher"));
+  if (answered.answer.error != 0) co_return error_of(answered.answer, "greet the launcher");
+  if (!answered.fd) co_return Error(Errc::corrupt, "the launcher sent no table");
+  if (connection.table == nullptr) {
+    void* table = ::mmap(nullptr, kTableBytes, PROT_READ, MAP_SHARED, answered.fd.get(), 0);
+    if (table == MAP_FAILED) co_return Error::from_errno(errno, "map the launcher's table");
+    connection.table = static_cast<const TableHeader*>(table);
+  }
+  connection.ops = answered.answer.ops;
+  connection.pid = answered.answer.pid;
+  connection.build.assign(answered.answer.text,
+                          ::strnlen(answered.answer.text, sizeof answered.answer.text));
+  co_return Result<void>();
+}
+
+// A launcher that can't become ours is used as it is: ops that it does not know are refused.
+Co<Result<void>> RemoteLauncher::upgrade(Connection& connection) {
+  upgrade_refused_.clear();
+  GANTRY_FAILPOINT_CO_TRY("upgrade.before_launcher");
+  Request request;
+  request.head.type = MessageType::kUpgrade;
+  copy_text(request.key, programs_.build);
+  std::vector<int> programs = {programs_.launcher.get(), programs_.logger.get()};
+  Answered answered =
+      GANTRY_CO_TRY((co_await connection.channel->ask(request, std::move(programs), kAnswerLimit))
+                        .context("upgrade the launcher"));
+  GANTRY_FAILPOINT_CO_TRY("upgrade.after_launcher");
+  if (answered.answer.error == 0) co_return co_await greet(connection);
+  const Error refused = error_of(answered.answer, "upgrade the launcher");
+  upgrade_refused_ = refused.to_string();
+  if (connection.table->version == kProtocolVersion) co_return Result<void>();
+  co_return Error(Errc::unsupported, cat("the running gantry-launcher keeps a table of version ",
+                                         connection.table->version, ", this executor reads ",
+                                         kProtocolVersion, ": ", upgrade_refused_));
 }
 
 Co<void> RemoteLauncher::serve(std::shared_ptr<Connection> connection) {
@@ -108,7 +141,7 @@ Co<void> RemoteLauncher::serve(std::shared_ptr<Connection> connection) {
 
 Co<void> RemoteLauncher::reconnect() {
   while (!closing_ && !co_await is_cancelled()) {
-    if (co_await start_or_connect(config_)) break;
+    if (co_await start_or_connect_again()) break;
     co_await sleep_for(500ms);
   }
   note_exits();

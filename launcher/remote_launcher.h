@@ -4,7 +4,8 @@
 // the executor's. Threads: loop only. Failure: a launcher that dies is noticed by end-of-file; a
 // new one is started at once and takes the table over. Exits in between are read from pidfds kept
 // here (PIDFD_GET_INFO, Linux >= 6.15), else they are lost. Recovery: start_or_connect() finds a
-// living launcher, recover() reads its table.
+// living launcher, recover() reads its table. Upgrade: a launcher of another build becomes ours in
+// place, before the first launch.
 #pragma once
 
 #include <memory>
@@ -14,20 +15,22 @@
 #include "base/scope.h"
 #include "launcher/ask_channel.h"
 #include "launcher/launch_backend.h"
+#include "launcher/start_launcher.h"
 
 namespace gantry {
 class RemoteLauncher final : public LaunchBackend {
  public:
   struct Config {
     std::string runtime_dir;      // absolute; exists
-    std::string launcher_binary;  // paths of the static programs, copied to sealed memfds
+    std::string launcher_binary;  // paths of the static programs, read once
     std::string logger_binary;
     std::string cgroup_root = "/gantry";
   };
   explicit RemoteLauncher(asio::any_io_executor executor);
   ~RemoteLauncher() override;
 
-  // Connects to the runtime directory's launcher, starting it where none lives.
+  // Connects to the runtime directory's launcher, starting it where none lives, and making it ours
+  // where it was started by another build.
   Co<Result<void>> start_or_connect(Config config);
   // Ends launcher and logger and removes their cgroups. Errc::busy while containers run.
   Co<Result<void>> shutdown();
@@ -46,13 +49,17 @@ class RemoteLauncher final : public LaunchBackend {
   uint64_t generation() const override;
 
   pid_t launcher_pid() const { return launcher_pid_; }
+  // Why the launcher in use was started by another build and stays that; empty: it is ours.
+  const std::string& upgrade_refused() const { return upgrade_refused_; }
 
  private:
   struct Child;       // what is known of a key here
   struct Connection;  // one launcher's channel and table
 
+  Co<Result<void>> start_or_connect_again();
   Co<Result<void>> connect();
-  Co<Result<void>> start();
+  Co<Result<void>> greet(Connection& connection);
+  Co<Result<void>> upgrade(Connection& connection);
   Co<void> serve(std::shared_ptr<Connection> connection);
   Co<void> reconnect();
   Co<Result<std::shared_ptr<Connection>>> connected();
@@ -66,11 +73,13 @@ class RemoteLauncher final : public LaunchBackend {
 
   asio::any_io_executor executor_;
   Config config_;
+  LauncherPrograms programs_;
   Scope scope_;
   Event connected_;
   std::shared_ptr<Connection> connection_;
   std::unordered_map<std::string, Child> children_;
   pid_t launcher_pid_ = 0;
+  std::string upgrade_refused_;
   uint64_t generation_ = 0;  // counts the connections
   bool closing_ = false;
 };

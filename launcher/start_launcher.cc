@@ -14,8 +14,12 @@ namespace {
 using namespace std::chrono_literals;
 constexpr int kLoggerFd = 10;
 
-Result<UniqueFd> sealed_copy(const std::string& path, const char* name) {
+// Adds what names its contents to `build`.
+Result<UniqueFd> sealed_copy(const std::string& path, const char* name, std::string& build) {
   std::string bytes = GANTRY_TRY(sys::read_file(path, 64u << 20).context("read ", path));
+  char digits[20];
+  std::snprintf(digits, sizeof digits, "%016zx", std::hash<std::string_view>()(bytes));
+  build += cat(build.empty() ? "" : "-", digits);
   return sys::sealed_memfd(name, std::as_bytes(std::span(bytes.data(), bytes.size())));
 }
 
@@ -24,9 +28,7 @@ struct Spawned {
   UniqueFd errors;  // read end of its stderr
 };
 
-Result<Spawned> spawn(const StartLauncher& options) {
-  UniqueFd launcher = GANTRY_TRY(sealed_copy(options.launcher_binary, "gantry-launcher"));
-  UniqueFd logger = GANTRY_TRY(sealed_copy(options.logger_binary, "gantry-logger"));
+Result<Spawned> spawn(const LauncherPrograms& programs, const StartLauncher& options) {
   sys::Pipe errors = GANTRY_TRY(sys::pipe(O_NONBLOCK));
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
@@ -35,7 +37,7 @@ Result<Spawned> spawn(const StartLauncher& options) {
   ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
   ::posix_spawn_file_actions_adddup2(&actions, 0, 1);
   ::posix_spawn_file_actions_adddup2(&actions, errors.write.get(), 2);
-  ::posix_spawn_file_actions_adddup2(&actions, logger.get(), kLoggerFd);
+  ::posix_spawn_file_actions_adddup2(&actions, programs.logger.get(), kLoggerFd);
   sigset_t none, all;
   sigemptyset(&none);
   sigfillset(&all);
@@ -43,10 +45,11 @@ Result<Spawned> spawn(const StartLauncher& options) {
   ::posix_spawnattr_setsigdefault(&attributes, &all);
   ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
   // A number no file action overwrites: the program is opened by it in the new process.
-  UniqueFd program(::fcntl(launcher.get(), F_DUPFD_CLOEXEC, kLoggerFd + 1));
+  UniqueFd program(::fcntl(programs.launcher.get(), F_DUPFD_CLOEXEC, kLoggerFd + 1));
   std::string path = cat("/proc/self/fd/", program.get());
-  std::string words[] = {"gantry-launcher",   "--runtime-dir", options.runtime_dir, "--cgroup-root",
-                         options.cgroup_root, "--logger-fd",   cat(kLoggerFd)};
+  std::string words[] = {"gantry-launcher", "--runtime-dir",     options.runtime_dir,
+                         "--cgroup-root",   options.cgroup_root, "--build",
+                         programs.build,    "--logger-fd",       cat(kLoggerFd)};
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -83,8 +86,8 @@ Co<Result<void>> remove_cgroups(std::string cgroup_root, Duration limit) {
   co_return Result<void>();
 }
 
-Co<Result<void>> start_and_wait(const StartLauncher& options) {
-  Spawned spawned = GANTRY_CO_TRY(spawn(options));
+Co<Result<void>> start_and_wait(const LauncherPrograms& programs, const StartLauncher& options) {
+  Spawned spawned = GANTRY_CO_TRY(spawn(programs, options));
   UniqueFd pidfd = GANTRY_CO_TRY(sys::pidfd_open(spawned.pid));
   auto ended = co_await wait_fd(pidfd.get(), Readiness::read, 20s);
   if (!ended) {
@@ -106,8 +109,16 @@ Co<Result<void>> start_and_wait(const StartLauncher& options) {
 }
 }  // namespace
 
-Co<Result<void>> start_launcher(StartLauncher options) {
-  Result<void> started = co_await start_and_wait(options);
+Result<LauncherPrograms> load_launcher_programs(const std::string& launcher_binary,
+                                                const std::string& logger_binary) {
+  LauncherPrograms out;
+  out.launcher = GANTRY_TRY(sealed_copy(launcher_binary, "gantry-launcher", out.build));
+  out.logger = GANTRY_TRY(sealed_copy(logger_binary, "gantry-logger", out.build));
+  return out;
+}
+
+Co<Result<void>> start_launcher(const LauncherPrograms& programs, StartLauncher options) {
+  Result<void> started = co_await start_and_wait(programs, options);
   // It enters its cgroups before most of what can go wrong.
   if (!started)
     (co_await remove_cgroups(options.cgroup_root, 1s)).ignore("why it failed says more");

@@ -13,8 +13,7 @@
 #include "launcher/child/raw.h"
 
 namespace gantry::launcher {
-const char* Launcher::open(int runtime_dir) {
-  if (const char* wrong = table_.open(runtime_dir)) return wrong;
+const char* Launcher::open_loop() {
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   own_pidfd_ = static_cast<int>(child::raw(SYS_pidfd_open, getpid(), 0));
   own_pid_namespace_ = ::open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
@@ -29,11 +28,17 @@ const char* Launcher::open(int runtime_dir) {
   if (epoll_ < 0 || own_pidfd_ < 0 || own_pid_namespace_ < 0 || signals_ < 0) {
     return "set up the event loop";
   }
-  char path[200];
   snprintf(logger_socket_path_, sizeof logger_socket_path_, "%s/%s", options_.runtime_dir,
            kLoggerSocket);
-  snprintf(path, sizeof path, "%s/%s", options_.runtime_dir, kLauncherSocket);
   watch(signals_, kSignal, 0, EPOLLIN);
+  return nullptr;
+}
+
+const char* Launcher::open(int runtime_dir) {
+  if (const char* wrong = table_.open(runtime_dir, Table::Former::died)) return wrong;
+  if (const char* wrong = open_loop()) return wrong;
+  char path[200];
+  snprintf(path, sizeof path, "%s/%s", options_.runtime_dir, kLauncherSocket);
   connect_logger();
   adopt_orphans();
   listen_ = node::listen_at(path);
@@ -127,7 +132,10 @@ void Launcher::read_client(uint32_t index) {
         request.head.magic == kProtocolMagic) {
       request.key[sizeof request.key - 1] = '\0';
       request.log_directory[sizeof request.log_directory - 1] = '\0';
-      if (request.head.version == kProtocolVersion) {
+      // The two that replace one version by another.
+      const bool is_of_all_versions =
+          request.head.type == MessageType::kHello || request.head.type == MessageType::kUpgrade;
+      if (request.head.version == kProtocolVersion || is_of_all_versions) {
         handle(index, request, received);
       } else {
         answer(index, request, EPROTO, "this launcher speaks another version");
@@ -151,6 +159,8 @@ void Launcher::handle(uint32_t index, Request& request, node::Received& received
       return assign(index, request, received);
     case MessageType::kHello:
       return hello(index, request);
+    case MessageType::kUpgrade:
+      return upgrade(index, request, received);
     case MessageType::kForget:
       return forget(index, request);
     case MessageType::kOpenStdin:
@@ -170,6 +180,7 @@ void Launcher::hello(uint32_t index, const Request& request) {
   reply.head.request = request.head.request;
   reply.ops = static_cast<uint32_t>(OpKind::kCount);
   reply.pid = getpid();
+  strncpy(reply.text, options_.build, sizeof reply.text - 1);
   const int fd = table_.read_only_fd();
   send_answer(index, reply, &fd, 1);
 }

@@ -23,7 +23,9 @@ inline constexpr int kMaxClients = 16;
 struct Options {
   const char* runtime_dir = nullptr;
   const char* cgroup_root = "/gantry";
+  const char* build = "";  // what the starter calls this program
   int logger_binary = -1;  // sealed memfd
+  int lock = -1;           // launcher.lock, held
 };
 
 class Launcher {
@@ -31,6 +33,8 @@ class Launcher {
   explicit Launcher(const Options& options) : options_(options) {}
   // Everything that may fail before the first request. nullptr, or what failed (errno says why).
   const char* open(int runtime_dir);
+  // The same in a process that was the launcher before its exec.
+  const char* open_again(int runtime_dir, int handover);
   // Serves until a shutdown; returns the exit code.
   int serve();
 
@@ -44,6 +48,7 @@ class Launcher {
   enum PendingFlags : uint32_t { kPendingAdd = 1, kPendingRemove = 2, kPendingDropStdin = 4 };
 
   // launcher.cc
+  const char* open_loop();
   void watch(int fd, Source source, uint32_t index, uint32_t events);
   void dispatch(uint32_t source, uint32_t index, uint32_t events);
   void accept_client();
@@ -73,6 +78,11 @@ class Launcher {
                uint32_t slot);
   void answer_running(uint32_t index, const Request& request, uint32_t slot, int pidfd);
   int move_up(int fd);  // to kKeptBase or above; the original is closed
+
+  // upgrade.cc
+  void upgrade(uint32_t index, const Request& request, node::Received& received);
+  int write_handover(uint32_t index, const Request& request);
+  void keep_over_exec(bool is_kept);
 
   // exits.cc
   void reap();

@@ -1,10 +1,13 @@
-// gantry-launcher --runtime-dir DIR --cgroup-root ROOT --logger-fd N
+// gantry-launcher --runtime-dir DIR --cgroup-root ROOT --build NAME --logger-fd N
 // Started by RemoteLauncher from a sealed memfd; the first process returns once the launcher
 // listens (exit code 0), after printing what failed (1), or because one is alive already (3).
+// With --handover-fd N it is the process of a launcher already, which became this program
+// (upgrade.cc); with --can-take-over PROTOCOL alone it only says whether it could (0).
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,7 +21,14 @@ int complain(const char* what) {
   return 1;
 }
 
-bool parse(int argc, char** argv, Options* options) {
+struct Arguments {
+  Options options;
+  int handover = -1;
+  int can_take_over = -1;
+};
+
+bool parse(int argc, char** argv, Arguments* arguments) {
+  Options* options = &arguments->options;
   for (int i = 1; i + 1 < argc; i += 2) {
     if (strcmp(argv[i], "--runtime-dir") == 0) {
       options->runtime_dir = argv[i + 1];
@@ -26,16 +36,26 @@ bool parse(int argc, char** argv, Options* options) {
       options->cgroup_root = argv[i + 1];
     } else if (strcmp(argv[i], "--logger-fd") == 0) {
       options->logger_binary = atoi(argv[i + 1]);
+    } else if (strcmp(argv[i], "--build") == 0) {
+      options->build = argv[i + 1];
+    } else if (strcmp(argv[i], "--handover-fd") == 0) {
+      arguments->handover = atoi(argv[i + 1]);
+    } else if (strcmp(argv[i], "--can-take-over") == 0) {
+      arguments->can_take_over = atoi(argv[i + 1]);
     } else {
       return false;
     }
   }
-  return argc % 2 == 1 && options->runtime_dir != nullptr && options->logger_binary > 4;
+  if (argc % 2 != 1) return false;
+  return arguments->can_take_over >= 0 ||
+         (options->runtime_dir != nullptr && options->logger_binary > 4);
 }
 
-// A record lock: not inherited by children, gone with the process.
-int lock_runtime(int runtime_dir) {
-  int fd = openat(runtime_dir, kLauncherLock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+// A record lock: not inherited by children, kept over exec, gone with the process or when any
+// descriptor of the file is closed.
+int lock_runtime(int runtime_dir, int* lock) {
+  int fd = *lock =
+      openat(runtime_dir, kLauncherLock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) return complain("open launcher.lock");
   struct flock whole{};
   whole.l_type = F_WRLCK;
@@ -44,10 +64,10 @@ int lock_runtime(int runtime_dir) {
 }
 
 // The launcher proper, in the second process. Writes one byte to `ready` once it listens.
-int run(const Options& options, int ready) {
+int run(Options options, int ready) {
   int runtime_dir = open(options.runtime_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (runtime_dir < 0) return complain(options.runtime_dir);
-  if (int code = lock_runtime(runtime_dir)) return code;
+  if (int code = lock_runtime(runtime_dir, &options.lock)) return code;
   if (const char* wrong = enter_cgroups(options.cgroup_root)) return complain(wrong);
   // Large, and not on any stack: its address is the launcher's only static storage.
   static Launcher launcher(options);
@@ -62,12 +82,27 @@ int run(const Options& options, int ready) {
   return launcher.serve();
 }
 
+// Nobody is left to complain to: what fails here ends the launcher, as a death does.
+int go_on(const Options& options, int handover) {
+  prctl(PR_SET_NAME, "gantry-launcher");  // KERNEL: execveat of a descriptor names it by number
+  int runtime_dir = open(options.runtime_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  static Launcher launcher(options);
+  if (launcher.open_again(runtime_dir, handover) != nullptr) return 1;
+  close(runtime_dir);
+  return launcher.serve();
+}
+
 int main(int argc, char** argv) {
-  Options options;
-  if (!parse(argc, argv, &options)) {
-    fprintf(stderr, "usage: gantry-launcher --runtime-dir DIR --cgroup-root ROOT --logger-fd N\n");
+  Arguments arguments;
+  if (!parse(argc, argv, &arguments)) {
+    fprintf(stderr,
+            "usage: gantry-launcher --runtime-dir DIR --cgroup-root ROOT --build NAME "
+            "--logger-fd N\n");
     return 2;
   }
+  const Options& options = arguments.options;
+  if (arguments.can_take_over >= 0) return arguments.can_take_over == kProtocolVersion ? 0 : 1;
+  if (arguments.handover >= 0) return go_on(options, arguments.handover);
   if (const char* wrong = normalise(options.logger_binary)) return complain(wrong);
   fcntl(options.logger_binary, F_SETFD, FD_CLOEXEC);
   int ready[2];

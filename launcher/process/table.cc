@@ -19,7 +19,7 @@ bool read_boot_id(char* out, size_t size) {
 }
 }  // namespace
 
-const char* Table::open(int runtime_dir) {
+const char* Table::open(int runtime_dir, Former former) {
   char boot_id[64];
   if (!read_boot_id(boot_id, sizeof boot_id)) return "read the boot id";
   int fd = openat(runtime_dir, kTableFile, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -57,7 +57,7 @@ const char* Table::open(int runtime_dir) {
   slots_ = reinterpret_cast<Slot*>(static_cast<char*>(mapped) + sizeof(TableHeader));
   private_ = static_cast<Private*>(own);
   if (is_old) {
-    take_over();
+    take_over(former);
   } else {
     *header_ = TableHeader();
     strcpy(header_->boot_id, boot_id);
@@ -66,7 +66,7 @@ const char* Table::open(int runtime_dir) {
   return nullptr;
 }
 
-void Table::take_over() {
+void Table::take_over(Former former) {
   header_->running = 0;
   for (uint32_t i = 0; i < header_->high_water; ++i) {
     Slot& s = slots_[i];
@@ -77,7 +77,7 @@ void Table::take_over() {
       case SlotState::kRunning:
       case SlotState::kOrphan:
         private_->by_key.insert(node::hash_of(s.key), i);
-        set_running(i, s.pid, s.start_time, SlotState::kOrphan);
+        set_running(i, s.pid, s.start_time, former == Former::died ? SlotState::kOrphan : s.state);
         break;
       case SlotState::kExited:
       case SlotState::kLost:

@@ -17,9 +17,12 @@ struct Kept {
 
 class Table {
  public:
-  // Opens or makes the table. A table of this boot is taken over: what runs becomes an orphan.
-  // Returns nullptr or what failed (errno says why).
-  const char* open(int runtime_dir);
+  // Whose table is found: a dead launcher's, whose children are orphans, or our own from before an
+  // exec, whose children are still ours.
+  enum class Former { died, became_this };
+  // Opens or makes the table. A table of this boot is taken over. Returns nullptr or what failed
+  // (errno says why).
+  const char* open(int runtime_dir, Former former);
 
   Slot& slot(uint32_t i) { return slots_[i]; }
   Kept& kept(uint32_t i) { return private_->kept[i]; }
@@ -45,7 +48,7 @@ class Table {
     Kept kept[kTableSlots];
     uint32_t free_list[kTableSlots];
   };
-  void take_over();
+  void take_over(Former former);
 
   TableHeader* header_ = nullptr;
   Slot* slots_ = nullptr;

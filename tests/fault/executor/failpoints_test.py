@@ -4,7 +4,7 @@ import os
 import subprocess
 import time
 
-from gantry import BIN, CallFailed, GantryTest, free_port, main, rootfs_tar, wait_until
+from gantry import BIN, CallFailed, GantryTest, another_build, free_port, main, rootfs_tar, wait_until
 
 
 def failpoints():
@@ -29,6 +29,8 @@ class Failpoints(GantryTest):
 
     def killed_at(self, point):
         """True when the executor died at the point while starting or during the battery."""
+        # Of another build than the launcher that runs; the next executor is of the first one again.
+        self.executor.bin = self.other_bin if point.startswith("upgrade.") else BIN
         self.executor.start("--failpoints", f"{point}=kill", wait=False)
         try:
             self.executor.wait_ready()
@@ -55,6 +57,7 @@ class Failpoints(GantryTest):
         points = [p for p in failpoints() if not p.startswith(("checkpoint.", "restore."))]
         self.assertGreaterEqual(len(points), 20)
         self.port = free_port()
+        self.other_bin = another_build(self.top / "bin", "another")
         self.executor.launch("keeper", ["/bin/sh", "-c", "while :; do sleep 1; done"], self.root)
         keeper = self.executor.inspect("keeper")["container"]["pid"]
         # What an executor that died earlier left to be recovered in one pass: one that ended.
@@ -66,6 +69,7 @@ class Failpoints(GantryTest):
                 time.sleep(0.1)
                 if not self.killed_at(point):
                     missed.append(point)
+                self.executor.bin = BIN
                 self.executor.start()
                 states = self.executor.states()
                 self.assertEqual(states.get("keeper"), "running")
