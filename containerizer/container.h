@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -64,6 +65,10 @@ class Container {
   // Taken over from an executor that died, whose readers have not come back yet.
   bool awaits_reader = false;
 
+  // The container it was launched in, whose namespaces and limits it shares; null: a top-level one.
+  std::shared_ptr<Container> parent;
+  std::set<ContainerId> nested;  // those launched in it and not removed
+
   Event changed;  // state, outcome, readers
   Scope scope;    // the watches of this container
 
@@ -73,7 +78,10 @@ class Container {
   // For recovery only: the state a record said.
   void restore_state(ContainerState state) { state_ = state; }
 
-  std::string directory_name() const { return id.directory_name(); }
+  // Nested ones lie beside the others; '%' and a hash are no id of theirs.
+  std::string directory_name() const {
+    return id.parent() == nullptr ? id.directory_name() : "%" + id.hash();
+  }
 
  private:
   ContainerState state_ = ContainerState::creating;

@@ -90,6 +90,8 @@ std::string serialize_record(const Container& container,
   out.set_image_digest(container.image_digest);
   out.set_hostname(container.hostname);
   out.set_resolved_user(credentials_text(container.credentials));
+  for (gid_t group : container.credentials.groups) out.add_resolved_groups(group);
+  if (container.spec->is_session) out.set_is_session(true);
   for (auto& [name, bytes] : isolators) (*out.mutable_isolators())[name] = bytes;
   for (const PhaseTime& phase : container.phases) {
     records::Phase* p = out.add_phases();
@@ -104,7 +106,8 @@ Result<ContainerRecord> parse_record(std::string_view bytes) {
   if (!in.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
     return Error(Errc::corrupt, "record: does not parse");
   }
-  ContainerId id = GANTRY_TRY(ContainerId::parse(in.id()));
+  const std::string path = in.has_parent() ? cat(in.parent(), ".", in.id()) : in.id();
+  ContainerId id = GANTRY_TRY(ContainerId::parse_path(path));
   ContainerRecord out{.id = std::move(id),
                       .state = GANTRY_TRY(parse_container_state(in.state())),
                       .request_bytes = in.request(),
@@ -118,7 +121,9 @@ Result<ContainerRecord> parse_record(std::string_view bytes) {
                       .image_digest = in.image_digest(),
                       .hostname = in.hostname(),
                       .isolators = {in.isolators().begin(), in.isolators().end()},
-                      .phases = {}};
+                      .phases = {},
+                      .is_session = in.is_session()};
+  out.credentials.groups.assign(in.resolved_groups().begin(), in.resolved_groups().end());
   if (in.has_process()) {
     out.process =
         ProcessIdentity{in.process().pid(), in.process().start_time(), in.process().boot_id()};

@@ -22,6 +22,7 @@ struct ContainerRecord {
   std::string image_digest, hostname;
   std::map<std::string, std::string> isolators;
   std::vector<PhaseTime> phases;
+  bool is_session;
 };
 
 std::string serialize_record(const Container& container,

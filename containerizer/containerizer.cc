@@ -10,6 +10,7 @@
 #include "base/sys.h"
 #include "containerizer/container_record.h"
 #include "containerizer/launch.h"
+#include "containerizer/nested.h"
 #include "containerizer/sandbox.h"
 #include "containerizer/signals.h"
 
@@ -31,7 +32,11 @@ Containerizer::Containerizer(ContainerizerConfig config, ContainerizerParts part
       executor_(executor),
       turns_(executor, kLaunchesAtOnce),
       prepared_(parts_.backend, parts_.cgroups, executor, config_.prepared_children),
-      scope_(std::move(executor)) {}
+      scope_(std::move(executor)) {
+  for (Isolator* isolator : parts_.isolators) {
+    if (isolator->is_for_nested()) nested_isolators_.push_back(isolator);
+  }
+}
 
 Containerizer::~Containerizer() = default;
 
@@ -48,9 +53,14 @@ Result<ContainerPtr> Containerizer::require(const ContainerId& id) const {
 }
 
 Result<ContainerPtr> Containerizer::resolve(std::string_view text) const {
+  if (const size_t dot = text.rfind('.'); dot != text.npos) {
+    const ContainerPtr parent = GANTRY_TRY(resolve(text.substr(0, dot)));
+    return require(GANTRY_TRY(ContainerId::parse(text.substr(dot + 1), parent->id)));
+  }
   if (auto it = names_.find(text); it != names_.end()) return find(it->second);
   ContainerPtr match;
   for (auto& [id, container] : containers_) {
+    if (id.parent() != nullptr) continue;
     if (id.value() == text) return container;
     if (text.empty() || !id.value().starts_with(text)) continue;
     if (match) return Error(Errc::invalid, cat("'", text, "' begins more than one container id"));
@@ -91,7 +101,7 @@ std::string Containerizer::runtime_dir_of(const Container& container) const {
 
 Result<void> Containerizer::write_record(const Container& container) const {
   std::map<std::string, std::string> isolators;
-  for (Isolator* isolator : parts_.isolators) {
+  for (Isolator* isolator : isolators_of(container)) {
     std::string bytes = isolator->record(container.id);
     if (!bytes.empty()) isolators.emplace(isolator->name(), std::move(bytes));
   }
@@ -105,10 +115,17 @@ Result<void> Containerizer::write_record(const Container& container) const {
 Co<Result<Containerizer::LaunchAnswer>> Containerizer::launch(ContainerId id, ContainerSpec spec) {
   if (!find(id)) GANTRY_CO_TRY(co_await wait_for_name(spec.name));
   if (find(id)) co_return LaunchAnswer::already_there;
+  ContainerPtr parent;
+  if (id.parent() != nullptr) {
+    parent = GANTRY_CO_TRY(find_parent(id));
+    spec = nested_spec(std::move(spec), *parent->spec);
+  }
   if (!spec.name.empty()) names_.emplace(spec.name, id);
   mount_init(spec, config_.init_program);
   auto container = std::make_shared<Container>(
       id, std::make_shared<const ContainerSpec>(std::move(spec)), executor_);
+  container->parent = parent;
+  if (parent) parent->nested.insert(id);
   containers_.emplace(id, container);
   Result<void> launched = co_await uncancellable(run_launch(container));
   if (!launched) co_return std::move(launched).error();
@@ -148,68 +165,9 @@ Co<Result<void>> Containerizer::run_launch(ContainerPtr container) {
   co_return result;
 }
 
-Co<Result<void>> Containerizer::checkpoint(ContainerId id, DumpFunction dump) {
-  ContainerPtr container = GANTRY_CO_TRY(require(id));
-  ContainerState before = container->state();
-  if (before != ContainerState::running && before != ContainerState::paused) {
-    co_return Error(Errc::busy, cat("container '", id.to_string(), "' is ", to_string(before),
-                                    ", only a running or paused one can be checkpointed"));
-  }
-  container->transition(ContainerState::checkpointing);
-  Result<void> dumped = co_await uncancellable(dump(container, before == ContainerState::paused));
-  if (container->state() == ContainerState::checkpointing && !container->process->ended()) {
-    container->transition(before);
-    co_return dumped;
-  }
-  // It ended: who is answered may restore it.
-  while (container->state() == ContainerState::checkpointing ||
-         container->state() == ContainerState::destroying) {
-    if (!co_await container->changed.wait(kKillLimit)) break;
-  }
-  co_return dumped;
-}
-
-Co<Result<void>> Containerizer::restore(ContainerId id, RestoreFunction restore) {
-  ContainerPtr container = GANTRY_CO_TRY(require(id));
-  if (container->state() != ContainerState::exited || container->removing) {
-    co_return Error(Errc::busy,
-                    cat("container '", id.to_string(), "' is ", to_string(container->state()),
-                        ", only an exited one can be restored"));
-  }
-  co_return co_await uncancellable(run_restore(container, std::move(restore)));
-}
-
-Co<Result<void>> Containerizer::run_restore(ContainerPtr container, RestoreFunction restore) {
-  container->former_outcome = std::exchange(container->outcome, std::nullopt);
-  container->former_exited_ns = std::exchange(container->exited_ns, 0);
-  container->limitation.reset();
-  container->kill_requested = false;
-  container->scope.reopen();
-  container->transition(ContainerState::creating);
-  Launch launch(*this, container);
-  Result<void> result = co_await launch.restore(std::move(restore));
-  if (result) {
-    start_watching(container);
-    co_return result;
-  }
-  co_await undo_restore(container);
-  co_return result;
-}
-
-// Nothing of it may stay, and it is again as its former run had ended.
-Co<void> Containerizer::undo_restore(ContainerPtr container) {
-  (co_await kill_all(container->id)).ignore("finish asks again");
-  (co_await parts_.backend.wait_exit(container->id.hash())).ignore("it is known to nobody");
-  container->exited_ns = container->former_exited_ns;
-  ExitOutcome outcome = container->former_outcome.value_or(
-      ExitOutcome{ExitOutcome::Kind::lost, 0, false, "nobody saw how it ended"});
-  container->former_outcome.reset();
-  co_await finish(container, std::move(outcome));
-}
-
 void Containerizer::start_watching(ContainerPtr container) {
   scope_.spawn(watch_exit(container));
-  for (Isolator* isolator : parts_.isolators) {
+  for (Isolator* isolator : isolators_of(*container)) {
     if (isolator->watches(container->id)) container->scope.spawn(watch_limit(container, isolator));
   }
 }
@@ -245,7 +203,7 @@ Co<void> Containerizer::remove_when_read(ContainerPtr container) {
     if (co_await is_cancelled()) co_return;
   }
   // Whoever follows the output sees all of it, and the exit, first. Bounded by its connection.
-  while (container->readers > 0 && !co_await is_cancelled()) co_await container->changed.wait();
+  while (has_readers(*container) && !co_await is_cancelled()) co_await container->changed.wait();
   if (co_await is_cancelled()) co_return;
   (co_await remove(container->id, Force::no)).ignore("recovery removes what is left");
 }
@@ -264,7 +222,7 @@ Co<ExitOutcome> Containerizer::explain_exit(ContainerPtr container, ExitRecord e
   // because one of the others was killed.
   if (exit.wait_status == 0) co_return outcome;
   std::optional<Limitation> limit = container->limitation;
-  for (Isolator* isolator : parts_.isolators) {
+  for (Isolator* isolator : isolators_of(*container)) {
     if (!limit) limit = co_await isolator->limitation_at_exit(container->id);
   }
   if (limit) {
@@ -311,8 +269,10 @@ Co<void> Containerizer::clean_kernel_objects(ContainerPtr container) {
   co_await container->scope.close();
   (co_await kill_all(container->id)).ignore("retried by cleanup");
   GANTRY_FAILPOINT("destroy.after_kill");
-  for (size_t i = parts_.isolators.size(); i-- > 0;) {
-    Isolator* isolator = parts_.isolators[i];
+  co_await wait_nested_ended(container);
+  const std::vector<Isolator*>& isolators = isolators_of(*container);
+  for (size_t i = isolators.size(); i-- > 0;) {
+    Isolator* isolator = isolators[i];
     Result<void> cleaned = co_await isolator->cleanup(container->id);
     if (!cleaned) {
       container->cleanup_errors.push_back(cat(isolator->name(), ": ", cleaned.error().to_string()));
@@ -335,6 +295,7 @@ Co<Result<void>> Containerizer::remove_storage(ContainerPtr container) {
   GANTRY_CO_TRY(remove_tree_at(containers.get(), container->directory_name()));
   if (!container->spec->name.empty()) names_.erase(container->spec->name);
   containers_.erase(container->id);
+  if (container->parent) container->parent->nested.erase(container->id);
   if (container->state() != ContainerState::removed) {
     container->transition(ContainerState::removed);
   }
@@ -476,6 +437,13 @@ Co<Result<void>> Containerizer::remove(ContainerId id, Force force) {
   }
   if (container->state() == ContainerState::removed) co_return Result<void>();
   container->removing = true;
+  // ORDER: a record of a nested one without its parent's would be nobody's.
+  Result<void> nested = co_await remove_nested(container);
+  if (!nested) {
+    container->removing = false;
+    container->changed.notify();
+    co_return nested;
+  }
   Result<void> removed = co_await uncancellable(remove_storage(container));
   container->removing = false;
   container->changed.notify();

@@ -100,7 +100,8 @@ class Containerizer {
 
   // By id; nullptr when unknown.
   ContainerPtr find(const ContainerId& id) const;
-  // As people write it: id, name, or a prefix of an id that is unique (names first, then ids).
+  // As people write it: id, name, or a prefix of an id that is unique (names first, then ids). A
+  // nested one: that of its parent, a dot, its own id.
   Result<ContainerPtr> resolve(std::string_view text) const;
   std::vector<ContainerPtr> list() const;
   size_t live_count() const;
@@ -130,6 +131,15 @@ class Containerizer {
   Co<void> undo_restore(ContainerPtr container);
   // After exec or adoption: the watch that ends in finish(), and the isolators' watches.
   void start_watching(ContainerPtr container);
+  // Those that have to do with it.
+  const std::vector<Isolator*>& isolators_of(const Container& container) const;
+  // Of a nested container: its parent, which must run.
+  Result<ContainerPtr> find_parent(const ContainerId& id) const;
+  // Waits until all that was launched in it is Exited; its processes have been killed.
+  Co<void> wait_nested_ended(ContainerPtr container);
+  Co<Result<void>> remove_nested(ContainerPtr container);
+  bool has_readers(const Container& container) const;
+  size_t live_nested(const Container& container) const;
   Co<void> watch_exit(ContainerPtr container);
   // `run --rm`: once nobody reads its output any more.
   Co<void> remove_when_read(ContainerPtr container);
@@ -144,6 +154,7 @@ class Containerizer {
 
   ContainerizerConfig config_;
   ContainerizerParts parts_;
+  std::vector<Isolator*> nested_isolators_;  // of parts_.isolators
   asio::any_io_executor executor_;
   std::map<ContainerId, ContainerPtr> containers_;
   std::map<std::string, ContainerId, std::less<>> names_;

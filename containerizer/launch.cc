@@ -9,6 +9,7 @@
 
 #include "base/failpoint.h"
 #include "base/sys.h"
+#include "containerizer/nested.h"
 #include "containerizer/sandbox.h"
 #include "provisioner/merge_image_config.h"
 
@@ -81,6 +82,7 @@ std::vector<std::string> make_environment(const ContainerSpec& spec, const std::
   set_env(env, kDefaultPath, false);
   set_env(env, cat("HOSTNAME=", hostname), false);
   set_env(env, cat("HOME=", credentials.home), false);
+  if (spec.process.terminal) set_env(env, "TERM=xterm", false);
   return env;
 }
 
@@ -180,6 +182,7 @@ Co<Result<void>> Launch::record_intent() {
 
 Co<Result<void>> Launch::provision() {
   c_.transition(ContainerState::provisioning);
+  if (c_.parent) co_return co_await provision_nested();
   ContainerSpec spec = *c_.spec;
   GANTRY_CO_TRY(co_await make_root(spec));
   GANTRY_FAILPOINT_CO_TRY("launch.after_provision");
@@ -226,7 +229,7 @@ Co<Result<void>> Launch::make_root(ContainerSpec& spec) {
 Co<Result<void>> Launch::prepare() {
   c_.transition(ContainerState::preparing);
   kind_ = prelude_kind(*c_.spec, c_.rootfs);
-  if (!receives_mounts(*c_.spec)) prepared_ = owner_.prepared_.claim(kind_);
+  if (!c_.parent && !receives_mounts(*c_.spec)) prepared_ = owner_.prepared_.claim(kind_);
   GANTRY_CO_TRY(co_await prepare_isolators());
   GANTRY_CO_TRY(settle_prelude());
   GANTRY_CO_TRY(make_stdio());
@@ -247,9 +250,10 @@ Co<Result<void>> Launch::prepare_isolators() {
                                  .runtime_dir = owner_.runtime_dir_of(c_),
                                  .hostname = c_.hostname,
                                  .staging_dir = cat(owner_.config_.runtime_dir, "/staging"),
-                                 .prepared = prepared_ ? prepared_->name : ""});
+                                 .prepared = prepared_ ? prepared_->name : "",
+                                 .parent = parent_ ? &*parent_ : nullptr});
   c_.isolators_touched = true;
-  for (Isolator* isolator : owner_.parts_.isolators) {
+  for (Isolator* isolator : owner_.isolators_of(c_)) {
     GANTRY_CO_TRY((co_await isolator->prepare(*context_, builder_)).context(isolator->name()));
     GANTRY_FAILPOINT_CO_TRY("launch.after_isolator_prepare");
   }
@@ -295,7 +299,7 @@ void Launch::add_stdio() {
 
 // As docker's: made where it is missing, and entered, with root's rights, before the user's count.
 void Launch::add_working_directory(const std::string& cwd) {
-  const bool is_own_root = c_.rootfs.kind != Rootfs::Kind::host &&
+  const bool is_own_root = !c_.parent && c_.rootfs.kind != Rootfs::Kind::host &&
                            c_.spec->namespaces.mount.kind != NamespaceChoice::Kind::join;
   // ORDER: behind the mounts, because it may be in one; before the root becomes read-only.
   if (is_own_root && cwd != "/") {
@@ -333,14 +337,15 @@ Result<void> Launch::add_signal() {
 Result<void> Launch::add_command() {
   const ProcessSpec& process = c_.spec->process;
   std::string cwd = process.cwd.empty() ? "/" : process.cwd;
-  // A command on the host's root works in its sandbox, as Mesos' do.
-  if (process.cwd.empty() && c_.rootfs.kind == Rootfs::Kind::host) cwd = context_->sandbox;
+  // A command on the host's root works in its sandbox, as Mesos' do; one that is run in it too.
+  const std::string sandbox = owner_.sandbox_of(outermost(c_));
+  if (process.cwd.empty() && c_.rootfs.kind == Rootfs::Kind::host) cwd = sandbox;
   add_working_directory(cwd);
   builder_.set_args(process.args);
   std::vector<std::string> env = make_environment(*c_.spec, c_.hostname, c_.credentials);
   // As Mesos' commands know it: where their sandbox is, as they see it.
   if (c_.rootfs.kind == Rootfs::Kind::host) {
-    env.push_back(cat("MESOS_SANDBOX=", context_->sandbox));
+    env.push_back(cat("MESOS_SANDBOX=", sandbox));
   } else if (!c_.spec->sandbox_mount.empty()) {
     env.push_back(cat("MESOS_SANDBOX=", c_.spec->sandbox_mount));
   }
@@ -373,7 +378,7 @@ Co<Result<void>> Launch::clone() {
 }
 
 Co<Result<void>> Launch::isolate() {
-  for (Isolator* isolator : owner_.parts_.isolators) {
+  for (Isolator* isolator : owner_.isolators_of(c_)) {
     GANTRY_CO_TRY((co_await isolator->isolate(*context_, *c_.process)).context(isolator->name()));
   }
   GANTRY_FAILPOINT_CO_TRY("launch.after_isolate");

@@ -23,6 +23,7 @@ class Launch {
  private:
   Co<Result<void>> record_intent();
   Co<Result<void>> provision();
+  Co<Result<void>> provision_nested();
   Co<Result<void>> make_root(ContainerSpec& spec);
   Co<Result<void>> prepare();
   Co<Result<void>> clone();
@@ -46,6 +47,7 @@ class Launch {
   Containerizer& owner_;
   ContainerPtr container_;
   Container& c_;
+  std::optional<ProcessRef> parent_;  // the parent's first process
   std::optional<LaunchContext> context_;
   std::string kind_;                       // what PreparedChildren goes by
   std::optional<PreparedChild> prepared_;  // until it is the container's

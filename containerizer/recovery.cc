@@ -4,7 +4,9 @@
 #include <fcntl.h>
 
 #include <csignal>
+#include <algorithm>
 #include <memory>
+#include <ranges>
 #include <set>
 
 #include "base/failpoint.h"
@@ -12,6 +14,7 @@
 #include "base/record_file.h"
 #include "base/sys.h"
 #include "containerizer/launch.h"
+#include "containerizer/nested.h"
 #include "containerizer/sandbox.h"
 #include "launcher/child/child.h"
 
@@ -51,6 +54,7 @@ Co<Result<void>> Recovery::run() {
   GANTRY_CO_TRY(
       sys::ensure_directory_at(AT_FDCWD, cat(owner_.config_.data_dir, "/sandboxes").c_str(), 0700));
   GANTRY_CO_TRY(read_records());
+  GANTRY_CO_TRY(link_nested());
   GANTRY_FAILPOINT_CO_TRY("recover.after_records");
   GANTRY_CO_TRY(co_await classify());
   GANTRY_FAILPOINT_CO_TRY("recover.after_classify");
@@ -59,7 +63,8 @@ Co<Result<void>> Recovery::run() {
   co_await end_strangers();
   GANTRY_CO_TRY(co_await recover_parts());
   GANTRY_FAILPOINT_CO_TRY("recover.after_parts");
-  for (Found& found : found_) {
+  // ORDER: nested ones first: the end of a container waits for theirs.
+  for (Found& found : found_ | std::views::reverse) {
     co_await settle(found);
     GANTRY_FAILPOINT_CO_TRY("recover.after_one");
   }
@@ -97,6 +102,7 @@ Result<void> Recovery::read_record(const std::string& directory_name) {
   ContainerRecord record = GANTRY_TRY(parse_record(payload));
   ContainerSpec spec = GANTRY_TRY(owner_.parts_.parse_spec(record.request_bytes));
   mount_init(spec, owner_.config_.init_program);
+  spec.is_session = record.is_session;
   auto container = std::make_shared<Container>(
       record.id, std::make_shared<const ContainerSpec>(std::move(spec)), owner_.executor_);
   container->restore_state(record.state);
@@ -115,6 +121,28 @@ Result<void> Recovery::read_record(const std::string& directory_name) {
     owner_.names_.emplace(container->spec->name, container->id);
   }
   found_.push_back({std::move(container), std::move(record), false});
+  return {};
+}
+
+Result<void> Recovery::link_nested() {
+  // Parents first: an id is its parent's, a dot and something.
+  std::ranges::sort(found_, {}, [](const Found& found) { return found.container->id.to_string(); });
+  std::vector<Found> linked;
+  for (Found& found : found_) {
+    Container& container = *found.container;
+    if (container.id.parent() == nullptr || owner_.find(*container.id.parent())) {
+      if (container.id.parent() != nullptr) {
+        container.parent = owner_.find(*container.id.parent());
+        container.parent->nested.insert(container.id);
+      }
+      linked.push_back(std::move(found));
+      continue;
+    }
+    DirFd dir = GANTRY_TRY(DirFd::open(cat(owner_.config_.runtime_dir, "/containers")));
+    GANTRY_TRY(remove_tree_at(dir.get(), container.directory_name()));
+    owner_.containers_.erase(container.id);
+  }
+  found_ = std::move(linked);
   return {};
 }
 
@@ -159,7 +187,8 @@ Co<Result<void>> Recovery::recover_parts() {
       // Those that merely ended keep their kernel objects until settle(): what their counters
       // say (an OOM kill) belongs into the outcome.
       if (found.record.state == ContainerState::exited ||
-          found.record.state == ContainerState::created) {
+          found.record.state == ContainerState::created ||
+          (found.container->parent && !isolator->is_for_nested())) {
         continue;
       }
       auto bytes = found.record.isolators.find(std::string(isolator->name()));
@@ -176,6 +205,10 @@ Co<Result<void>> Recovery::recover_parts() {
   for (Found& found : found_) {
     // An image that cannot be read any more leaves the request's own words.
     if (found.record.process) (co_await complete_spec(*found.container)).ignore("see above");
+    Container& container = *found.container;
+    if (!container.parent) continue;
+    container.spec = std::make_shared<const ContainerSpec>(
+        nested_spec(*container.spec, *container.parent->spec));
   }
   co_return Result<void>();
 }
@@ -198,6 +231,10 @@ Co<void> Recovery::settle(Found& found) {
   if (found.adopt) {
     co_await fit_freezer(*container);
     owner_.start_watching(container);
+    if (container->spec->is_session) {
+      // Its client was the dead executor's.
+      (co_await owner_.kill_all(container->id)).ignore("tried again with its parent's end");
+    }
     co_return;
   }
   auto known = children_.find(container->id.hash());

@@ -23,6 +23,8 @@ class Recovery {
   };
   Result<void> read_records();
   Result<void> read_record(const std::string& directory_name);
+  // Joins nested containers to their parents; those whose parent is not known are nobody's.
+  Result<void> link_nested();
   Co<Result<void>> classify();
   Result<void> adopt(Found& found);
   Co<Result<void>> recover_parts();

@@ -49,6 +49,7 @@ ContainerOutput::ContainerOutput(std::string sandbox, LogClient& logs, Container
 ContainerOutput::~ContainerOutput() {
   --container_->readers;
   container_->changed.notify();
+  if (container_->parent) container_->parent->changed.notify();
 }
 
 Result<bool> ContainerOutput::open_file(Stream& stream) const {

@@ -75,9 +75,7 @@ Co<Result<void>> Daemon::shutdown() {
 // ---- Containers ------------------------------------------------------------------------------
 
 Result<ContainerPtr> Daemon::resolve(const ContainerId& id) const {
-  if (id.parent() != nullptr) {
-    return Error(Errc::not_found, cat("no container '", id.to_string(), "'"));
-  }
+  if (id.parent() != nullptr) return containerizer_.resolve(id.to_string());
   if (ContainerPtr container = containerizer_.find(id)) return container;
   return containerizer_.resolve(id.value());
 }
@@ -85,6 +83,10 @@ Result<ContainerPtr> Daemon::resolve(const ContainerId& id) const {
 Co<Result<LaunchAnswer>> Daemon::launch(ContainerId id, ContainerSpec spec) {
   last_request_ns_ = sys::monotonic_ns();
   ++launches_;
+  if (id.parent() != nullptr) {
+    ContainerPtr parent = GANTRY_CO_TRY(resolve(*id.parent()));
+    id = GANTRY_CO_TRY(ContainerId::parse(id.value(), parent->id));
+  }
   auto answer = co_await containerizer_.launch(std::move(id), std::move(spec));
   if (!answer) {
     ++launch_failures_;
@@ -178,7 +180,7 @@ Co<Result<std::vector<ContainerUsage>>> Daemon::usage(std::vector<ContainerId> i
   std::vector<ContainerPtr> containers;
   if (ids.empty()) {
     for (const ContainerPtr& container : containerizer_.list()) {
-      if (is_live(container->state())) containers.push_back(container);
+      if (is_live(container->state()) && !container->parent) containers.push_back(container);
     }
   }
   for (const ContainerId& id : ids) containers.push_back(GANTRY_CO_TRY(resolve(id)));

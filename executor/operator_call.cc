@@ -223,6 +223,7 @@ Co<Response> OperatorCall::shutdown() {
 Co<Response> OperatorCall::launch(Field field, Call::LaunchContainer request) {
   ContainerId id = GANTRY_CALL_TRY(id_of(field, request.container_id()));
   ContainerSpec spec = GANTRY_CALL_TRY(wire::parse_launch(field, request));
+  spec.is_session = call_.type() == Call::LAUNCH_NESTED_CONTAINER_SESSION;
   auto launched = co_await backend_.launch(id, std::move(spec));
   if (launched) {
     co_return Response::empty(*launched == LaunchAnswer::started ? 200 : 202);
@@ -387,6 +388,7 @@ Co<Response> OperatorCall::list() {
   answer_.mutable_gantry_list();
   for (const ContainerSummary& summary : GANTRY_ANSWER_TRY(co_await backend_.list())) {
     if (!call_.gantry_list().all() && !is_live(summary.state)) continue;
+    if (summary.id.parent() != nullptr && !call_.gantry_list().nested()) continue;
     *answer_.mutable_gantry_list()->add_containers() = summary_to_wire(summary);
   }
   co_return answer(Answer::GANTRY_LIST);

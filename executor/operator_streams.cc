@@ -167,7 +167,8 @@ Co<Response> OperatorCall::launch_session() {
     (co_await pump(**stream, *id, **output, ReportExit::no)).ignore("the stream's end says it");
   }
   // However it ended: nothing of the session stays behind. Already ended is fine.
-  (co_await uncancellable(backend_.kill(*id, SIGKILL))).ignore("it may have ended by itself");
+  (co_await uncancellable(backend_.stop(*id, std::chrono::seconds(0), SIGKILL)))
+      .ignore("it may have ended by itself");
   co_return nobody();
 }
 

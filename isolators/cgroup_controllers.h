@@ -29,6 +29,7 @@ class CgroupsIsolator final : public ControllerIsolator {
  public:
   explicit CgroupsIsolator(ContainerCgroups& cgroups) : ControllerIsolator(cgroups) {}
   std::string_view name() const override { return "cgroups"; }
+  bool is_for_nested() const override { return true; }
   Co<Result<void>> recover(const std::vector<RecoveredContainer>& known) override;
   Co<Result<void>> prepare(const LaunchContext& context, LaunchPlan::Builder& plan) override;
   Co<Result<void>> isolate(const LaunchContext& context, const ProcessRef& child) override;

@@ -10,6 +10,13 @@
 #include "base/sys.h"
 
 namespace gantry {
+namespace {
+bool is_nested(std::string_view name) { return name.find('/') != name.npos; }
+// "ID/n/CHILD": "ID/n" and "ID".
+std::string above(const std::string& name) { return name.substr(0, name.rfind('/')); }
+std::string parent_of(const std::string& name) { return above(above(name)); }
+}  // namespace
+
 std::string ContainerCgroups::name_of(const ContainerId& id) {
   if (id.parent() == nullptr) return id.directory_name();
   return cat(name_of(*id.parent()), "/n/", id.directory_name());
@@ -21,14 +28,17 @@ Result<void> ContainerCgroups::create_v1(size_t index, const std::string& name,
                                          LaunchPlan::Builder& plan) {
   const int fd = hierarchies_[index].containers.get();
   std::optional<UniqueFd> tasks;
-  if (name.find('/') == std::string::npos) tasks = GANTRY_TRY(pool_->take(index, name));
-  if (!tasks) {
+  if (is_nested(name)) {
+    // It begins with its parent's values, which may be narrower than the defaults.
     GANTRY_TRY(cgroup::create_at(fd, name));
-    for (const CgroupDefault& value : pool_->defaults(index)) {
-      GANTRY_TRY(apply_default(fd, name, value));
+  } else {
+    tasks = GANTRY_TRY(pool_->take(index, name));
+    if (!tasks) GANTRY_TRY(cgroup::create_at(fd, name));
+    for (size_t i = 0; !tasks && i < pool_->defaults(index).size(); ++i) {
+      GANTRY_TRY(apply_default(fd, name, pool_->defaults(index)[i]));
     }
-    tasks = GANTRY_TRY(cgroup::open_join_at(fd, name, false));
   }
+  if (!tasks) tasks = GANTRY_TRY(cgroup::open_join_at(fd, name, false));
   plan.add(Stage::cgroups, {.kind = OpKind::kJoinCgroup, .fd = plan.fd(std::move(*tasks))});
   return {};
 }
@@ -47,13 +57,13 @@ Result<void> ContainerCgroups::create_v2(const Hierarchy& hierarchy, const std::
 Result<void> ContainerCgroups::create_all(const std::string& name, LaunchPlan::Builder& plan) {
   for (size_t i = 0; i < hierarchies_.size(); ++i) {
     const Hierarchy& hierarchy = hierarchies_[i];
-    if (const size_t slash = name.rfind('/'); slash != std::string::npos) {
-      const std::string parent = place(hierarchy, name.substr(0, slash));  // ID/n
+    if (is_nested(name)) {
+      const std::string group = place(hierarchy, above(name));
       const int fd = hierarchy.containers.get();
-      GANTRY_TRY(cgroup::ensure_at(fd, parent));
+      GANTRY_TRY(cgroup::ensure_at(fd, group));
       if (hierarchy.is_v2) {
-        GANTRY_TRY(enable_controllers(fd, parent.substr(0, parent.size() - 2)));
-        GANTRY_TRY(enable_controllers(fd, parent));
+        GANTRY_TRY(enable_controllers(fd, above(group)));
+        GANTRY_TRY(enable_controllers(fd, group));
       }
     }
     GANTRY_TRY(hierarchy.is_v2 ? create_v2(hierarchy, name, plan) : create_v1(i, name, plan));
@@ -64,6 +74,10 @@ Result<void> ContainerCgroups::create_all(const std::string& name, LaunchPlan::B
 Result<void> ContainerCgroups::create(const std::string& name, LaunchPlan::Builder& plan) {
   if (groups_.contains(name)) return Error(Errc::already_exists, cat("cgroup ", name, " exists"));
   groups_[name].freezer_v2 = layout_.unified() != nullptr;
+  // One that others were made in is not as new.
+  if (auto parent = groups_.find(parent_of(name)); is_nested(name) && parent != groups_.end()) {
+    parent->second.may_recycle = false;
+  }
   auto done = create_all(name, plan);
   // One that was there before us, under the same name, is not ours to remove.
   if (!done && !done.error().is(Errc::already_exists)) {
@@ -300,8 +314,7 @@ Result<bool> ContainerCgroups::try_remove(size_t index, const std::string& name)
   }
   const auto group = groups_.find(name);
   const bool may_recycle = group != groups_.end() && group->second.may_recycle &&
-                           !group->second.written.contains(index) &&
-                           name.find('/') == std::string::npos;
+                           !group->second.written.contains(index) && !is_nested(name);
   if (may_recycle && pool_->give_back(index, name)) return true;
   return cgroup::try_remove_tree_at(fd, name);
 }
@@ -333,6 +346,11 @@ Co<Result<void>> ContainerCgroups::destroy(std::string name, Duration limit) {
     }
   }
   groups_.erase(name);
+  // The last nested one takes the group of them along.
+  for (size_t i = 0; is_nested(name) && i < hierarchies_.size(); ++i) {
+    ::unlinkat(hierarchies_[i].containers.get(), place(hierarchies_[i], above(name)).c_str(),
+               AT_REMOVEDIR);
+  }
   co_return Result<void>();
 }
 

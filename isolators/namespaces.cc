@@ -52,6 +52,18 @@ Result<void> check_mount(const ContainerSpec& spec) {
   }
   return {};
 }
+
+// Into the namespaces of a container's first process, by its pidfd: nothing in between can become
+// another process. The mount namespace last: what runs before sees the host's /proc.
+Result<void> enter(const ProcessRef& parent, LaunchPlan::Builder& plan) {
+  const int slot = plan.fd(GANTRY_TRY(sys::duplicate(parent.pidfd())));
+  plan.set_pid_namespace_fd(slot);
+  plan.add(Stage::namespaces, {.kind = OpKind::kSetns,
+                               .fd = slot,
+                               .a = CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWCGROUP});
+  plan.add(Stage::pivot, {.kind = OpKind::kSetns, .fd = slot, .a = CLONE_NEWNS});
+  return {};
+}
 }  // namespace
 
 NamespaceChoice NamespacesIsolator::network_of(const ContainerSpec& spec) {
@@ -62,6 +74,7 @@ NamespaceChoice NamespacesIsolator::network_of(const ContainerSpec& spec) {
 
 Co<Result<void>> NamespacesIsolator::prepare(const LaunchContext& context,
                                              LaunchPlan::Builder& plan) {
+  if (context.parent != nullptr) co_return enter(*context.parent, plan);
   const ContainerSpec& spec = context.spec;
   const NamespaceSpec& ns = spec.namespaces;
   GANTRY_CO_TRY(check_mount(spec));

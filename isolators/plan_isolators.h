@@ -16,6 +16,7 @@ namespace gantry {
 class ProcessDefaultsIsolator final : public Isolator {
  public:
   std::string_view name() const override { return "process_defaults"; }
+  bool is_for_nested() const override { return true; }
   Co<Result<void>> prepare(const LaunchContext& context, LaunchPlan::Builder& plan) override;
   // The documented defaults, before our own hard limits and the request are looked at.
   static const std::vector<Rlimit>& default_rlimits();
@@ -25,6 +26,7 @@ class ProcessDefaultsIsolator final : public Isolator {
 class NamespacesIsolator final : public Isolator {
  public:
   std::string_view name() const override { return "namespaces"; }
+  bool is_for_nested() const override { return true; }
   Co<Result<void>> prepare(const LaunchContext& context, LaunchPlan::Builder& plan) override;
   // network mode and namespace choice together.
   static NamespaceChoice network_of(const ContainerSpec& spec);
@@ -71,6 +73,7 @@ class CapabilitiesIsolator final : public Isolator {
  public:
   CapabilitiesIsolator();
   std::string_view name() const override { return "capabilities"; }
+  bool is_for_nested() const override { return true; }
   Co<Result<void>> prepare(const LaunchContext& context, LaunchPlan::Builder& plan) override;
   static std::string names_of(uint64_t set);  // "CAP_CHOWN, CAP_KILL"
 

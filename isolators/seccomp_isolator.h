@@ -19,6 +19,7 @@ class SeccompIsolator final : public Isolator {
   // not wait for.
   explicit SeccompIsolator(asio::any_io_executor executor);
   std::string_view name() const override { return "seccomp"; }
+  bool is_for_nested() const override { return true; }
   Co<Result<void>> prepare(const LaunchContext& context, LaunchPlan::Builder& plan) override;
   // The program a container with this specification gets (nullptr: unconfined).
   Result<std::shared_ptr<const BpfProgram>> program_for(const SecuritySpec& security);

@@ -46,6 +46,8 @@ struct LaunchContext {
   std::string hostname;
   std::string staging_dir = {};  // absolute host path of an empty directory: OpKind::kStagingArea
   std::string prepared = {};     // the prepared child's cgroups to be taken over; empty: none
+  // Of a nested container: the first process of the one it is launched in. Outlives the launch.
+  const ProcessRef* parent = nullptr;
 };
 
 // A limit that was reached; the containerizer ends the container with it.
@@ -79,6 +81,9 @@ class Isolator {
  public:
   virtual ~Isolator() = default;
   virtual std::string_view name() const = 0;
+  // A nested container shares its parent's walls and limits. True: this isolator has something to
+  // do for it all the same; the others never hear of it.
+  virtual bool is_for_nested() const { return false; }
 
   // After an executor's start: adopts the known, removes what belongs to none (orphans by scanning
   // its own kind of object for names no known container has).

@@ -46,6 +46,17 @@ Result<ContainerId> ContainerId::parse(std::string_view value, const ContainerId
   return id;
 }
 
+Result<ContainerId> ContainerId::parse_path(std::string_view text) {
+  size_t dot = text.find('.');
+  ContainerId id = GANTRY_TRY(parse(text.substr(0, dot)));
+  while (dot != std::string_view::npos) {
+    text.remove_prefix(dot + 1);
+    dot = text.find('.');
+    id = GANTRY_TRY(parse(text.substr(0, dot), id));
+  }
+  return id;
+}
+
 ContainerId ContainerId::generate() { return ContainerId(sys::random_hex(16)); }
 
 std::string ContainerId::to_string() const {

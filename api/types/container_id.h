@@ -15,6 +15,8 @@ class ContainerId {
  public:
   static Result<ContainerId> parse(std::string_view value);
   static Result<ContainerId> parse(std::string_view value, const ContainerId& parent);
+  // What to_string() says: "parent.child".
+  static Result<ContainerId> parse_path(std::string_view text);
   // 32 hex digits of ours.
   static ContainerId generate();
 

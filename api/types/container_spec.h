@@ -23,6 +23,7 @@ using Bytes = uint64_t;
 struct UserSpec {
   std::string text;
   std::vector<std::string> additional_groups;
+  bool operator==(const UserSpec&) const = default;
 };
 // As resolved against the container's own user database.
 struct Credentials {
@@ -178,6 +179,7 @@ struct ContainerSpec {
   std::string stop_signal;                    // empty: the image's, else SIGTERM
   std::chrono::seconds stop_timeout{10};
   bool remove_on_exit = false;
+  bool is_session = false;  // it ends with the client that launched it
   // Command tasks: where the sandbox appears inside; empty: not mounted.
   std::string sandbox_mount;
   // The request as it came (framed by api/), kept for restart and for `inspect`; opaque here.

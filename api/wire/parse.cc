@@ -63,6 +63,7 @@ Result<ContainerSpec> parse_launch(const Field& field, const agent::Call::Launch
     return invalid(field / "container" / "gantry_spec",
                    "excludes gantry_spec of the launch itself");
   }
+  if (in.container_id().has_parent()) GANTRY_TRY(check_nested(field, in));
   const bool ours = in.has_gantry_spec() || in.container().has_gantry_spec();
   ContainerSpec spec;
   // Mesos' default; Gantry's own is none.

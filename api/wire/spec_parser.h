@@ -20,6 +20,10 @@ Result<void> add_resources(const Field& field, const GantrySpec::Resources& in, 
 // duplicates.
 Result<void> check_whole(const Field& field, const ContainerSpec& spec);
 
+// Of a launch whose id has a parent (check_nested.cc): nothing that would be the parent's to say.
+// Errc::unsupported.
+Result<void> check_nested(const Field& field, const agent::Call::LaunchContainer& in);
+
 inline constexpr size_t kMaxArgument = 131'071;  // KERNEL: MAX_ARG_STRLEN less its NUL (execve(2))
 inline constexpr int kMaxListed = 4096;          // of anything repeated
 inline constexpr Bytes kMinMemory = 6u << 20;    // below it a process cannot even be reported on

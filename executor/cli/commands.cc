@@ -27,6 +27,16 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "gantry run --rm --rootfs ./rootfs /bin/sh -c 'id'  # from a directory\n"
      "gantry run --rm -v ./src:/src:ro -w /src tools ls  # a directory of the host, read-only\n",
      make_run, kUsageStatus},
+    {"exec", kContainers, "[flags] CONTAINER COMMAND [ARG...]",
+     "Run a command in a running container",
+     "In its namespaces, limits and rights, with its environment, directory and user unless the "
+     "flags say otherwise.\nIt ends when the container does; ended or not, the container goes on. "
+     "Signals and exit status are those of\n`gantry run`, and so is what happens when the executor "
+     "is replaced: nothing.",
+     "gantry exec web ps  # look around\n"
+     "gantry exec -u nobody -w /tmp -e A=1 web env  # as somebody else\n"
+     "tar c . | gantry exec -i web tar x -C /srv  # with stdin\n",
+     make_exec, kUsageStatus},
     {"ps", kContainers, "[flags]", "List containers",
      "Running ones; with -a also those that have ended and are not removed.",
      "gantry ps -a  # all\n"

@@ -44,8 +44,8 @@ struct Sink {
 
 class Foreground {
  public:
-  Foreground(Session& session, std::string id, const ForegroundOptions& options)
-      : session_(session), id_(std::move(id)), options_(options) {}
+  Foreground(Session& session, ContainerRef container, const ForegroundOptions& options)
+      : session_(session), container_(std::move(container)), options_(options) {}
   Result<int> run(const std::string& request);
 
  private:
@@ -67,7 +67,7 @@ class Foreground {
   int finish();
 
   Session& session_;
-  const std::string id_;
+  const ContainerRef container_;
   const ForegroundOptions options_;
   UniqueFd signals_;
   std::optional<Connection> connection_;
@@ -101,7 +101,7 @@ Result<void> Foreground::prepare() {
 std::string Foreground::attach_request() const {
   JsonWriter json;
   json.open().text("type", "ATTACH_CONTAINER_OUTPUT").open("attach_container_output");
-  json.open("container_id").text("value", id_).close();
+  write_container_id(json, container_);
   json.open("gantry_output").boolean("from_start", true).boolean("report_exit", true);
   json.integer("stdout_offset", static_cast<int64_t>(sinks_[0].offset));
   json.integer("stderr_offset", static_cast<int64_t>(sinks_[1].offset)).close();
@@ -115,7 +115,8 @@ void Foreground::send_signal(int number) {
 bool Foreground::deliver_signal(int number) {
   JsonWriter json;
   json.open().text("type", "KILL_CONTAINER").open("kill_container");
-  json.open("container_id").text("value", id_).close().integer("signal", number).close();
+  write_container_id(json, container_);
+  json.integer("signal", number).close();
   // Its own connection: ours is busy with the stream.
   Result<Connection> connection = session_.connect_to_running();
   if (!connection) return false;
@@ -165,7 +166,7 @@ Result<void> Foreground::on_started() {
   started_ = true;
   for (const int number : std::exchange(unsent_, {})) send_signal(number);
   if (!options_.stdin_attached) return {};
-  if (!stdin_) stdin_.emplace(id_);
+  if (!stdin_) stdin_.emplace(container_);
   if (stdin_->is_done()) return {};
   Result<Connection> connection = session_.connect_to_running();
   // Gone since it answered: the next one is asked.
@@ -273,7 +274,7 @@ int Foreground::finish() {
   const int status = static_cast<int>(integer_of(exit, "gantry_exit.shell_status", 125));
   if (options_.json) {
     JsonWriter json;
-    json.open().text("id", id_).integer("status", status);
+    json.open().text("id", container_.id).integer("status", status);
     if (const Json* details = find(exit, "gantry_exit")) json.value("exit", *details);
     sys::write_all(STDERR_FILENO, json.close().take() + "\n").ignore("nobody else to tell");
   } else if (kind == "LIMITED") {
@@ -308,8 +309,8 @@ int report_launch_failure(const HttpResponse& response) {
   return kLaunchFailureStatus;
 }
 
-Result<int> run_in_foreground(Session& session, const std::string& id, const std::string& request,
-                              const ForegroundOptions& options) {
-  return Foreground(session, id, options).run(request);
+Result<int> run_in_foreground(Session& session, const ContainerRef& container,
+                              const std::string& request, const ForegroundOptions& options) {
+  return Foreground(session, container, options).run(request);
 }
 }  // namespace gantry::cli

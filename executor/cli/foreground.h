@@ -12,10 +12,10 @@ struct ForegroundOptions {
   bool stdin_attached = false;
   bool json = false;  // report the end as JSON on stderr
 };
-// `request` is a GANTRY_RUN for container `id`. Survives the executor: when the stream breaks, it
+// `request` is a GANTRY_RUN for `container`. Survives the executor: when the stream breaks, it
 // attaches again to the next executor's and goes on at the byte where it was.
-Result<int> run_in_foreground(Session& session, const std::string& id, const std::string& request,
-                              const ForegroundOptions& options);
+Result<int> run_in_foreground(Session& session, const ContainerRef& container,
+                              const std::string& request, const ForegroundOptions& options);
 
 // Prints why a launch failed; docker's status for it (125, 126, 127).
 int report_launch_failure(const HttpResponse& response);

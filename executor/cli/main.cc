@@ -26,7 +26,6 @@ std::string_view hint_for(std::string_view name) {
       {"container", "its commands are here without it: `gantry ps`, `gantry rm` …"},
       {"cp", "share a directory: `gantry run -v SOURCE:PLACE`"},
       {"create", "`gantry run -d` makes and starts one"},
-      {"exec", "no command can be run in a running container yet"},
       {"history", "`gantry images` shows what is known of an image"},
       {"image", "here they are `gantry images`, `gantry import` and `gantry rmi`"},
       {"info", "`gantry doctor` shows the host, `gantry version --executor` the executor"},
@@ -43,7 +42,7 @@ std::string_view hint_for(std::string_view name) {
       {"start", "a container runs once; `gantry run` makes another"},
       {"system", "`gantry rm $(gantry ps -aq)` removes what has ended, `gantry rmi` images"},
       {"tag", "`gantry import PATH NAME` names an image"},
-      {"top", "`gantry stats` shows what it uses"},
+      {"top", "`gantry stats` shows what it uses, `gantry exec NAME ps` what runs in it"},
       {"unpause", "here it is `gantry resume`"},
       {"update", "limits stay as `gantry run` set them"},
       {"volume", "there is nothing to manage: `gantry run -v SOURCE:PLACE`"}};

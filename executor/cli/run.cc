@@ -116,7 +116,7 @@ class Run final : public Command {
     const std::string id = sys::random_hex(16);
     const std::string request = GANTRY_TRY(run_request(options_, id, words));
     if (!options_.detach) {
-      return run_in_foreground(session, id, request,
+      return run_in_foreground(session, {.id = id, .parent = {}}, request,
                                {.stdin_attached = options_.interactive, .json = session.json()});
     }
     const HttpResponse response = GANTRY_TRY(session.exchange(request));

@@ -71,6 +71,12 @@ HttpRequest api_request(std::string body) {
           std::move(body)};
 }
 
+void write_container_id(JsonWriter& json, const ContainerRef& container) {
+  json.open("container_id").text("value", container.id);
+  if (!container.parent.empty()) json.open("parent").text("value", container.parent).close();
+  json.close();
+}
+
 std::string container_call(std::string_view type, std::string_view member, std::string_view id) {
   JsonWriter json;
   json.open().text("type", type).open(member).open("container_id").text("value", id);

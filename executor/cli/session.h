@@ -57,6 +57,13 @@ class Session {
   std::optional<Connection> connection_;
 };
 
+// A container in a request; with a parent: one that was launched in that.
+struct ContainerRef {
+  std::string id;
+  std::string parent;  // empty: a top-level one
+};
+void write_container_id(JsonWriter& json, const ContainerRef& container);
+
 HttpRequest api_request(std::string body);
 // `container` is an id, a name or the beginning of an id: the executor resolves it.
 // {"type":TYPE,MEMBER:{"container_id":{"value":ID}}}

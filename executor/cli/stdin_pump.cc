@@ -11,10 +11,11 @@ namespace gantry::cli {
 namespace {
 constexpr size_t kPiece = 64u << 10;
 
-std::string first_record(std::string_view container_id) {
+std::string first_record(const ContainerRef& container) {
   JsonWriter json;
   json.open().text("type", "ATTACH_CONTAINER_INPUT").open("attach_container_input");
-  json.text("type", "CONTAINER_ID").open("container_id").text("value", container_id).close();
+  json.text("type", "CONTAINER_ID");
+  write_container_id(json, container);
   json.boolean("gantry_hand_over", true);
   return frame_record(json.close().close().take());
 }
@@ -39,7 +40,7 @@ Result<void> StdinPump::attach(Connection connection) {
                                          {"Message-Content-Type", "application/json"},
                                          {"Accept", "application/json"}},
                                         {}}));
-  GANTRY_TRY(connection.send_chunk(first_record(id_)));
+  GANTRY_TRY(connection.send_chunk(first_record(container_)));
   connection_.emplace(std::move(connection));
   if (has_ended_pipe_) say_end();
   return {};

@@ -13,11 +13,12 @@
 
 #include "base/result.h"
 #include "executor/cli/http_client.h"
+#include "executor/cli/session.h"
 
 namespace gantry::cli {
 class StdinPump {
  public:
-  explicit StdinPump(std::string container_id) : id_(std::move(container_id)) {}
+  explicit StdinPump(ContainerRef container) : container_(std::move(container)) {}
 
   // Attaches by way of a fresh connection: first, and again after the last one broke.
   Result<void> attach(Connection connection);
@@ -34,7 +35,7 @@ class StdinPump {
   void write_pipe();
   void say_end();
 
-  const std::string id_;
+  const ContainerRef container_;
   std::optional<Connection> connection_;  // empty: the executor is gone
   UniqueFd pipe_;                         // the container's stdin; empty: not handed over yet
   std::string pending_;                   // read, not yet written

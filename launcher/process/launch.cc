@@ -4,6 +4,7 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -219,9 +220,11 @@ void Launcher::assign(uint32_t index, Request& request, node::Received& received
 int Launcher::clone_child(const child::PlanView& plan, const int* fds, int* pidfd,
                           uint64_t* start_time) {
   const PlanHeader& header = *plan.header;
-  if (header.pid_namespace_fd >= 0 && setns(fds[header.pid_namespace_fd], CLONE_NEWPID) != 0) {
-    return -errno;
-  }
+  const bool joins = header.pid_namespace_fd >= 0;
+  if (joins && setns(fds[header.pid_namespace_fd], CLONE_NEWPID) != 0) return -errno;
+  // SAFETY: strangers in that namespace see the child from its first moment, with our rights until
+  // it drops them: they may not look into it or trace it (CVE-2016-9962). Its exec ends that.
+  if (joins) prctl(PR_SET_DUMPABLE, 0);
   clone_args args{};
   args.flags = header.clone_flags | CLONE_PIDFD;
   args.pidfd = reinterpret_cast<uint64_t>(pidfd);
@@ -251,7 +254,8 @@ int Launcher::clone_child(const child::PlanView& plan, const int* fds, int* pidf
   }
   const uint64_t after = boot_ticks();
   // KERNEL: only the next children are concerned; ours shall be born in our own pid namespace.
-  if (header.pid_namespace_fd >= 0) setns(own_pid_namespace_, CLONE_NEWPID);
+  if (joins) setns(own_pid_namespace_, CLONE_NEWPID);
+  if (joins) prctl(PR_SET_DUMPABLE, 1);
   if (pid > 0) {
     *start_time = before == after ? after : start_time_from_proc(static_cast<int>(pid));
   }

@@ -120,6 +120,16 @@ def free_port():
     raise AssertionError("no free port")
 
 
+def container_id(name):
+    """The ContainerID of "id", or of "parent.id"."""
+    parent, _, value = name.rpartition(".")
+    return {"value": value, "parent": container_id(parent)} if parent else {"value": value}
+
+
+def container_name(cid):
+    return f"{container_name(cid['parent'])}.{cid['value']}" if "parent" in cid else cid["value"]
+
+
 class Executor:
     """One executor at a time over the same directories; it may be killed and started again."""
 
@@ -214,15 +224,21 @@ class Executor:
             raise CallFailed(status, answer.decode(errors="replace"))
         return json.loads(answer)["gantry_import"]["images"]
 
+    # `name`: an id or a name; "parent.id": one that was launched in another
+
+    def exec(self, cid, argv, **spec):
+        return self.call("LAUNCH_CONTAINER", launch_container={"container_id": container_id(cid),
+                                                               "gantry_spec": {"args": argv, **spec}})
+
     def wait(self, name):
-        return self.call("WAIT_CONTAINER", wait_container={"container_id": {"value": name}})["wait_container"]
+        return self.call("WAIT_CONTAINER", wait_container={"container_id": container_id(name)})["wait_container"]
 
     def remove(self, name, force=False):
         return self.call("REMOVE_CONTAINER",
-                         remove_container={"container_id": {"value": name}, "gantry_force": force})
+                         remove_container={"container_id": container_id(name), "gantry_force": force})
 
     def signal(self, name, number=signal.SIGKILL):
-        return self.call("KILL_CONTAINER", kill_container={"container_id": {"value": name}, "signal": int(number)})
+        return self.call("KILL_CONTAINER", kill_container={"container_id": container_id(name), "signal": int(number)})
 
     def inspect(self, name):
         return self.call("GANTRY_INSPECT", gantry_inspect={"container_id": {"value": name}})["gantry_inspect"]
@@ -234,8 +250,10 @@ class Executor:
         metrics = self.call("GET_METRICS", get_metrics={})["get_metrics"]["metrics"]
         return {m["name"]: m["value"] for m in metrics}[name]
 
-    def states(self):
-        return {c["container_id"]["value"]: c["state"] for c in self.list()}
+    def states(self, nested=False):
+        """By id; of nested ones "parent.id"."""
+        containers = self.call("GANTRY_LIST", gantry_list={"nested": nested})["gantry_list"].get("containers", [])
+        return {container_name(c["container_id"]): c["state"] for c in containers}
 
     def statistics(self, name):
         containers = self.call("GANTRY_STATS", gantry_stats={})["gantry_stats"]["containers"]

@@ -13,7 +13,8 @@ def failpoints():
 
 
 class Failpoints(GantryTest):
-    # One battery for all: an import, a launch on the bridge, its end, its removal, and a launch by a prepared child.
+    # One battery for all: an import, a launch on the bridge, its end, its removal, a launch by a prepared child, and one
+    # in a container.
     # Start-up passes the recovery points.
     def battery(self, point):
         # A layer of this round's own, or an earlier round's unpacked one is taken.
@@ -26,6 +27,9 @@ class Failpoints(GantryTest):
         self.executor.call("GANTRY_REMOVE_IMAGE", gantry_remove_image={"reference": "busybox"})
         wait_until(lambda: self.executor.metric("containerizer/prepared_children") > 0)
         self.executor.run("prepared", ["/bin/sh", "-c", "exit 3"], self.root)
+        self.executor.exec("keeper.nested", ["/bin/sh", "-c", "exit 3"])
+        self.executor.wait("keeper.nested")
+        self.executor.remove("keeper.nested")
 
     def killed_at(self, point):
         """True when the executor died at the point while starting or during the battery."""
@@ -71,12 +75,12 @@ class Failpoints(GantryTest):
                     missed.append(point)
                 self.executor.bin = BIN
                 self.executor.start()
-                states = self.executor.states()
+                states = self.executor.states(nested=True)
                 self.assertEqual(states.get("keeper"), "running")
                 self.assertEqual(self.executor.inspect("keeper")["container"]["pid"], keeper)
                 self.assertEqual(self.executor.wait("ended")["exit_status"], 6 << 8)
                 self.executor.remove("ended")
-                for name in {"victim", "prepared"} & states.keys():
+                for name in {"victim", "prepared", "keeper.nested"} & states.keys():
                     # Adopted, or ended: its outcome is the true one, never a guess.
                     answer = self.executor.wait(name)
                     self.assertEqual(answer.get("exit_status"), 3 << 8, (name, answer, self.executor.log_tail()))

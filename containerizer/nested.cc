@@ -1,0 +1,117 @@
+#include "containerizer/nested.h"
+
+#include "base/failpoint.h"
+#include "containerizer/launch.h"
+#include "containerizer/sandbox.h"
+
+namespace gantry {
+namespace {
+// From the end of a container's first process to that of everything launched in it.
+constexpr auto kNestedLimit = std::chrono::seconds(15);
+}  // namespace
+
+ContainerSpec nested_spec(ContainerSpec asked, const ContainerSpec& parent) {
+  ContainerSpec out = parent;
+  ProcessSpec& process = out.process;
+  process.args = std::move(asked.process.args);
+  process.entrypoint.reset();
+  process.env.insert(process.env.end(), asked.process.env.begin(), asked.process.env.end());
+  if (!asked.process.cwd.empty()) process.cwd = std::move(asked.process.cwd);
+  if (!asked.process.user.text.empty()) process.user = std::move(asked.process.user);
+  process.terminal = asked.process.terminal;
+  process.rows = asked.process.rows;
+  process.columns = asked.process.columns;
+  process.open_stdin = asked.process.open_stdin;
+  process.init = false;
+  out.name.clear();
+  out.uris.clear();
+  out.labels = std::move(asked.labels);
+  out.stop_signal = std::move(asked.stop_signal);
+  out.stop_timeout = asked.stop_timeout;
+  out.remove_on_exit = asked.remove_on_exit;
+  out.is_session = asked.is_session;
+  out.request_bytes = std::move(asked.request_bytes);
+  return out;
+}
+
+const Container& outermost(const Container& container) {
+  const Container* at = &container;
+  while (at->parent) at = at->parent.get();
+  return *at;
+}
+
+Co<Result<void>> Launch::provision_nested() {
+  const Container& parent = *c_.parent;
+  if (!parent.process || parent.state() != ContainerState::running) {
+    co_return Error(Errc::conflict, cat("container '", parent.id.to_string(), "' has ended"));
+  }
+  parent_.emplace(GANTRY_CO_TRY(ProcessRef::open(parent.process->identity())));
+  c_.rootfs = parent.rootfs;
+  c_.rootfs.snapshot_key.clear();  // the parent's to remove
+  c_.hostname = parent.hostname;
+  c_.credentials = parent.credentials;
+  if (c_.spec->process.user != parent.spec->process.user) {
+    auto found = co_await owner_.parts_.provisioner.resolve_user(c_.rootfs, c_.spec->process.user);
+    // Not "not found": that would be the parent.
+    if (!found) co_return Error(Errc::invalid, found.error().to_string());
+    c_.credentials = std::move(*found);
+  }
+  GANTRY_CO_TRY(create_sandbox(owner_.sandbox_of(c_), c_.credentials.uid, c_.credentials.gid));
+  GANTRY_FAILPOINT_CO_TRY("exec.after_sandbox");
+  co_return Result<void>();
+}
+
+const std::vector<Isolator*>& Containerizer::isolators_of(const Container& container) const {
+  return container.id.parent() == nullptr ? parts_.isolators : nested_isolators_;
+}
+
+Result<ContainerPtr> Containerizer::find_parent(const ContainerId& id) const {
+  ContainerPtr parent = GANTRY_TRY(require(*id.parent()));
+  if (parent->state() == ContainerState::running) return parent;
+  return Error(Errc::conflict,
+               cat("container '", parent->id.to_string(), "' is ", to_string(parent->state()),
+                   ", a command can be run only in a running one"));
+}
+
+Co<void> Containerizer::wait_nested_ended(ContainerPtr container) {
+  const auto deadline = std::chrono::steady_clock::now() + kNestedLimit;
+  const std::set<ContainerId> all = container->nested;
+  for (const ContainerId& id : all) {
+    const ContainerPtr nested = find(id);
+    if (!nested) continue;
+    nested->kill_requested = true;  // of a launch under way
+    while (nested->state() != ContainerState::exited &&
+           nested->state() != ContainerState::removed) {
+      const auto left = deadline - std::chrono::steady_clock::now();
+      if (left <= Duration::zero()) co_return;  // its cgroups go with the container's, or say why
+      co_await nested->changed.wait(left);
+    }
+  }
+}
+
+Co<Result<void>> Containerizer::remove_nested(ContainerPtr container) {
+  const std::set<ContainerId> all = container->nested;
+  for (const ContainerId& id : all) {
+    if (find(id)) GANTRY_CO_TRY(co_await remove(id, Force::yes));
+  }
+  co_return Result<void>();
+}
+
+size_t Containerizer::live_nested(const Container& container) const {
+  size_t count = 0;
+  for (const ContainerId& id : container.nested) {
+    const ContainerPtr nested = find(id);
+    if (nested && nested->state() != ContainerState::exited) ++count;
+  }
+  return count;
+}
+
+bool Containerizer::has_readers(const Container& container) const {
+  if (container.readers > 0) return true;
+  for (const ContainerId& id : container.nested) {
+    const ContainerPtr nested = find(id);
+    if (nested && nested->readers > 0) return true;
+  }
+  return false;
+}
+}  // namespace gantry

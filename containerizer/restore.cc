@@ -1,0 +1,75 @@
+// A container's processes written to disk and made again: the states and records around what
+// checkpoint/ does.
+#include "base/failpoint.h"
+#include "containerizer/launch.h"
+
+namespace gantry {
+namespace {
+constexpr auto kEndLimit = std::chrono::seconds(10);
+}  // namespace
+
+Co<Result<void>> Containerizer::checkpoint(ContainerId id, DumpFunction dump) {
+  ContainerPtr container = GANTRY_CO_TRY(require(id));
+  ContainerState before = container->state();
+  if (before != ContainerState::running && before != ContainerState::paused) {
+    co_return Error(Errc::busy, cat("container '", id.to_string(), "' is ", to_string(before),
+                                    ", only a running or paused one can be checkpointed"));
+  }
+  // CRIU would leave them out without a word.
+  if (const size_t count = live_nested(*container); count > 0) {
+    co_return Error(Errc::busy,
+                    cat(count, count == 1 ? " command runs" : " commands run", " in container '",
+                        id.to_string(), "' (`gantry exec`); end them first"));
+  }
+  container->transition(ContainerState::checkpointing);
+  Result<void> dumped = co_await uncancellable(dump(container, before == ContainerState::paused));
+  if (container->state() == ContainerState::checkpointing && !container->process->ended()) {
+    container->transition(before);
+    co_return dumped;
+  }
+  // It ended: who is answered may restore it.
+  while (container->state() == ContainerState::checkpointing ||
+         container->state() == ContainerState::destroying) {
+    if (!co_await container->changed.wait(kEndLimit)) break;
+  }
+  co_return dumped;
+}
+
+Co<Result<void>> Containerizer::restore(ContainerId id, RestoreFunction restore) {
+  ContainerPtr container = GANTRY_CO_TRY(require(id));
+  if (container->state() != ContainerState::exited || container->removing) {
+    co_return Error(Errc::busy,
+                    cat("container '", id.to_string(), "' is ", to_string(container->state()),
+                        ", only an exited one can be restored"));
+  }
+  co_return co_await uncancellable(run_restore(container, std::move(restore)));
+}
+
+Co<Result<void>> Containerizer::run_restore(ContainerPtr container, RestoreFunction restore) {
+  container->former_outcome = std::exchange(container->outcome, std::nullopt);
+  container->former_exited_ns = std::exchange(container->exited_ns, 0);
+  container->limitation.reset();
+  container->kill_requested = false;
+  container->scope.reopen();
+  container->transition(ContainerState::creating);
+  Launch launch(*this, container);
+  Result<void> result = co_await launch.restore(std::move(restore));
+  if (result) {
+    start_watching(container);
+    co_return result;
+  }
+  co_await undo_restore(container);
+  co_return result;
+}
+
+// Nothing of it may stay, and it is again as its former run had ended.
+Co<void> Containerizer::undo_restore(ContainerPtr container) {
+  (co_await kill_all(container->id)).ignore("finish asks again");
+  (co_await parts_.backend.wait_exit(container->id.hash())).ignore("it is known to nobody");
+  container->exited_ns = container->former_exited_ns;
+  ExitOutcome outcome = container->former_outcome.value_or(
+      ExitOutcome{ExitOutcome::Kind::lost, 0, false, "nobody saw how it ended"});
+  container->former_outcome.reset();
+  co_await finish(container, std::move(outcome));
+}
+}  // namespace gantry

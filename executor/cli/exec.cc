@@ -1,0 +1,77 @@
+// gantry exec
+#include "base/sys.h"
+#include "executor/cli/command_list.h"
+#include "executor/cli/foreground.h"
+#include "executor/cli/print.h"
+#include "executor/cli/run_request.h"
+#include "executor/cli/session.h"
+
+namespace gantry::cli {
+namespace {
+constexpr ForeignFlag kForeignFlags[] = {
+    {"privileged", {}, "a command in a container has the container's rights"},
+};
+
+class Exec final : public Command {
+ public:
+  void declare(Flags& flags) override {
+    flags.stop_at_first_argument();
+    flags.know_foreign(kForeignFlags);
+    flags.toggle('d', "detach", &detach_, "do not wait; its output goes nowhere");
+    flags.toggle('i', "interactive", &interactive_, "pass on stdin; without it stdin is /dev/null");
+    flags.add('e', "env", "NAME=VALUE", &env_,
+              "a further variable; NAME alone passes on the value here");
+    flags.add('u', "user", "USER[:GROUP]", &user_,
+              "names or numbers (default: the container's user)");
+    flags.add('w', "workdir", "DIR", &workdir_, "the working directory (default: the container's)");
+  }
+
+  Result<int> run(Session& session, std::vector<std::string> words) override {
+    if (words.size() < 2) return usage_error("needs a CONTAINER and a COMMAND");
+    if (detach_ && interactive_) {
+      return usage_error("-i passes on this shell's stdin, and -d leaves it: give one of them");
+    }
+    const ContainerRef container = {.id = sys::random_hex(16), .parent = words[0]};
+    words.erase(words.begin());
+    const std::string request = GANTRY_TRY(make_request(container, words));
+    if (!detach_) {
+      return run_in_foreground(session, container, request,
+                               {.stdin_attached = interactive_, .json = session.json()});
+    }
+    const HttpResponse response = GANTRY_TRY(session.exchange(request));
+    if (response.head.status / 100 != 2) return report_launch_failure(response);
+    if (session.json())
+      write_out(JsonWriter().open().text("id", container.id).close().take() + "\n");
+    return 0;
+  }
+
+ private:
+  Result<std::string> make_request(const ContainerRef& container,
+                                   const std::vector<std::string>& words) const {
+    JsonWriter json;
+    json.open();
+    if (detach_) {
+      json.text("type", "LAUNCH_CONTAINER").open("launch_container");
+    } else {
+      json.text("type", "GANTRY_RUN").open("gantry_run").open("launch");
+    }
+    write_container_id(json, container);
+    json.open("gantry_spec");
+    write_strings(json, "args", words);
+    GANTRY_TRY(write_env(json, env_));
+    if (!workdir_.empty()) json.text("cwd", workdir_);
+    if (!user_.empty()) json.text("user", user_);
+    if (interactive_) json.boolean("open_stdin", true);
+    json.boolean("remove_on_exit", true).close();
+    if (!detach_) json.close();
+    return json.close().close().take();
+  }
+
+  bool detach_ = false, interactive_ = false;
+  std::vector<std::string> env_;
+  std::string user_, workdir_;
+};
+}  // namespace
+
+std::unique_ptr<Command> make_exec() { return make_command<Exec>(); }
+}  // namespace gantry::cli

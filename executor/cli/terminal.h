@@ -1,0 +1,44 @@
+// The terminal that `gantry` itself runs at, lent to a container: raw while that has it, and as it
+// was on every way out but SIGKILL.
+#pragma once
+
+#include <termios.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace gantry::cli {
+struct WindowSize {
+  uint16_t rows = 24, columns = 80;
+};
+// Of stdin's terminal; the default where it does not say.
+WindowSize window_size();
+
+// Lifetime: while the container has it.
+class RawTerminal {
+ public:
+  RawTerminal() = default;
+  RawTerminal(const RawTerminal&) = delete;
+  RawTerminal& operator=(const RawTerminal&) = delete;
+  ~RawTerminal() { restore(); }
+  // Stdin's terminal: every byte as it is typed.
+  Result<void> enter();
+  void restore();
+
+ private:
+  std::optional<termios> before_;
+};
+
+// ctrl-p ctrl-q, as docker's, among what is typed.
+class DetachKeys {
+ public:
+  // What of it is for the container; nullopt when the keys were complete.
+  std::optional<std::string> pass(std::string_view typed);
+
+ private:
+  bool is_begun_ = false;  // ctrl-p was typed last, and held back
+};
+}  // namespace gantry::cli
