@@ -152,7 +152,7 @@ Result<ConfigAnswer> read_config(int argc, char** argv, Config& config) {
       "gantry-executor: the long-lived daemon that runs containers on this host.\n"
       "Usually started by `gantry executor` or on demand by `gantry run`."};
   std::string file;
-  bool version = false, list = false;
+  bool version = false, list = false, check = false;
   Config flags;
   std::vector<std::pair<CLI::Option*, const Setting*>> options;
   app.add_option("--config", file, cat("configuration file (default ", kDefaultFile, ")"));
@@ -168,6 +168,7 @@ Result<ConfigAnswer> read_config(int argc, char** argv, Config& config) {
   app.add_flag("--on-demand", config.on_demand, "started by a client; leave when idle");
   app.add_flag("--here", config.here, "run even outside pid 1's mount, pid and network namespaces");
   app.add_flag("--version", version, "print the version");
+  app.add_flag("--check-configuration", check, "say what is wrong with it, and leave");
   app.add_flag("--list-failpoints", list, "print every failpoint, one a line");
   try {
     app.parse(argc, argv);
@@ -194,6 +195,7 @@ Result<ConfigAnswer> read_config(int argc, char** argv, Config& config) {
     if (option->count() > 0) config.*setting->number = flags.*setting->number;
   }
   GANTRY_TRY(validate(config));
+  if (check) return ConfigAnswer::printed;
   if (config.on_demand && config.log_file.empty()) {
     config.log_file = config.data_dir + "/executor.log";
   }

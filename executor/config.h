@@ -26,7 +26,7 @@ struct Config {
 };
 
 enum class ConfigAnswer { run, printed };
-// Reads all three sources. `printed`: --help, --version or --list-failpoints was answered on
-// stdout. Errors name the setting, its value and what is legal.
+// Reads all three sources. `printed`: all that was asked (--help, --version, --check-configuration
+// …) was answered. Errors name the setting, its value and what is legal.
 Result<ConfigAnswer> read_config(int argc, char** argv, Config& config);
 }  // namespace gantry

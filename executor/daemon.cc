@@ -11,10 +11,12 @@
 #include "network/network_isolator.h"
 
 namespace gantry {
-Daemon::Daemon(const Config& config, Containerizer& containerizer, Provisioner& provisioner,
-               ContainerCheckpoints& checkpoints, const NetworkIsolator& network, LogClient& logs,
-               AuditLog& audit_log, asio::any_io_executor executor)
+Daemon::Daemon(const Config& config, StartedAs started_as, Containerizer& containerizer,
+               Provisioner& provisioner, ContainerCheckpoints& checkpoints,
+               const NetworkIsolator& network, LogClient& logs, AuditLog& audit_log,
+               asio::any_io_executor executor)
     : config_(config),
+      started_as_(std::move(started_as)),
       containerizer_(containerizer),
       provisioner_(provisioner),
       checkpoints_(checkpoints),
@@ -69,6 +71,13 @@ Co<Result<void>> Daemon::shutdown() {
         .ignore("the next executor's recovery removes it");
   }
   ask_end(End::shutdown);
+  co_return Result<void>();
+}
+
+Co<Result<void>> Daemon::upgrade(std::string program) {
+  GANTRY_CO_TRY(co_await try_successor(program, started_as_));
+  successor_ = std::move(program);
+  ask_end(End::upgraded);
   co_return Result<void>();
 }
 

@@ -14,21 +14,25 @@
 #include "executor/audit_log.h"
 #include "executor/config.h"
 #include "executor/operator_backend.h"
+#include "executor/successor.h"
 
 namespace gantry {
 class NetworkIsolator;
 
 class Daemon final : public OperatorBackend {
  public:
-  Daemon(const Config& config, Containerizer& containerizer, Provisioner& provisioner,
-         ContainerCheckpoints& checkpoints, const NetworkIsolator& network, LogClient& logs,
-         AuditLog& audit_log, asio::any_io_executor executor);
+  Daemon(const Config& config, StartedAs started_as, Containerizer& containerizer,
+         Provisioner& provisioner, ContainerCheckpoints& checkpoints,
+         const NetworkIsolator& network, LogClient& logs, AuditLog& audit_log,
+         asio::any_io_executor executor);
 
-  // Completes when a SHUTDOWN was accepted, a signal asked for the end, or (on demand) nothing was
-  // asked and nothing ran for the idle time.
-  enum class End { shutdown, idle, signalled };
+  // Completes when a SHUTDOWN was accepted, a signal asked for the end, (on demand) nothing was
+  // asked and nothing ran for the idle time, or another build shall take over in place.
+  enum class End { shutdown, idle, signalled, upgraded };
   Co<End> wait_end();
   void ask_end(End reason);
+  // Of End::upgraded.
+  const std::string& successor() const { return successor_; }
 
   Co<Result<LaunchAnswer>> launch(ContainerId id, ContainerSpec spec) override;
   Co<Result<ExitOutcome>> wait(ContainerId id) override;
@@ -55,6 +59,7 @@ class Daemon final : public OperatorBackend {
   Co<Result<RestoreAnswer>> restore(RestoreOptions options) override;
   Co<Result<std::vector<Finding>>> doctor() override;
   Co<Result<void>> shutdown() override;
+  Co<Result<void>> upgrade(std::string program) override;
   bool is_healthy() override;
   VersionFacts version() override;
   std::vector<std::pair<std::string, double>> metrics() override;
@@ -67,6 +72,7 @@ class Daemon final : public OperatorBackend {
   bool is_idle() const;
 
   const Config& config_;
+  const StartedAs started_as_;
   Containerizer& containerizer_;
   Provisioner& provisioner_;
   ContainerCheckpoints& checkpoints_;
@@ -76,6 +82,7 @@ class Daemon final : public OperatorBackend {
   asio::any_io_executor executor_;
   std::set<std::string> inputs_;  // ids whose input is attached
   std::optional<End> end_;
+  std::string successor_;
   Event end_changed_;
   int64_t last_request_ns_;
   uint64_t launches_ = 0, launch_failures_ = 0;

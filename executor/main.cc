@@ -11,6 +11,7 @@
 #include "executor/claims.h"
 #include "executor/config.h"
 #include "executor/process.h"
+#include "executor/successor.h"
 #include "executor/version.h"
 #include "executor/wiring.h"
 
@@ -41,27 +42,45 @@ Co<Daemon::End> wait_end(Daemon& daemon) {
   co_return co_await daemon.wait_end();
 }
 
-Co<int> serve(const Config& config) {
+struct Ending {
+  int code = 1;
+  std::string successor;  // the program to become; empty: none
+  Handed handed;
+};
+
+Co<Ending> serve(const Config& config, StartedAs started_as, Handed handed) {
   auto executor = co_await asio::this_coro::executor;
-  auto wiring = Wiring::build(config, executor);
+  auto wiring = Wiring::build(config, std::move(started_as), executor);
   if (!wiring) {
     LOG(ERROR) << wiring.error().to_string();
-    co_return 1;
+    co_return Ending();
   }
-  Result<void> started = co_await (*wiring)->start();
+  Result<void> started = co_await (*wiring)->start(std::move(handed));
   if (!started) {
     LOG(ERROR) << started.error().to_string();
-    co_await (*wiring)->stop(Wiring::Launcher::keep);
-    co_return 1;
+    co_await (*wiring)->stop(Wiring::Leave::containers);
+    co_return Ending();
   }
   LOG(INFO) << "serving " << config.socket;
   FLAGS_stderrthreshold = google::FATAL;
   Daemon& daemon = (*wiring)->daemon();
-  Daemon::End end = co_await wait_end(daemon);
-  bool all = end != Daemon::End::signalled;
-  LOG(INFO) << (all ? "ending; nothing runs" : "ending; containers go on");
-  co_await (*wiring)->stop(all ? Wiring::Launcher::end : Wiring::Launcher::keep);
-  co_return 0;
+  switch (co_await wait_end(daemon)) {
+    case Daemon::End::upgraded: {
+      LOG(INFO) << "becoming " << daemon.successor() << "; containers go on";
+      std::string successor = daemon.successor();
+      Handed sockets = co_await (*wiring)->stop(Wiring::Leave::sockets);
+      co_return Ending{0, std::move(successor), std::move(sockets)};
+    }
+    case Daemon::End::signalled:
+      LOG(INFO) << "ending; containers go on";
+      co_await (*wiring)->stop(Wiring::Leave::containers);
+      break;
+    default:
+      LOG(INFO) << "ending; nothing runs";
+      co_await (*wiring)->stop(Wiring::Leave::nothing);
+      break;
+  }
+  co_return Ending{0, {}, {}};
 }
 
 Result<UniqueFd> take_runtime_dir(const std::string& path, int patience) {
@@ -83,7 +102,7 @@ bool has_launcher(const Config& config) {
   return ::access((config.runtime_dir + "/launcher.sock").c_str(), F_OK) == 0;
 }
 
-Result<int> run(const Config& config) {
+Result<int> run(const Config& config, const StartedAs& started_as, Handed handed) {
   GANTRY_TRY(failpoint::arm(config.failpoints));
   if (!config.here) GANTRY_TRY(require_host_namespaces());
   GANTRY_TRY(normalise_process());
@@ -91,30 +110,42 @@ Result<int> run(const Config& config) {
   start_logging(config);
   // A client that starts one looks for another itself; one that waited here could begin to serve
   // after everybody has left.
-  UniqueFd lock = GANTRY_TRY(take_runtime_dir(config.runtime_dir, config.on_demand ? 0 : 10));
+  UniqueFd lock = std::move(handed.lock);
+  if (!lock) lock = GANTRY_TRY(take_runtime_dir(config.runtime_dir, config.on_demand ? 0 : 10));
   auto claim = claim_host(config);
   if (!claim) {
     if (!has_launcher(config)) remove_runtime_dir(config.runtime_dir);
     return std::move(claim).error();
   }
-  asio::io_context loop(1);
-  int code = 1;
-  asio::co_spawn(loop, serve(config), [&](std::exception_ptr e, int c) {
-    if (e) std::rethrow_exception(e);
-    code = c;
-  });
-  loop.run();
-  if (code == 0 || !has_launcher(config)) remove_runtime_dir(config.runtime_dir);
-  return code;
+  Ending ending;
+  {
+    asio::io_context loop(1);
+    asio::co_spawn(loop, serve(config, started_as, std::move(handed)),
+                   [&](std::exception_ptr e, Ending end) {
+                     if (e) std::rethrow_exception(e);
+                     ending = std::move(end);
+                   });
+    loop.run();
+  }
+  if (!ending.successor.empty()) {
+    ending.handed.lock = std::move(lock);
+    return become_successor(ending.successor, started_as, std::move(ending.handed));
+  }
+  if (ending.code == 0 || !has_launcher(config)) remove_runtime_dir(config.runtime_dir);
+  return ending.code;
 }
 }  // namespace
 }  // namespace gantry
 
 int main(int argc, char** argv) {
+  // ORDER: before anything opens a descriptor or empties the environment.
+  const gantry::StartedAs started_as = gantry::started_as(argc, argv);
+  gantry::Handed handed = gantry::take_handed();
   gantry::Config config;
   auto answer = gantry::read_config(argc, argv, config);
   if (answer && *answer == gantry::ConfigAnswer::printed) return 0;
-  gantry::Result<int> code = answer ? gantry::run(config) : std::move(answer).error();
+  gantry::Result<int> code =
+      answer ? gantry::run(config, started_as, std::move(handed)) : std::move(answer).error();
   if (code) return *code;
   std::fprintf(stderr, "gantry-executor: %s\n", code.error().to_string().c_str());
   return code.error().is(gantry::Errc::conflict) ? gantry::kAnotherServes : 1;

@@ -204,6 +204,9 @@ class OperatorBackend {
   // Ends the executor, the launcher and the logger once the answer is sent. Errc::busy while
   // containers run.
   virtual Co<Result<void>> shutdown() = 0;
+  // Becomes `program`, a gantry-executor of any build, once the answer is sent. Errc::invalid when
+  // it does not run here or does not accept the configuration.
+  virtual Co<Result<void>> upgrade(std::string program) = 0;
 
   virtual bool is_healthy() = 0;
   virtual VersionFacts version() = 0;

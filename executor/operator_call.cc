@@ -81,6 +81,7 @@ const OperatorCall::Operation* OperatorCall::find_operation(Call::Type type) {
       {Call::GANTRY_RESTORE, "gantry_restore", Kind::change, &OperatorCall::restore},
       {Call::GANTRY_DOCTOR, "", Kind::look, &OperatorCall::doctor},
       {Call::GANTRY_SHUTDOWN, "", Kind::change, &OperatorCall::shutdown},
+      {Call::GANTRY_UPGRADE, "gantry_upgrade", Kind::change, &OperatorCall::upgrade},
   };
   for (const Operation& operation : kOperations) {
     if (operation.type == type) return &operation;
@@ -215,6 +216,16 @@ Co<Response> OperatorCall::doctor() {
 
 Co<Response> OperatorCall::shutdown() {
   GANTRY_ANSWER_TRY(co_await backend_.shutdown());
+  co_return done();
+}
+
+Co<Response> OperatorCall::upgrade() {
+  const std::string& program = call_.gantry_upgrade().program();
+  if (!program.starts_with('/')) {
+    co_return invalid_call(wire::invalid(Field("gantry_upgrade") / "program",
+                                         "must be the absolute path of a gantry-executor"));
+  }
+  GANTRY_ANSWER_TRY(co_await backend_.upgrade(program));
   co_return done();
 }
 

@@ -58,6 +58,7 @@ class OperatorCall {
   Co<http::Response> restore();
   Co<http::Response> doctor();
   Co<http::Response> shutdown();
+  Co<http::Response> upgrade();
   Co<http::Response> attach_output();
   Co<http::Response> launch_session();
   Co<http::Response> run_container();

@@ -45,6 +45,8 @@ Result<void> normalise_process() {
 }
 
 namespace {
+constexpr int kLockNumber = 20;  // or above
+
 enum class Same { yes, no, unknown };
 
 Same same_namespace(const char* name) {
@@ -133,6 +135,10 @@ void remove_runtime_dir(const std::string& path) {
 
 Result<UniqueFd> lock_runtime_dir(const std::string& path, int patience) {
   UniqueFd fd = GANTRY_TRY(sys::open(path + "/lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
+  // ORDER: to its final number before it is locked: closing any descriptor of the file unlocks it,
+  // and a successor in place needs the low numbers (successor.cc).
+  fd.reset(::fcntl(fd.get(), F_DUPFD_CLOEXEC, kLockNumber));
+  if (!fd) return Error::from_errno(errno, "keep the lock file open");
   for (int attempt = 0;; ++attempt) {
     struct flock lock{};
     lock.l_type = F_WRLCK;

@@ -3,6 +3,7 @@
 #include <glog/logging.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "api/wire/parse.h"
@@ -33,6 +34,19 @@ Result<std::string> program_directory() {
   if (n <= 0) return Error::from_errno(errno, "find our own program");
   std::string_view whole(path, static_cast<size_t>(n));
   return std::string(whole.substr(0, whole.rfind('/')));
+}
+
+// A former socket of ours, or systemd's, that clients still find at the path.
+bool is_at(const UniqueFd& socket, const std::string& path) {
+  sockaddr_un address = {};
+  socklen_t size = sizeof address;
+  if (!socket || ::access(path.c_str(), F_OK) != 0 ||
+      ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+    return false;
+  }
+  // KERNEL: a socket keeps the name it was bound to; ours are renamed to the path afterwards.
+  return address.sun_family == AF_UNIX &&
+         (path == address.sun_path || cat(path, ".", ::getpid()) == address.sun_path);
 }
 
 Result<UniqueFd> listen_on(const std::string& path) {
@@ -94,13 +108,14 @@ struct Wiring::Parts {
   http::Router router;
   http::Router insecure_router;  // the scheduler API alone
   http::Server server;
+  Handed listening;  // duplicates of what the server listens on
 };
 
 Wiring::Wiring(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Wiring::~Wiring() = default;
 Daemon& Wiring::daemon() { return *parts_->daemon; }
 
-Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config,
+Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs started_as,
                                               asio::any_io_executor executor) {
   CgroupLayout layout = GANTRY_TRY(CgroupLayout::detect());
   auto cgroups =
@@ -140,8 +155,9 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config,
                                .probe = config.runtime_dir + "/criu.probe"});
   p.checkpoints =
       std::make_unique<ContainerCheckpoints>(config.data_dir, *p.containerizer, *p.checkpointer);
-  p.daemon = std::make_unique<Daemon>(config, *p.containerizer, *p.provisioner, *p.checkpoints,
-                                      *p.network, p.logs, p.audit_log, executor);
+  p.daemon =
+      std::make_unique<Daemon>(config, std::move(started_as), *p.containerizer, *p.provisioner,
+                               *p.checkpoints, *p.network, p.logs, p.audit_log, executor);
   p.operator_api = std::make_unique<OperatorApi>(*p.daemon);
   p.router.add("/api/v1", *p.operator_api);
   p.health = std::make_unique<HealthEndpoint>(*p.daemon);
@@ -161,7 +177,7 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config,
   return std::unique_ptr<Wiring>(new Wiring(std::move(parts)));
 }
 
-Co<Result<void>> Wiring::start() {
+Co<Result<void>> Wiring::start(Handed handed) {
   Parts& p = *parts_;
   GANTRY_CO_TRY(
       (co_await p.launcher.start_or_connect({.runtime_dir = p.config.runtime_dir,
@@ -182,26 +198,39 @@ Co<Result<void>> Wiring::start() {
   for (const std::string& record : damaged) LOG(ERROR) << "set aside: " << record;
   GANTRY_FAILPOINT_CO_TRY("start.after_recovery");
   // ORDER: listening last: who connects finds everything recovered.
-  GANTRY_CO_TRY(p.server.serve(GANTRY_CO_TRY(listen_on(p.config.socket)), p.router));
+  UniqueFd socket = is_at(handed.socket, p.config.socket)
+                        ? std::move(handed.socket)
+                        : GANTRY_CO_TRY(listen_on(p.config.socket));
+  p.listening.socket = GANTRY_CO_TRY(sys::duplicate(socket.get()));
+  GANTRY_CO_TRY(p.server.serve(std::move(socket), p.router));
   if (!p.config.listen_insecure.empty()) {
+    const bool is_same =
+        handed.insecure && http::local_address(handed.insecure.get()).value_or(std::string()) ==
+                               p.config.listen_insecure;
     UniqueFd tcp =
-        GANTRY_CO_TRY(http::listen_tcp(p.config.listen_insecure).context("--listen-insecure"));
+        is_same ? std::move(handed.insecure)
+                : GANTRY_CO_TRY(
+                      http::listen_tcp(p.config.listen_insecure).context("--listen-insecure"));
     LOG(WARNING) << "every local user is root-equivalent through " << p.config.listen_insecure
                  << " (--listen-insecure)";
+    p.listening.insecure = GANTRY_CO_TRY(sys::duplicate(tcp.get()));
     GANTRY_CO_TRY(p.server.serve(std::move(tcp), p.insecure_router));
   }
   co_return Result<void>();
 }
 
-Co<void> Wiring::stop(Launcher launcher) {
+Co<Handed> Wiring::stop(Leave leave) {
   Parts& p = *parts_;
-  ::unlink(p.config.socket.c_str());
+  if (leave != Leave::sockets) {
+    ::unlink(p.config.socket.c_str());
+    p.listening = Handed();
+  }
   co_await p.scheduler->close();  // ends the event streams, which would hold the server open
   co_await p.server.drain(std::chrono::seconds(5));
   co_await p.server.close();
   co_await p.containerizer->close();
   co_await p.provisioner->close();
-  if (launcher == Launcher::end) {
+  if (leave == Leave::nothing) {
     for (auto [what, result] : {std::pair("network", co_await p.network->close()),
                                 std::pair("launcher", co_await p.launcher.shutdown())}) {
       if (!result) LOG(WARNING) << "left behind, " << what << ": " << result.error().to_string();
@@ -212,5 +241,6 @@ Co<void> Wiring::stop(Launcher launcher) {
   if (!cgroups) LOG(WARNING) << "left behind, cgroups: " << cgroups.error().to_string();
   co_await p.logs.close();
   co_await p.launcher.close();
+  co_return std::move(p.listening);
 }
 }  // namespace gantry

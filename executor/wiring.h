@@ -12,17 +12,19 @@ namespace gantry {
 class Wiring {
  public:
   // Builds the rooms; nothing runs yet.
-  static Result<std::unique_ptr<Wiring>> build(const Config& config,
+  static Result<std::unique_ptr<Wiring>> build(const Config& config, StartedAs started_as,
                                                asio::any_io_executor executor);
   ~Wiring();
 
-  // Connects to (or starts) the launcher, recovers what an earlier executor left, and serves.
-  Co<Result<void>> start();
+  // Connects to (or starts) the launcher, recovers what an earlier executor left, and serves: on
+  // the sockets of `handed` where those are the configured ones.
+  Co<Result<void>> start(Handed handed);
   Daemon& daemon();
-  // Stops serving and lets every container go on. With Launcher::end (nothing lives any more) the
-  // launcher and the logger end too, and what is shared is removed.
-  enum class Launcher { keep, end };
-  Co<void> stop(Launcher launcher);
+  // Stops serving and lets every container go on. With Leave::nothing (nothing lives any more) the
+  // launcher and the logger end too, and what is shared is removed. With Leave::sockets clients
+  // may go on to connect, to the successor that gets them.
+  enum class Leave { sockets, containers, nothing };
+  Co<Handed> stop(Leave leave);
 
  private:
   struct Parts;

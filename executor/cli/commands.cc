@@ -127,14 +127,18 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "gantry submit task.json\n"
      "echo '{\"command\":{\"value\":\"echo hello\"}}' | gantry submit -\n",
      make_submit},
-    {"executor", kHost, "[flags] | stop", "Start the executor, or end it",
+    {"executor", kHost, "[flags] | stop | upgrade [PROGRAM]",
+     "Start the executor, end it, or replace it in place",
      "The long-lived daemon that keeps the containers; runs in the foreground and takes "
      "gantry-executor's flags\n(`gantry-executor --help`). Needed only to have it before the first "
      "command: every other command starts one\non demand. `gantry executor stop` ends executor, "
-     "launcher and logger, or refuses while containers run.",
+     "launcher and logger, or refuses while containers run.\n`gantry executor upgrade` makes the "
+     "running executor, launcher and logger the programs beside this one\n(or PROGRAM, a "
+     "gantry-executor, and those beside it): same pids, containers go on.",
      "gantry executor  # in the foreground\n"
      "gantry executor --data-dir /srv/gantry &  # images and logs elsewhere\n"
-     "gantry executor stop\n",
+     "gantry executor stop\n"
+     "gantry executor upgrade  # after new programs were installed\n",
      make_executor},
     {"doctor", kHost, "[flags]", "Say what this host can do and what is missing",
      "One line per feature: ok, limited or missing, and what to do about it. Exits 1 when "

@@ -1,4 +1,4 @@
-// gantry executor, gantry executor stop
+// gantry executor, gantry executor stop, gantry executor upgrade
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,6 +14,7 @@
 namespace gantry::cli {
 namespace {
 constexpr int64_t kStopDeadlineNs = 30'000'000'000;
+constexpr int kUpgradeLimitMs = 30'000;
 
 class Executor final : public Command {
  public:
@@ -23,6 +24,10 @@ class Executor final : public Command {
     if (!words.empty() && words[0] == "stop") {
       GANTRY_TRY(want_arguments(words, 1, 1, "stop"));
       return stop(session);
+    }
+    if (!words.empty() && words[0] == "upgrade") {
+      GANTRY_TRY(want_arguments(words, 1, 2, "upgrade [PROGRAM]"));
+      return upgrade(session, words.size() > 1 ? words[1] : sibling_program("gantry-executor"));
     }
     return become_executor(session, words);
   }
@@ -43,13 +48,44 @@ class Executor final : public Command {
     return Error::from_errno(errno, cat("exec ", arguments[0]));
   }
 
-  static Result<int> stop(Session& session) {
-    Connection connection = GANTRY_TRY(session.connect_to_running());
-    // Held before it ends, so that its number cannot become another process's.
+  static pid_t peer_of(const Connection& connection) {
     ucred peer = {};
     socklen_t size = sizeof peer;
     ::getsockopt(connection.fd(), SOL_SOCKET, SO_PEERCRED, &peer, &size);
-    const Result<UniqueFd> process = sys::pidfd_open(peer.pid);
+    return peer.pid;
+  }
+
+  static Result<int> upgrade(Session& session, const std::string& program) {
+    Connection connection = GANTRY_TRY(session.connect_to_running());
+    const pid_t pid = peer_of(connection);
+    char* const absolute = ::realpath(program.c_str(), nullptr);
+    if (absolute == nullptr) return Error::from_errno(errno, program);
+    JsonWriter json;
+    json.open().text("type", "GANTRY_UPGRADE");
+    json.open("gantry_upgrade").text("program", absolute).close();
+    ::free(absolute);
+    GANTRY_TRY(connection.send(Connection::format(api_request(json.close().take()))));
+    const HttpResponse response = GANTRY_TRY(connection.receive());
+    if (response.head.status / 100 != 2) return refusal(response);
+    // The old program closes the connection; the new one answers the next.
+    pollfd closed = {connection.fd(), POLLIN | POLLRDHUP, 0};
+    if (::poll(&closed, 1, kUpgradeLimitMs) != 1) {
+      return Error(Errc::timed_out, "the executor said it would become another, but goes on");
+    }
+    Connection next = GANTRY_TRY(session.connect_to_running().context(
+        "the executor ended instead of becoming ", program,
+        " (its log says why; containers go on, the next executor adopts them)"));
+    GANTRY_TRY(next.send(Connection::format(api_request(R"({"type":"GET_HEALTH"})"))));
+    GANTRY_TRY(next.receive().context("the executor does not answer as ", program));
+    write_out(session.json() ? cat("{\"upgraded\":true,\"pid\":", pid, "}\n")
+                             : cat("the executor (pid ", pid, ") has become ", program, "\n"));
+    return 0;
+  }
+
+  static Result<int> stop(Session& session) {
+    Connection connection = GANTRY_TRY(session.connect_to_running());
+    // Held before it ends, so that its number cannot become another process's.
+    const Result<UniqueFd> process = sys::pidfd_open(peer_of(connection));
     GANTRY_TRY(connection.send(
         Connection::format(api_request(R"({"type":"GANTRY_SHUTDOWN","gantry_shutdown":{}})"))));
     const Result<HttpResponse> response = connection.receive();

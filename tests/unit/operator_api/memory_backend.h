@@ -194,6 +194,11 @@ class MemoryBackend final : public OperatorBackend {
     co_return std::vector<Finding>{{Finding::Verdict::ok, "cgroup v2", "mounted", ""},
                                    {Finding::Verdict::missing, "criu", "", "install criu"}};
   }
+  Co<Result<void>> upgrade(std::string program) override {
+    successor = std::move(program);
+    co_return Result<void>();
+  }
+  std::string successor;
   Co<Result<void>> shutdown() override {
     for (const auto& [id, held] : containers) {
       if (!held.outcome) co_return Error(Errc::busy, "1 container runs: stop it first");
