@@ -45,6 +45,12 @@ struct NumberSetting {
 constexpr NumberSetting kNumbers[] = {
     {"idle_exit_seconds", &Config::idle_exit_seconds, 0, 86400 * 365,
      "on demand: leave after this long without work (default 60)"},
+    {"exited_containers", &Config::exited_containers, 0, 1'000'000,
+     "exited ones kept until they are removed; more: the oldest go (default 20000)"},
+    {"exited_seconds", &Config::exited_seconds, 0, 86400 * 365,
+     "how long an exited one is kept (default 86400, a day)"},
+    {"disk_headroom_percent", &Config::disk_headroom_percent, 0, 99,
+     "while less of DATA_DIR's disk is free the oldest exited go; 0: they stay (default 10)"},
     {"prepared_children", &Config::prepared_children, 0, 1000,
      "children kept ready for the next launches, of each kind; 0: none (default 32)"},
 };

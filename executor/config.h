@@ -20,9 +20,12 @@ struct Config {
   std::string failpoints;
   std::string log_file;  // empty: DATA/executor.log when on demand, else stderr
   int idle_exit_seconds = 60;
-  int prepared_children = 32;  // kept ready of each kind of launch; 0: none
-  bool on_demand = false;      // started by a client: leaves when idle
-  bool here = false;           // allow namespaces other than pid 1's
+  int exited_containers = 20'000;  // kept; the oldest go
+  int exited_seconds = 24 * 3600;  // kept; older ones go
+  int disk_headroom_percent = 10;  // below it the oldest exited go; 0: they stay
+  int prepared_children = 32;      // kept ready of each kind of launch; 0: none
+  bool on_demand = false;          // started by a client: leaves when idle
+  bool here = false;               // allow namespaces other than pid 1's
 };
 
 enum class ConfigAnswer { run, printed };

@@ -9,6 +9,7 @@
 #include "api/wire/parse.h"
 #include "api/wire/scheduler.h"
 #include "checkpoint/criu_checkpointer.h"
+#include "containerizer/garbage.h"
 #include "base/failpoint.h"
 #include "base/sys.h"
 #include "executor/http/router.h"
@@ -97,6 +98,7 @@ struct Wiring::Parts {
   std::vector<std::unique_ptr<Isolator>> isolators;
   NetworkIsolator* network = nullptr;  // in `isolators`
   std::unique_ptr<Containerizer> containerizer;
+  std::unique_ptr<Garbage> garbage;
   std::unique_ptr<CriuCheckpointer> checkpointer;
   std::unique_ptr<ContainerCheckpoints> checkpoints;
   std::unique_ptr<Daemon> daemon;
@@ -149,6 +151,12 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs st
                          .isolators = std::move(isolators),
                          .parse_spec = wire::parse_request_bytes},
       executor);
+  p.garbage = std::make_unique<Garbage>(
+      GarbageConfig{.data_dir = config.data_dir,
+                    .most_exited = static_cast<size_t>(config.exited_containers),
+                    .oldest_exited = std::chrono::seconds(config.exited_seconds),
+                    .headroom_percent = config.disk_headroom_percent},
+      *p.containerizer, executor);
   p.checkpointer = std::make_unique<CriuCheckpointer>(
       p.launcher, CriuSettings{.program = config.criu,
                                .tar = p.programs + "/gantry-criu-tar",
@@ -197,6 +205,7 @@ Co<Result<void>> Wiring::start(Handed handed) {
   GANTRY_CO_TRY((co_await p.scheduler->recover(damaged)).context("recover tasks"));
   for (const std::string& record : damaged) LOG(ERROR) << "set aside: " << record;
   GANTRY_FAILPOINT_CO_TRY("start.after_recovery");
+  p.garbage->start();
   // ORDER: listening last: who connects finds everything recovered.
   UniqueFd socket = is_at(handed.socket, p.config.socket)
                         ? std::move(handed.socket)
@@ -228,6 +237,7 @@ Co<Handed> Wiring::stop(Leave leave) {
   co_await p.scheduler->close();  // ends the event streams, which would hold the server open
   co_await p.server.drain(std::chrono::seconds(5));
   co_await p.server.close();
+  co_await p.garbage->close();
   co_await p.containerizer->close();
   co_await p.provisioner->close();
   if (leave == Leave::nothing) {

@@ -1,0 +1,67 @@
+#include "containerizer/garbage.h"
+
+#include <sys/statvfs.h>
+
+#include <algorithm>
+
+#include "base/sys.h"
+
+namespace gantry {
+namespace {
+using namespace std::chrono_literals;
+// Whoever started it may still come for its output, however short the disk is.
+constexpr int64_t kSparedNs = 10'000'000'000;
+}  // namespace
+
+Garbage::Garbage(GarbageConfig config, Containerizer& containerizer, asio::any_io_executor executor)
+    : config_(std::move(config)), containerizer_(containerizer), scope_(std::move(executor)) {}
+
+Co<void> Garbage::run() {
+  const Duration look_every = std::clamp<Duration>(config_.oldest_exited / 10, 1s, 10s);
+  while (!co_await is_cancelled()) {
+    co_await collect();
+    co_await sleep_for(look_every);
+  }
+}
+
+std::vector<ContainerPtr> Garbage::candidates() const {
+  std::vector<ContainerPtr> out;
+  for (const ContainerPtr& container : containerizer_.list()) {
+    if (container->parent || container->state() != ContainerState::exited) continue;
+    if (container->readers > 0 || container->removing) continue;
+    out.push_back(container);
+  }
+  std::sort(out.begin(), out.end(), [](const ContainerPtr& a, const ContainerPtr& b) {
+    return a->exited_ns < b->exited_ns;
+  });
+  return out;
+}
+
+bool Garbage::is_disk_short() const {
+  struct statvfs disk;
+  if (config_.headroom_percent == 0 || ::statvfs(config_.data_dir.c_str(), &disk) != 0) {
+    return false;
+  }
+  const auto is_short = [this](uint64_t left, uint64_t all) {
+    return left < all / 100 * static_cast<uint64_t>(config_.headroom_percent);
+  };
+  // A file system without a fixed number of inodes (btrfs) says 0.
+  return is_short(disk.f_bavail, disk.f_blocks) || is_short(disk.f_favail, disk.f_files);
+}
+
+Co<void> Garbage::collect() {
+  const std::vector<ContainerPtr> exited = candidates();
+  size_t left = exited.size();
+  for (const ContainerPtr& container : exited) {
+    const int64_t age_ns = sys::realtime_ns() - container->exited_ns;
+    const bool is_old = age_ns > std::chrono::nanoseconds(config_.oldest_exited).count();
+    const bool is_spare = age_ns > kSparedNs && is_disk_short();
+    if (!is_old && !is_spare && left <= config_.most_exited) co_return;
+    Result<void> removed = co_await containerizer_.remove(container->id, Containerizer::Force::no);
+    removed.ignore("tried again at the next look");
+    --left;
+    if (removed) ++collected_;
+    if (co_await is_cancelled()) co_return;
+  }
+}
+}  // namespace gantry
