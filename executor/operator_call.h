@@ -93,4 +93,11 @@ class OperatorCall {
 // "Failed to validate agent::Call: …"
 http::Response invalid_call(const Error& error);
 OutputOptions output_options(const wire::agent::Call::GantryOutput& in);
+
+// Coroutine early return: the value of a Result, or the answer that its error becomes.
+#define GANTRY_ANSWER_TRY(...) \
+  GANTRY_TRY_AS(GANTRY_TRY_NAME(__COUNTER__), co_return, refusal, __VA_ARGS__)
+// The same for what is wrong with the call itself.
+#define GANTRY_CALL_TRY(...) \
+  GANTRY_TRY_AS(GANTRY_TRY_NAME(__COUNTER__), co_return, invalid_call, __VA_ARGS__)
 }  // namespace gantry

@@ -1,0 +1,116 @@
+// OperatorCall: images.
+#include "executor/operator_api.h"
+#include "executor/operator_call.h"
+#include "executor/wire_answers.h"
+
+namespace gantry {
+using http::Response;
+using wire::Field;
+
+Co<Response> OperatorCall::images() {
+  answer_.mutable_gantry_images();
+  for (const ImageSummary& image : GANTRY_ANSWER_TRY(co_await backend_.images())) {
+    *answer_.mutable_gantry_images()->add_images() = image_to_wire(image);
+  }
+  co_return answer(Answer::GANTRY_IMAGES);
+}
+
+Co<Response> OperatorCall::remove_image() {
+  const auto& in = call_.gantry_remove_image();
+  GANTRY_CALL_TRY(
+      wire::check_image_reference(Field("gantry_remove_image") / "reference", in.reference()));
+  audited_id_ = in.reference();
+  const RemovedImages removed = GANTRY_ANSWER_TRY(
+      co_await backend_.remove_image(in.reference(), in.force() ? Force::yes : Force::no));
+  auto* out = answer_.mutable_gantry_remove_image();
+  for (const auto& reference : removed.untagged) out->add_untagged(reference);
+  for (const auto& digest : removed.deleted) out->add_deleted(digest);
+  out->set_freed_bytes(removed.freed);
+  co_return answer(Answer::GANTRY_REMOVE_IMAGE);
+}
+
+Co<Response> OperatorCall::prune_images() {
+  std::vector<std::string> excluded;
+  for (const auto& image : call_.prune_images().excluded_images()) {
+    excluded.push_back(image.docker().name());
+  }
+  GANTRY_ANSWER_TRY(co_await backend_.prune_images(std::move(excluded)));
+  co_return done();
+}
+
+namespace {
+Result<oci::ImageConfig> image_config_of(const Field& field,
+                                         const wire::agent::Call::GantryImport& in) {
+  oci::ImageConfig out;
+  out.entrypoint = {in.entrypoint().begin(), in.entrypoint().end()};
+  out.cmd = {in.cmd().begin(), in.cmd().end()};
+  const Field env = field / "env", volumes = field / "volumes", labels = field / "labels";
+  for (int i = 0; i < in.env_size(); ++i) {
+    GANTRY_TRY(wire::check_environment(env[i], in.env(i)));
+    out.env.push_back(in.env(i));
+  }
+  for (int i = 0; i < in.volumes_size(); ++i) {
+    GANTRY_TRY(wire::check_mount_point(volumes[i], in.volumes(i)));
+    out.volumes.push_back(in.volumes(i));
+  }
+  for (const auto& [name, value] : in.labels()) {
+    if (name.empty()) return wire::invalid(labels, "must not have an empty key");
+    out.labels[name] = value;
+  }
+  if (in.has_cwd()) GANTRY_TRY(wire::check_absolute_path(field / "cwd", in.cwd()));
+  if (in.has_user()) GANTRY_TRY(wire::check_user(field / "user", in.user()));
+  if (in.has_stop_signal()) {
+    GANTRY_TRY(wire::parse_signal_name(field / "stop_signal", in.stop_signal()));
+  }
+  out.working_dir = in.cwd();
+  out.user = in.user();
+  out.stop_signal = in.stop_signal();
+  return out;
+}
+
+Result<ImportOptions> import_options_of(const wire::agent::Call::GantryImport& in) {
+  const Field field("gantry_import");
+  if (in.has_reference()) {
+    GANTRY_TRY(wire::check_image_reference(field / "reference", in.reference()));
+  }
+  ImportOptions out{.reference = in.reference(),
+                    .format = static_cast<ImportOptions::Format>(in.format()),
+                    .config = {}};
+  oci::ImageConfig config = GANTRY_TRY(image_config_of(field, in));
+  if (config != oci::ImageConfig()) out.config = std::move(config);
+  return out;
+}
+}  // namespace
+
+Co<Response> OperatorCall::run_import() {
+  const std::string* header = exchange_.request().header("Gantry-Call");
+  if (header == nullptr) {
+    co_return Response::text(400, "Expecting 'Gantry-Call' to be present: the call, in JSON");
+  }
+  if (auto decoded = decode(Encoding::json, *header, call_); !decoded) {
+    co_return Response::text(400, cat("Gantry-Call: ", decoded.error().to_string()));
+  }
+  if (!call_.has_type()) co_return invalid_call(wire::expecting("type"));
+  if (call_.type() != Call::GANTRY_IMPORT) {
+    co_return Response::text(415,
+                             cat("A tar is not supported for ", Call::Type_Name(call_.type())));
+  }
+  if (!call_.has_gantry_import()) co_return invalid_call(wire::expecting("gantry_import"));
+  auto options = import_options_of(call_.gantry_import());
+  if (!options) co_return invalid_call(options.error());
+  audited_id_ = options->reference;
+  auto images = co_await backend_.import(std::move(*options), *exchange_.body_stream());
+  Response response;
+  if (images) {
+    answer_.mutable_gantry_import();
+    for (const ImageSummary& image : *images) {
+      *answer_.mutable_gantry_import()->add_images() = image_to_wire(image);
+    }
+    response = answer(Answer::GANTRY_IMPORT);
+  } else {
+    response = refusal(images.error());
+  }
+  audit(response);
+  co_return response;
+}
+}  // namespace gantry
