@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/path_at.h"
 #include "base/scope.h"
 #include "base/sys.h"
@@ -94,7 +96,7 @@ Result<void> ContainerOutput::place(Stream& stream) {
   if (::fstat(stream.file.get(), &st) != 0) return Error::from_errno(errno, "look at a log");
   const uint64_t size = static_cast<uint64_t>(st.st_size);
   const int index = stream.which == OutputChunk::Source::out ? 0 : 1;
-  if (needs_times()) GANTRY_TRY(times_.refresh(GANTRY_TRY(DirFd::open(sandbox_))));
+  if (needs_times()) GANTRY_TRY(refresh_times());
   if (options_.until_ns) stream.end = times_.offset_at(index, *options_.until_ns, size);
   if (!options_.from_start) {
     stream.offset = size;
@@ -129,31 +131,45 @@ Result<uint64_t> ContainerOutput::start_of_tail(Stream& stream, uint64_t size,
   return 0;
 }
 
-Result<std::optional<OutputChunk>> ContainerOutput::read_some() {
-  turn_ = !turn_;
-  for (int i = 0; i < 2; ++i) {
-    Stream& stream = streams_[(i == 0) == turn_ ? 0 : 1];
-    if (!stream.wanted || !GANTRY_TRY(open_file(stream))) continue;
-    auto chunk = GANTRY_TRY(read_stream(stream));
-    if (chunk) return chunk;
-  }
-  return std::optional<OutputChunk>();
+Result<uint64_t> ContainerOutput::unread(Stream& stream) {
+  if (!stream.wanted || !GANTRY_TRY(open_file(stream))) return 0;
+  struct ::stat st;
+  if (::fstat(stream.file.get(), &st) != 0) return Error::from_errno(errno, "look at a log");
+  const uint64_t end = std::min(static_cast<uint64_t>(st.st_size), stream.end);
+  return end > stream.offset ? end - stream.offset : 0;
 }
 
-Result<std::optional<OutputChunk>> ContainerOutput::read_stream(Stream& stream) {
-  uint64_t end = stream.end;
+Result<void> ContainerOutput::refresh_times() {
+  return times_.refresh(GANTRY_TRY(DirFd::open(sandbox_)));
+}
+
+Result<std::optional<OutputChunk>> ContainerOutput::read_some() {
+  // ORDER: sizes first: an entry of the index is written before the bytes it is about.
+  const uint64_t out = GANTRY_TRY(unread(streams_[0])), err = GANTRY_TRY(unread(streams_[1]));
+  if (out == 0 && err == 0) return std::optional<OutputChunk>();
+  if (options_.timestamps) GANTRY_TRY(refresh_times());
+  if (err == 0) return read_stream(streams_[0], out);
+  if (out == 0) return read_stream(streams_[1], err);
+  // There is no index, or it was removed with its container.
+  if (!refresh_times()) {
+    turn_ = 1 - turn_;
+    return read_stream(streams_[turn_], turn_ == 0 ? out : err);
+  }
+  const int which = times_.older(streams_[0].offset, streams_[1].offset);
+  const uint64_t earlier =
+      times_.length_before(which, streams_[which].offset, streams_[1 - which].offset);
+  return read_stream(streams_[which], std::min(earlier, which == 0 ? out : err));
+}
+
+Result<std::optional<OutputChunk>> ContainerOutput::read_stream(Stream& stream, uint64_t most) {
   std::optional<int64_t> time_ns;
+  const int index = stream.which == OutputChunk::Source::out ? 0 : 1;
   if (options_.timestamps) {
-    // ORDER: the size first: an entry is written before the bytes it is about.
-    struct ::stat st;
-    if (::fstat(stream.file.get(), &st) != 0) return Error::from_errno(errno, "look at a log");
-    GANTRY_TRY(times_.refresh(GANTRY_TRY(DirFd::open(sandbox_))));
-    const int index = stream.which == OutputChunk::Source::out ? 0 : 1;
     const OutputTimes::Span span = times_.span_at(index, stream.offset);
-    end = std::min({end, span.end, static_cast<uint64_t>(st.st_size)});
+    most = std::min(most, span.end - stream.offset);
     time_ns = span.time_ns;
   }
-  const uint64_t wanted = stream.offset < end ? std::min<uint64_t>(kChunk, end - stream.offset) : 0;
+  const uint64_t wanted = std::min<uint64_t>(kChunk, most);
   std::string bytes(wanted, '\0');
   ssize_t n = ::pread(stream.file.get(), bytes.data(), wanted, static_cast<off_t>(stream.offset));
   if (n < 0) return Error::from_errno(errno, cat("read ", file_name(stream.which)));
@@ -162,6 +178,7 @@ Result<std::optional<OutputChunk>> ContainerOutput::read_stream(Stream& stream) 
   OutputChunk chunk{stream.which, std::move(bytes), time_ns, std::nullopt};
   if (options_.offsets) chunk.offset = stream.offset;
   stream.offset += static_cast<uint64_t>(n);
+  times_.forget(index, stream.offset);
   return std::optional(std::move(chunk));
 }
 

@@ -35,8 +35,12 @@ class ContainerOutput final : public OutputStream {
     uint64_t offset = 0;
     uint64_t end = UINT64_MAX;  // what comes later is not wanted
   };
+  // Where both streams have something, what came first: by the index, to its hundredth of a second.
   Result<std::optional<OutputChunk>> read_some();
-  Result<std::optional<OutputChunk>> read_stream(Stream& stream);
+  Result<std::optional<OutputChunk>> read_stream(Stream& stream, uint64_t most);
+  Result<void> refresh_times();
+  // Bytes that can be read now.
+  Result<uint64_t> unread(Stream& stream);
   // Where a stream that is there begins and ends.
   Result<void> place(Stream& stream);
   bool needs_times() const;
@@ -53,6 +57,6 @@ class ContainerOutput final : public OutputStream {
   Stream streams_[2];
   asio::any_io_executor executor_;
   OutputTimes times_;
-  bool turn_ = false;  // which stream is looked at first: neither starves the other
+  int turn_ = 0;  // without an index: whose turn it is, so that neither starves the other
 };
 }  // namespace gantry

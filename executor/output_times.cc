@@ -32,6 +32,7 @@ Result<void> OutputTimes::refresh(const DirFd& sandbox) {
       const uint64_t offset = read[i].place >> 1;
       if (!entries.empty() && entries.back().offset > offset) continue;
       if (!entries.empty() && entries.back().offset == offset) entries.pop_back();
+      if (offset <= passed_[read[i].place & 1]) entries.clear();
       entries.push_back({read[i].time_ns, offset});
     }
   }
@@ -50,5 +51,29 @@ OutputTimes::Span OutputTimes::span_at(int stream, uint64_t offset) const {
   Span span{std::nullopt, next == entries.end() ? UINT64_MAX : next->offset};
   if (next != entries.begin()) span.time_ns = std::prev(next)->time_ns;
   return span;
+}
+
+int OutputTimes::older(uint64_t out_offset, uint64_t err_offset) const {
+  return span_at(1, err_offset).time_ns < span_at(0, out_offset).time_ns ? 1 : 0;
+}
+
+uint64_t OutputTimes::length_before(int stream, uint64_t offset, uint64_t other_offset) const {
+  const std::optional<int64_t> other = span_at(1 - stream, other_offset).time_ns;
+  uint64_t end = offset;
+  while (end != UINT64_MAX) {
+    const Span span = span_at(stream, end);
+    if (end != offset && span.time_ns > other) break;
+    end = span.end;
+  }
+  return end - offset;
+}
+
+void OutputTimes::forget(int stream, uint64_t offset) {
+  constexpr size_t kMany = 1024;  // so that it costs little for each
+  passed_[stream] = offset;
+  auto& entries = entries_[stream];
+  if (entries.size() < kMany) return;
+  const auto next = std::ranges::upper_bound(entries, offset, {}, &Entry::offset);
+  if (static_cast<size_t>(next - entries.begin()) > kMany) entries.erase(entries.begin(), next - 1);
 }
 }  // namespace gantry

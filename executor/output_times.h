@@ -24,13 +24,20 @@ class OutputTimes {
     uint64_t end;  // UINT64_MAX: not known yet
   };
   Span span_at(int stream, uint64_t offset) const;
+  // Of two bytes, one of each stream: the stream of the one that came first.
+  int older(uint64_t out_offset, uint64_t err_offset) const;
+  // How many bytes from `offset` on came no later than the other stream's at `other_offset`.
+  uint64_t length_before(int stream, uint64_t offset, uint64_t other_offset) const;
+  // Nobody asks about what is before `offset` any more.
+  void forget(int stream, uint64_t offset);
 
  private:
   struct Entry {
     int64_t time_ns;
     uint64_t offset;
   };
-  std::vector<Entry> entries_[2];  // offsets ascending
+  std::vector<Entry> entries_[2];  // offsets ascending; the first may be that of forgotten bytes
+  uint64_t passed_[2] = {};        // forget()
   uint64_t bytes_ = 0;             // of the index, read so far
 };
 }  // namespace gantry
