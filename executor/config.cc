@@ -10,57 +10,23 @@
 
 #include "base/failpoint.h"
 #include "base/sys.h"
+#include "executor/settings.h"
 #include "executor/version.h"
 #include "network/ipv4.h"
 
 namespace gantry {
 namespace {
-constexpr const char* kDefaultFile = "/etc/gantry/config.json";
+std::string flag_of(std::string_view flag) { return cat("--", flag); }
 
-struct Setting {
-  const char* name;  // as in the file; flags have '-' for '_', the environment is upper case
-  std::string Config::* text;
-  const char* help;
-};
-constexpr Setting kTexts[] = {
-    {"runtime_dir", &Config::runtime_dir, "sockets and records; dies with the kernel"},
-    {"data_dir", &Config::data_dir, "images, sandboxes, checkpoints; outlives the kernel"},
-    {"socket", &Config::socket, "where to listen (default: RUNTIME_DIR/gantry.sock)"},
-    {"cgroup_root", &Config::cgroup_root, "below this cgroup, in every hierarchy"},
-    {"listen_insecure", &Config::listen_insecure,
-     "127.0.0.1:PORT for local frameworks: scheduler API only, root for every local user"},
-    {"criu", &Config::criu, "the criu program for checkpoint and restore"},
-    {"network_pool", &Config::network_pool, "addresses of bridge networks, CIDR"},
-    {"log_file", &Config::log_file,
-     "the executor's own log (default: stderr; on demand: DATA_DIR/executor.log)"},
-    {"failpoints", &Config::failpoints, "for tests: NAME=ACTION,… (see --list-failpoints)"},
-};
-
-struct NumberSetting {
-  const char* name;
-  int Config::* number;
-  int least, most;
-  const char* help;
-};
-constexpr NumberSetting kNumbers[] = {
-    {"idle_exit_seconds", &Config::idle_exit_seconds, 0, 86400 * 365,
-     "on demand: leave after this long without work (default 60)"},
-    {"exited_containers", &Config::exited_containers, 0, 1'000'000,
-     "exited ones kept until they are removed; more: the oldest go (default 20000)"},
-    {"exited_seconds", &Config::exited_seconds, 0, 86400 * 365,
-     "how long an exited one is kept (default 86400, a day)"},
-    {"disk_headroom_percent", &Config::disk_headroom_percent, 0, 99,
-     "while less of DATA_DIR's disk is free the oldest exited go; 0: they stay (default 10)"},
-    {"prepared_children", &Config::prepared_children, 0, 1000,
-     "children kept ready for the next launches, of each kind; 0: none (default 32)"},
-};
-
-std::string flag_of(std::string name) {
-  std::replace(name.begin(), name.end(), '_', '-');
-  return "--" + name;
+// In the file: data_dir.
+std::string key_of(std::string_view flag) {
+  std::string key(flag);
+  std::replace(key.begin(), key.end(), '-', '_');
+  return key;
 }
 
-std::string variable_of(std::string name) {
+std::string variable_of(std::string_view flag) {
+  std::string name = key_of(flag);
   for (char& c : name) c = static_cast<char>(::toupper(static_cast<unsigned char>(c)));
   return "GANTRY_" + name;
 }
@@ -82,16 +48,16 @@ Result<void> apply_file(const std::string& path, bool must_exist, Config& config
   for (auto& member : document.GetObject()) {
     std::string_view name = member.name.GetString();
     bool known = false;
-    for (const NumberSetting& setting : kNumbers) {
-      if (name != setting.name) continue;
+    for (const NumberSetting& setting : kNumberSettings) {
+      if (name != key_of(setting.flag)) continue;
       if (!member.value.IsInt()) {
         return Error(Errc::invalid, cat(path, ": '", name, "' must be a whole number"));
       }
       config.*setting.number = member.value.GetInt();
       known = true;
     }
-    for (const Setting& setting : kTexts) {
-      if (name != setting.name) continue;
+    for (const TextSetting& setting : kTextSettings) {
+      if (name != key_of(setting.flag)) continue;
       if (!member.value.IsString()) {
         return Error(Errc::invalid, cat(path, ": '", name, "' must be a string"));
       }
@@ -104,13 +70,13 @@ Result<void> apply_file(const std::string& path, bool must_exist, Config& config
 }
 
 Result<void> apply_environment(Config& config) {
-  for (const Setting& setting : kTexts) {
-    if (const char* value = ::getenv(variable_of(setting.name).c_str())) {
+  for (const TextSetting& setting : kTextSettings) {
+    if (const char* value = ::getenv(variable_of(setting.flag).c_str())) {
       config.*setting.text = value;
     }
   }
-  for (const NumberSetting& setting : kNumbers) {
-    const std::string variable = variable_of(setting.name);
+  for (const NumberSetting& setting : kNumberSettings) {
+    const std::string variable = variable_of(setting.flag);
     const char* value = ::getenv(variable.c_str());
     if (value == nullptr) continue;
     if (!parse_number(std::string_view(value), config.*setting.number)) {
@@ -132,10 +98,10 @@ Result<void> validate(Config& config) {
                    cat(name, " '", *value, "': must be an absolute path without '..'"));
     }
   }
-  for (const NumberSetting& setting : kNumbers) {
+  for (const NumberSetting& setting : kNumberSettings) {
     const int value = config.*setting.number;
     if (value < setting.least || value > setting.most) {
-      return Error(Errc::invalid, cat(flag_of(setting.name), " ", value, ": from ", setting.least,
+      return Error(Errc::invalid, cat(flag_of(setting.flag), " ", value, ": from ", setting.least,
                                       " to ", setting.most));
     }
   }
@@ -160,16 +126,18 @@ Result<ConfigAnswer> read_config(int argc, char** argv, Config& config) {
   std::string file;
   bool version = false, list = false, check = false;
   Config flags;
-  std::vector<std::pair<CLI::Option*, const Setting*>> options;
-  app.add_option("--config", file, cat("configuration file (default ", kDefaultFile, ")"));
-  for (const Setting& setting : kTexts) {
-    options.emplace_back(app.add_option(flag_of(setting.name), flags.*setting.text, setting.help),
-                         &setting);
+  std::vector<std::pair<CLI::Option*, const TextSetting*>> options;
+  app.add_option("--config", file, std::string(kConfigHelp))->type_name("FILE");
+  for (const TextSetting& setting : kTextSettings) {
+    auto* option =
+        app.add_option(flag_of(setting.flag), flags.*setting.text, std::string(setting.help));
+    options.emplace_back(option->type_name(std::string(setting.value)), &setting);
   }
   std::vector<std::pair<CLI::Option*, const NumberSetting*>> numbers;
-  for (const NumberSetting& setting : kNumbers) {
-    numbers.emplace_back(app.add_option(flag_of(setting.name), flags.*setting.number, setting.help),
-                         &setting);
+  for (const NumberSetting& setting : kNumberSettings) {
+    auto* option =
+        app.add_option(flag_of(setting.flag), flags.*setting.number, std::string(setting.help));
+    numbers.emplace_back(option->type_name(std::string(setting.value)), &setting);
   }
   app.add_flag("--on-demand", config.on_demand, "started by a client; leave when idle");
   app.add_flag("--here", config.here, "run even outside pid 1's mount, pid and network namespaces");
@@ -192,7 +160,7 @@ Result<ConfigAnswer> read_config(int argc, char** argv, Config& config) {
     for (const std::string& name : failpoint::list_failpoints()) std::cout << name << "\n";
     return ConfigAnswer::printed;
   }
-  GANTRY_TRY(apply_file(file.empty() ? kDefaultFile : file, !file.empty(), config));
+  GANTRY_TRY(apply_file(file.empty() ? std::string(kConfigFile) : file, !file.empty(), config));
   GANTRY_TRY(apply_environment(config));
   for (auto& [option, setting] : options) {
     if (option->count() > 0) config.*setting->text = flags.*setting->text;

@@ -4,12 +4,16 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <deque>
+#include <optional>
+#include <utility>
 
 #include "base/sys.h"
 #include "executor/cli/command_list.h"
 #include "executor/cli/on_demand.h"
 #include "executor/cli/print.h"
 #include "executor/cli/session.h"
+#include "executor/settings.h"
 
 namespace gantry::cli {
 namespace {
@@ -18,7 +22,13 @@ constexpr int kUpgradeLimitMs = 30'000;
 
 class Executor final : public Command {
  public:
-  void declare(Flags& flags) override { flags.pass_unknown(); }
+  void declare(Flags& flags) override {
+    flags.section("Settings of the executor");
+    flags.add(0, "config", "FILE", &value_of("config"), kConfigHelp);
+    for (const auto& setting : kTextSettings) add_setting(flags, setting);
+    for (const auto& setting : kNumberSettings) add_setting(flags, setting);
+    flags.pass_unknown();
+  }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     if (!words.empty() && words[0] == "stop") {
@@ -33,13 +43,27 @@ class Executor final : public Command {
   }
 
  private:
+  std::optional<std::string>& value_of(std::string_view flag) {
+    settings_.emplace_back(flag, std::nullopt);
+    return settings_.back().second;
+  }
+
+  // Those that every command has stay with them.
+  void add_setting(Flags& flags, const auto& setting) {
+    if (setting.flag == "socket" || setting.flag == "runtime-dir") return;
+    flags.add(0, setting.flag, setting.value, &value_of(setting.flag), setting.help);
+  }
+
   // What is not ours is gantry-executor's to understand or to refuse.
-  static Result<int> become_executor(Session& session, const std::vector<std::string>& words) {
+  Result<int> become_executor(Session& session, const std::vector<std::string>& words) {
     std::vector<std::string> arguments = {sibling_program("gantry-executor")};
     const Location location = session.location();
     arguments.insert(arguments.end(),
                      {"--runtime-dir", location.runtime_dir, "--socket", location.socket});
     if (location.here) arguments.emplace_back("--here");
+    for (const auto& [flag, value] : settings_) {
+      if (value) arguments.insert(arguments.end(), {cat("--", flag), *value});
+    }
     arguments.insert(arguments.end(), words.begin(), words.end());
     std::vector<char*> argv;
     for (std::string& word : arguments) argv.push_back(word.data());
@@ -104,6 +128,8 @@ class Executor final : public Command {
     write_out(session.json() ? "{\"stopped\":true}\n" : "stopped\n");
     return 0;
   }
+
+  std::deque<std::pair<std::string_view, std::optional<std::string>>> settings_;
 };
 }  // namespace
 

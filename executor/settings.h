@@ -1,0 +1,56 @@
+// The executor's settings, once: gantry-executor reads them by it, and `gantry executor --help`
+// shows them.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "executor/config.h"
+
+namespace gantry {
+struct TextSetting {
+  std::string_view flag;  // without the dashes
+  std::string Config::* text;
+  std::string_view value;  // what help calls the value
+  std::string_view help;
+};
+inline constexpr TextSetting kTextSettings[] = {
+    {"runtime-dir", &Config::runtime_dir, "DIR", "sockets and records; dies with the kernel"},
+    {"data-dir", &Config::data_dir, "DIR",
+     "images, sandboxes, checkpoints; outlives the kernel (default /var/lib/gantry)"},
+    {"socket", &Config::socket, "PATH", "where to listen (default: RUNTIME_DIR/gantry.sock)"},
+    {"cgroup-root", &Config::cgroup_root, "CGROUP",
+     "below this cgroup, in every hierarchy (default /gantry)"},
+    {"listen-insecure", &Config::listen_insecure, "127.0.0.1:PORT",
+     "for local frameworks: scheduler API only, root for every local user"},
+    {"criu", &Config::criu, "PROGRAM", "the criu program for checkpoint and restore"},
+    {"network-pool", &Config::network_pool, "CIDR", "addresses of bridge networks"},
+    {"log-file", &Config::log_file, "FILE",
+     "the executor's own log (default: stderr; on demand: DATA_DIR/executor.log)"},
+    {"failpoints", &Config::failpoints, "NAME=ACTION[,...]", "for tests (see --list-failpoints)"},
+};
+
+struct NumberSetting {
+  std::string_view flag;
+  int Config::* number;
+  int least, most;
+  std::string_view value;
+  std::string_view help;
+};
+inline constexpr NumberSetting kNumberSettings[] = {
+    {"idle-exit-seconds", &Config::idle_exit_seconds, 0, 86400 * 365, "SECONDS",
+     "on demand: leave after this long without work (default 60)"},
+    {"exited-containers", &Config::exited_containers, 0, 1'000'000, "N",
+     "exited ones kept until they are removed; more: the oldest go (default 20000)"},
+    {"exited-seconds", &Config::exited_seconds, 0, 86400 * 365, "SECONDS",
+     "how long an exited one is kept (default 86400, a day)"},
+    {"disk-headroom-percent", &Config::disk_headroom_percent, 0, 99, "PERCENT",
+     "while less of DATA_DIR's disk is free the oldest exited go; 0: they stay (default 10)"},
+    {"prepared-children", &Config::prepared_children, 0, 1000, "N",
+     "children kept ready for the next launches, of each kind; 0: none (default 32)"},
+};
+
+inline constexpr std::string_view kConfigFile = "/etc/gantry/config.json";
+inline constexpr std::string_view kConfigHelp =
+    "a JSON object of these settings (default /etc/gantry/config.json)";
+}  // namespace gantry
