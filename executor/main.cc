@@ -48,7 +48,7 @@ struct Ending {
   Handed handed;
 };
 
-Co<Ending> serve(const Config& config, StartedAs started_as, Handed handed) {
+Co<Ending> serve(const Config& config, int lock, StartedAs started_as, Handed handed) {
   auto executor = co_await asio::this_coro::executor;
   auto wiring = Wiring::build(config, std::move(started_as), executor);
   if (!wiring) {
@@ -63,8 +63,11 @@ Co<Ending> serve(const Config& config, StartedAs started_as, Handed handed) {
   }
   LOG(INFO) << "serving " << config.socket;
   FLAGS_stderrthreshold = google::FATAL;
+  std::optional<Announcement> announcement(std::in_place, lock, config.socket);
   Daemon& daemon = (*wiring)->daemon();
-  switch (co_await wait_end(daemon)) {
+  const Daemon::End end = co_await wait_end(daemon);
+  announcement.reset();
+  switch (end) {
     case Daemon::End::upgraded: {
       LOG(INFO) << "becoming " << daemon.successor() << "; containers go on";
       std::string successor = daemon.successor();
@@ -120,7 +123,7 @@ Result<int> run(const Config& config, const StartedAs& started_as, Handed handed
   Ending ending;
   {
     asio::io_context loop(1);
-    asio::co_spawn(loop, serve(config, started_as, std::move(handed)),
+    asio::co_spawn(loop, serve(config, lock.get(), started_as, std::move(handed)),
                    [&](std::exception_ptr e, Ending end) {
                      if (e) std::rethrow_exception(e);
                      ending = std::move(end);

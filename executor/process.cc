@@ -13,6 +13,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <memory>
 #include <thread>
 
 #include "base/path_at.h"
@@ -80,12 +81,31 @@ Result<void> require_host_namespaces() {
   return {};
 }
 
+namespace {
+Result<bool> is_empty(const std::string& path) {
+  std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(path.c_str()), &::closedir);
+  if (!dir) return Error::from_errno(errno, cat("look into ", path));
+  while (const dirent* entry = ::readdir(dir.get())) {
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") return false;
+  }
+  return true;
+}
+}  // namespace
+
 Result<void> make_runtime_dir(const std::string& path) {
   GANTRY_TRY(sys::ensure_directories(path, 0750));
   std::optional<gid_t> group = gantry_group();
   struct ::statfs fs;
   if (::statfs(path.c_str(), &fs) != 0) return Error::from_errno(errno, cat("look at ", path));
   if (fs.f_type == TMPFS_MAGIC) return {};
+  if (!GANTRY_TRY(is_empty(path))) {
+    return Error(Errc::invalid,
+                 cat("runtime directory ", path,
+                     " is on disk and has files, which the tmpfs that is mounted there would hide: "
+                     "give --runtime-dir a directory of its own. With --socket alone it is the "
+                     "socket's directory"));
+  }
   std::string options = cat("size=256m,mode=0750,gid=", group.value_or(0));
   // Records die with the kernel; on a disk they would not, and would cost its latency.
   if (::mount("gantry", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options.c_str()) !=
@@ -174,5 +194,13 @@ Result<UniqueFd> lock_runtime_dir(const std::string& path, int patience) {
     // lint: allow sleep, because there is no loop yet
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
+}
+
+Announcement::Announcement(int lock_fd, const std::string& socket) : lock_fd_(lock_fd) {
+  sys::write_all(lock_fd_, cat(socket, "\n")).ignore("clients then wait for the socket");
+}
+Announcement::~Announcement() {
+  const std::string pid = cat(::getpid(), "\n");
+  if (::ftruncate(lock_fd_, static_cast<off_t>(pid.size())) == 0) ::lseek(lock_fd_, 0, SEEK_END);
 }
 }  // namespace gantry

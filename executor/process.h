@@ -36,4 +36,17 @@ std::optional<gid_t> gantry_group();
 // while we waited, make it again.
 Result<UniqueFd> lock_runtime_dir(const std::string& path, int patience);
 
+// While it lives, the lock file names the socket after our pid: a client that finds the runtime
+// directory taken learns where the executor listens.
+class Announcement {
+ public:
+  Announcement(int lock_fd, const std::string& socket);
+  ~Announcement();
+  Announcement(const Announcement&) = delete;
+  Announcement& operator=(const Announcement&) = delete;
+
+ private:
+  int lock_fd_;
+};
+
 }  // namespace gantry

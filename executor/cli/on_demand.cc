@@ -24,6 +24,7 @@ namespace gantry::cli {
 namespace {
 // An executor that adopts many containers first takes a while; nobody waits longer than this.
 constexpr int64_t kStartDeadlineNs = 20'000'000'000;
+constexpr int64_t kEndingNs = 2'000'000'000;
 
 bool nobody_listens(const Error& error) {
   return error.is_errno(ENOENT) || error.is_errno(ECONNREFUSED);
@@ -97,6 +98,39 @@ class StartLock {
   std::string path_;
   UniqueFd fd_;
 };
+
+// What the executor of a runtime directory wrote into its lock file.
+struct Holder {
+  std::string pid;
+  std::string socket;  // empty: it does not listen yet
+};
+Holder read_holder(const Location& location) {
+  const std::string text =
+      sys::read_file(cat(location.runtime_dir, "/lock")).value_or(std::string());
+  const size_t line = text.find('\n');
+  if (line == text.npos) return {};
+  return {text.substr(0, line), text.substr(line + 1, text.find('\n', line + 1) - line - 1)};
+}
+
+// The runtime directory is another executor's. One that listens somewhere else, or whose socket
+// file is gone, will never be found at ours, however long we wait.
+Result<void> check_holder(const Location& location, int64_t since) {
+  const Holder holder = read_holder(location);
+  if (holder.socket.empty()) return {};
+  const std::string who = cat("the executor of ", location.runtime_dir, " (pid ", holder.pid, ")");
+  if (holder.socket != location.socket) {
+    return Error(Errc::refused,
+                 cat("no executor listens on ", location.socket, ": ", who, " listens on ",
+                     holder.socket, ".\n  Use that one (--socket ", holder.socket,
+                     ", or unset GANTRY_SOCKET), or give a second executor a --runtime-dir of its "
+                     "own"));
+  }
+  // One that was just killed may hold its lock a little longer than its socket.
+  if (sys::monotonic_ns() < since + kEndingNs) return {};
+  return Error(Errc::refused,
+               cat(who, " runs, but its socket ", location.socket, " is gone.\n  kill ", holder.pid,
+                   " ends it, containers go on, and the next command starts another"));
+}
 
 // `words`: a memfd that was the executor's stderr.
 Error start_error(int words_fd, std::string what) {
@@ -197,16 +231,21 @@ Result<Connection> connect_or_start(const Location& location) {
   const StartLock lock = GANTRY_TRY(StartLock::take(location));
   const UniqueFd words(::memfd_create("gantry-executor's stderr", MFD_CLOEXEC));
   if (!words) return Error::from_errno(errno, "memfd_create");
-  const int64_t deadline = sys::monotonic_ns() + kStartDeadlineNs;
-  for (int failures = 0;;) {
+  const int64_t since = sys::monotonic_ns();
+  const int64_t deadline = since + kStartDeadlineNs;
+  for (;;) {
     Result<Connection> theirs = Connection::connect(location.socket);
     if (theirs || !nobody_listens(theirs.error())) return theirs;
+    // The last one's words are the error.
+    if (::ftruncate(words.get(), 0) != 0 || ::lseek(words.get(), 0, SEEK_SET) != 0) {
+      return Error::from_errno(errno, "empty a memfd");
+    }
     const pid_t pid = GANTRY_TRY(start(location, words.get()));
     Result<Connection> connection = wait_for_socket(location, pid, words.get(), deadline);
-    if (connection) return connection;
-    const bool again = connection.error().is(Errc::conflict);
-    if (again ? sys::monotonic_ns() > deadline : ++failures == 2) return connection;
-    if (again) ::poll(nullptr, 0, 20);
+    if (connection || !connection.error().is(Errc::conflict)) return connection;
+    GANTRY_TRY(check_holder(location, since));
+    if (sys::monotonic_ns() > deadline) return connection;
+    ::poll(nullptr, 0, 20);
   }
 }
 }  // namespace gantry::cli

@@ -8,8 +8,8 @@
 namespace gantry::cli {
 // Connects to the executor at `location`, starting one when nobody listens. Callers at the same
 // time take turns by a lock file beside the runtime directory, so one executor is started and all
-// connect to it. An executor that ends before it listens is tried once more, then its last words
-// are the error.
+// connect to it. The last words of an executor that ends before it listens are the error; only one
+// that was killed, or that found another one on its way, is tried again.
 Result<Connection> connect_or_start(const Location& location);
 
 // A program of ours: beside this one (/proc/self/exe), else the name as it is for PATH.

@@ -80,4 +80,4 @@ wait_until() {
   return 1
 }
 none_left() { [ -z "$(gantry ps -aq)" ]; }
-executor_pid() { tr -dc 0-9 <"$GANTRY_RUNTIME_DIR/lock"; }
+executor_pid() { head -n 1 "$GANTRY_RUNTIME_DIR/lock"; }
