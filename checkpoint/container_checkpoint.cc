@@ -150,25 +150,42 @@ Co<Result<void>> ContainerCheckpoints::forget(ContainerId id) {
   co_return Result<void>();
 }
 
+Co<std::vector<std::string>> ContainerCheckpoints::names_of(ContainerId id) const {
+  std::vector<std::pair<int64_t, std::string>> found;
+  for (std::string& name : names()) {
+    if (name[0] == '.') continue;
+    Result<CheckpointSummary> summary = co_await checkpointer_.read(path_of(name));
+    if (!summary || summary->container_id != id.to_string()) continue;
+    found.emplace_back(summary->created_ns, std::move(name));
+  }
+  std::sort(found.begin(), found.end());
+  std::vector<std::string> out;
+  for (auto& [created_ns, name] : found) out.push_back(std::move(name));
+  co_return out;
+}
+
+Co<Error> ContainerCheckpoints::missing(ContainerPtr container, std::string wanted) const {
+  const std::string shown =
+      container->spec->name.empty() ? container->id.to_string() : container->spec->name;
+  std::string there;
+  for (const std::string& name : co_await names_of(container->id)) {
+    there += cat(there.empty() ? "" : ", ", name);
+  }
+  std::string text = cat("container '", shown, "' has no checkpoint");
+  if (!wanted.empty()) text += cat(" '", wanted, "'");
+  text += there.empty() ? cat(": `gantry checkpoint ", shown, "` makes one while it runs")
+                        : cat(". It has: ", there, " (`gantry inspect ", shown, "` lists them)");
+  co_return Error(Errc::not_found, text);
+}
+
 // By its own name, else the newest one of a container.
 Co<Result<std::string>> ContainerCheckpoints::find(std::string text) const {
   struct ::stat st;
   if (check_name(text) && ::stat(path_of(text).c_str(), &st) == 0) co_return path_of(text);
   ContainerPtr container = GANTRY_CO_TRY(containerizer_.resolve(text));
-  std::string newest;
-  int64_t newest_time = -1;
-  for (const std::string& name : names()) {
-    if (name[0] == '.') continue;
-    Result<CheckpointSummary> summary = co_await checkpointer_.read(path_of(name));
-    if (!summary || summary->container_id != container->id.to_string()) continue;
-    if (summary->created_ns <= newest_time) continue;
-    newest_time = summary->created_ns;
-    newest = path_of(name);
-  }
-  if (newest.empty()) {
-    co_return Error(Errc::not_found, cat("checkpoint: container '", text, "' has none"));
-  }
-  co_return newest;
+  const std::vector<std::string> made = co_await names_of(container->id);
+  if (made.empty()) co_return co_await missing(container, {});
+  co_return path_of(made.back());
 }
 
 Co<Result<std::string>> ContainerCheckpoints::owner_of(std::string text) {

@@ -45,6 +45,12 @@ class ContainerCheckpoints {
   Co<Result<void>> forget(ContainerId id);
   // The id of the container a checkpoint was made of.
   Co<Result<std::string>> owner_of(std::string text);
+  // Of this container's, oldest first.
+  Co<std::vector<std::string>> names_of(ContainerId id) const;
+  // That `container` has no checkpoint `wanted` (empty: none at all), and which it has.
+  Co<Error> missing(ContainerPtr container, std::string wanted) const;
+  // The version of the CRIU that would be used; an error says why none can be.
+  Co<Result<std::string>> check() { return checkpointer_.check(); }
   std::string path_of(const std::string& name) const { return directory_ + "/" + name; }
 
  private:

@@ -182,6 +182,7 @@ Co<Result<ContainerDetails>> Daemon::inspect(ContainerId id) {
   if (container->rootfs.kind == Rootfs::Kind::overlay) out.rootfs = container->rootfs.upper;
   out.isolators = containerizer_.isolator_names();
   out.cgroups = containerizer_.cgroups().paths(ContainerCgroups::name_of(container->id));
+  out.checkpoints = co_await checkpoints_.names_of(container->id);
   co_return out;
 }
 
@@ -229,7 +230,10 @@ Co<Result<std::unique_ptr<InputSink>>> Daemon::attach_input(ContainerId id) {
 // ---- The host --------------------------------------------------------------------------------
 
 Co<Result<std::vector<Finding>>> Daemon::doctor() {
-  co_return co_await offload([this] { return examine_host(config_); });
+  auto findings = GANTRY_CO_TRY(
+      co_await offload([this]() -> Result<std::vector<Finding>> { return examine_host(config_); }));
+  findings.push_back(co_await examine_criu());
+  co_return findings;
 }
 
 bool Daemon::is_healthy() { return !end_; }

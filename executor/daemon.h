@@ -69,6 +69,7 @@ class Daemon final : public OperatorBackend {
   // A container by id, name or unique beginning of an id.
   Result<ContainerPtr> resolve(const ContainerId& id) const;
   ContainerSummary summarize(const Container& container) const;
+  Co<Finding> examine_criu();
   bool is_idle() const;
 
   const Config& config_;

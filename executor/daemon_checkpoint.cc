@@ -1,4 +1,5 @@
 // The Daemon's calls about checkpoints.
+#include "checkpoint/criu_checkpointer.h"
 #include "executor/daemon.h"
 
 namespace gantry {
@@ -10,6 +11,17 @@ std::vector<std::pair<std::string, std::chrono::microseconds>> pairs_of(
   return out;
 }
 }  // namespace
+
+Co<Finding> Daemon::examine_criu() {
+  constexpr const char* kFeature = "checkpoint and restore";
+  constexpr const char* kRemedy = "tools/setup puts a working CRIU in place; then --criu PATH";
+  Result<std::string> program = find_criu(config_.criu);
+  Result<std::string> version =
+      program ? co_await checkpoints_.check() : Result<std::string>(program.error());
+  if (version)
+    co_return Finding{Finding::Verdict::ok, kFeature, cat("CRIU ", *version, ", ", *program), {}};
+  co_return Finding{Finding::Verdict::degraded, kFeature, version.error().to_string(), kRemedy};
+}
 
 Co<Result<CheckpointAnswer>> Daemon::checkpoint(ContainerId id, CheckpointOptions options) {
   ContainerPtr container = GANTRY_CO_TRY(resolve(id));
@@ -35,10 +47,17 @@ Co<Result<RestoreAnswer>> Daemon::restore(RestoreOptions options) {
   if (options.id) {
     // The container that is meant: its own checkpoints only.
     ContainerPtr container = GANTRY_CO_TRY(resolve(*options.id));
-    std::string owner = GANTRY_CO_TRY(co_await checkpoints_.owner_of(options.checkpoint));
-    if (owner != container->id.to_string()) {
+    Result<std::string> owner = co_await checkpoints_.owner_of(options.checkpoint);
+    if (!owner && owner.error().is(Errc::not_found)) {
+      // The container itself named as the checkpoint: its newest.
+      Result<ContainerPtr> named = containerizer_.resolve(options.checkpoint);
+      const bool is_newest = named && *named == container;
+      co_return co_await checkpoints_.missing(container, is_newest ? "" : options.checkpoint);
+    }
+    if (!owner) co_return std::move(owner).error();
+    if (*owner != container->id.to_string()) {
       co_return Error(Errc::invalid, cat("checkpoint: '", options.checkpoint, "' is of container ",
-                                         owner, ", not of ", container->id.to_string()));
+                                         *owner, ", not of ", container->id.to_string()));
     }
   }
   CheckpointRun run{.name = {}, .tcp_established = options.tcp_established};

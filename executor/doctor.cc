@@ -30,7 +30,6 @@ class Examination {
     file_systems();
     security();
     network();
-    checkpoint();
     limits();
     access();
     return std::move(findings_);
@@ -138,19 +137,6 @@ class Examination {
     bool forward = sys::read_file("/proc/sys/net/ipv4/ip_forward", 64).has_value();
     add(forward ? Verdict::ok : Verdict::missing, "bridge network",
         forward ? "netlink and nftables in process; no helper programs" : "no IPv4");
-  }
-
-  void checkpoint() {
-    std::string path = config_.criu.empty() ? std::string("criu") : config_.criu;
-    bool found = path.find('/') != std::string::npos && ::access(path.c_str(), X_OK) == 0;
-    for (const char* directory :
-         {"/usr/sbin/", "/usr/bin/", "/usr/local/sbin/", "/usr/local/bin/"}) {
-      if (found || path.find('/') != std::string::npos) break;
-      found = ::access(cat(directory, path).c_str(), X_OK) == 0;
-    }
-    add(found ? Verdict::ok : Verdict::degraded, "checkpoint and restore",
-        found ? cat("criu: ", path) : "no criu program",
-        found ? "" : "tools/setup puts a working CRIU in place; then --criu PATH");
   }
 
   void limits() {

@@ -54,6 +54,7 @@ struct ContainerDetails {
   std::string sandbox, rootfs, record_directory, log_directory;           // host paths
   std::vector<std::string> cgroups;                                       // host paths
   std::vector<std::string> isolators;
+  std::vector<std::string> checkpoints;  // names, oldest first
 };
 struct ContainerUsage {
   ContainerId id;

@@ -111,6 +111,7 @@ void details_to_wire(const ContainerDetails& in,
   if (!in.record_directory.empty()) out.set_record(in.record_directory);
   for (const auto& name : in.isolators) out.add_isolators(name);
   if (!in.log_directory.empty()) out.set_log_directory(in.log_directory);
+  for (const auto& name : in.checkpoints) out.add_checkpoints(name);
 }
 
 wire::ResourceStatistics usage_to_wire(const Usage& in, double timestamp) {

@@ -43,7 +43,8 @@ class Restore final : public Command {
  public:
   void declare(Flags& flags) override {
     flags.add(0, "from", "CHECKPOINT", &checkpoint_,
-              "a checkpoint by name (default: the container's newest)");
+              "a checkpoint by name (default: the container's newest); a wrong one lists those "
+              "there are");
     flags.toggle(0, "tcp-established", &tcp_, "with its open TCP connections");
   }
 
@@ -54,9 +55,16 @@ class Restore final : public Command {
     json.text("checkpoint", checkpoint_.empty() ? words[0] : checkpoint_);
     json.open("container_id").text("value", words[0]).close();
     if (tcp_) json.boolean("tcp_established", true);
-    const JsonDocument answer = GANTRY_TRY(session.call(json.close().close().take()));
+    const Result<JsonDocument> called = session.call(json.close().close().take());
+    if (!called) return explain(called.error(), words[0]);
+    const JsonDocument& answer = *called;
     if (session.json()) {
-      write_json_member(answer, "gantry_restore");
+      if (const Json* restored = find(answer, "gantry_restore")) {
+        JsonDocument copy;
+        copy.CopyFrom(*restored, copy.GetAllocator());
+        add_id(copy, *restored, copy.GetAllocator());
+        write_json(copy);
+      }
     } else {
       write_out(words[0] + "\n");
     }
@@ -64,6 +72,12 @@ class Restore final : public Command {
   }
 
  private:
+  // What is not there may also be the checkpoint: then the executor says which there are.
+  static Error explain(const Error& error, const std::string& container) {
+    const bool is_container = error.to_string().starts_with("no container ");
+    return {error.code(), is_container ? explain_missing(error, container) : error.to_string()};
+  }
+
   std::string checkpoint_;
   bool tcp_ = false;
 };

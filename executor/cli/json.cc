@@ -63,6 +63,11 @@ std::vector<const Json*> list_of(const Json& value, std::string_view path) {
   return out;
 }
 
+void add_id(Json& object, const Json& container, JsonDocument::AllocatorType& allocator) {
+  const std::string id = text_of(container, "container_id.value");
+  object.AddMember("id", Json(id.c_str(), allocator), allocator);
+}
+
 std::string to_text(const Json& value) {
   rapidjson::StringBuffer buffer;
   rapidjson::Writer<rapidjson::StringBuffer> writer(buffer);

@@ -28,6 +28,10 @@ bool flag_of(const Json& value, std::string_view path, bool otherwise = false);
 // The elements of an array member; empty when there is none.
 std::vector<const Json*> list_of(const Json& value, std::string_view path);
 
+// What programs read of a container, whichever command printed it: "id", plain text, beside the
+// executor's own fields. `container` has a container_id.
+void add_id(Json& object, const Json& container, JsonDocument::AllocatorType& allocator);
+
 std::string to_text(const Json& value);
 std::string to_pretty_text(const Json& value);
 

@@ -40,6 +40,9 @@ teardown_file() { end_private_host; }
   run -1 --separate-stderr gantry checkpoint --leave-running --name first many
   [[ "$stderr" == *"there is a checkpoint 'first'"* ]]
   gantry checkpoint --name second many
+  [ "$(gantry inspect many | jq -c '.[0].checkpoints')" = '["first","second"]' ]
+  run -1 --separate-stderr gantry restore --from third many
+  [ "$stderr" = "gantry: container 'many' has no checkpoint 'third'. It has: first, second (\`gantry inspect many\` lists them)" ]
   gantry restore --from first many
   [ "$(gantry ps --json | jq -r '.[0].state')" = running ]
   gantry rm -f many
@@ -52,7 +55,7 @@ teardown_file() { end_private_host; }
   [[ "$stderr" == *"host's network"*"--network"* ]]
   [ "$(gantry ps --json | jq -r '.[0].state')" = running ]
   run -1 --separate-stderr gantry restore hostly
-  [[ "$stderr" == *"has none"* ]]
+  [[ "$stderr" == *"'hostly' has no checkpoint: "* ]]
   gantry rm -f hostly
   run -1 --separate-stderr gantry checkpoint nope
   [[ "$stderr" == "gantry: "*nope* ]]
