@@ -280,7 +280,7 @@ Result<int> parse_capability(const Field& field, std::string_view name) {
   for (size_t i = 0; i < std::size(kCapabilityNames); ++i) {
     if (wanted == kCapabilityNames[i]) return static_cast<int>(i);
   }
-  return invalid(field, "is no capability of capabilities(7)");
+  return invalid(field, cat("'", name.substr(0, 64), "' is no capability of capabilities(7)"));
 }
 
 int last_capability() { return static_cast<int>(std::size(kCapabilityNames)) - 1; }

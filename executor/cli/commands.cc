@@ -17,7 +17,9 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "file system and\nthere is no IMAGE. Without COMMAND the image's own runs. In the foreground "
      "stdout and stderr come apart,\nsignals go to the container, and the exit status is the "
      "container's (125 Gantry's own failure, 126 not\nexecutable, 127 not found, 128+N ended by "
-     "signal N). Stdin is /dev/null unless -i is given.\nAll namespaces, the default seccomp "
+     "signal N). Stdin is /dev/null unless -i is given. With --json\nstdout and stderr are still "
+     "the container's, and one line more on stderr says how it ended: id, status, exit;\nwith -d "
+     "the one line is on stdout: id, name.\nAll namespaces, the default seccomp "
      "profile and Docker's capabilities without NET_RAW are on; the network\nis none (loopback "
      "only) unless asked for.",
      "gantry run --rm tools echo hello  # run, print, remove\n"
@@ -38,13 +40,16 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "tar c . | gantry exec -i web tar x -C /srv  # with stdin\n",
      make_exec, kUsageStatus},
     {"ps", kContainers, "[flags]", "List containers",
-     "Running ones; with -a also those that have ended and are not removed.",
+     "Running ones; with -a also those that have ended and are not removed. With --json an array "
+     "of the executor's\nmessages; the id is `.id` in each, as it is in `inspect --json`, `stats "
+     "--json` and `run -d --json`.",
      "gantry ps -a  # all\n"
      "gantry ps -q --filter label=job=nightly  # ids only\n"
      "gantry ps --json | jq '.[].id'  # for programs\n",
      make_ps},
     {"inspect", kContainers, "[flags] CONTAINER...", "Show everything known about containers",
-     "JSON: state, limits, mounts, network, exit. With --phases a table of where the time of the "
+     "JSON: id, state, limits, mounts, network, exit. With --phases a table of where the time of "
+     "the "
      "launch went.",
      "gantry inspect web\n"
      "gantry inspect --phases web  # microseconds per step of the launch\n",
@@ -55,7 +60,8 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "gantry logs --tail 20 web  # the last lines\n",
      make_logs},
     {"stats", kContainers, "[flags] [CONTAINER...]", "Show CPU, memory and processes in use",
-     "Once; with --watch again every second until interrupted. CPU is measured over half a second.",
+     "Once; with --watch again every second until interrupted. CPU is measured over half a second, "
+     "if anything runs.",
      "gantry stats\n"
      "gantry stats --watch web\n",
      make_stats},
@@ -129,12 +135,13 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      make_submit},
     {"executor", kHost, "[flags] | stop | upgrade [PROGRAM]",
      "Start the executor, end it, or replace it in place",
-     "The long-lived daemon that keeps the containers; runs in the foreground and takes "
-     "gantry-executor's flags\n(`gantry-executor --help`). Needed only to have it before the first "
-     "command: every other command starts one\non demand. `gantry executor stop` ends executor, "
-     "launcher and logger, or refuses while containers run.\n`gantry executor upgrade` makes the "
-     "running executor, launcher and logger the programs beside this one\n(or PROGRAM, a "
-     "gantry-executor, and those beside it): same pids, containers go on.",
+     "The long-lived daemon that keeps the containers; runs in the foreground. Needed only to have "
+     "it before the\nfirst command: every other command starts one on demand. `gantry executor "
+     "stop` ends executor, launcher and\nlogger, or refuses while containers run. `gantry executor "
+     "upgrade` makes the running executor, launcher and\nlogger the programs beside this one (or "
+     "PROGRAM, a gantry-executor, and those beside it): same pids,\ncontainers go on. Each setting "
+     "is also read from the environment (GANTRY_DATA_DIR) and from the file\n(\"data_dir\"); a "
+     "flag wins over both.",
      "gantry executor  # in the foreground\n"
      "gantry executor --data-dir /srv/gantry &  # images and logs elsewhere\n"
      "gantry executor stop\n"

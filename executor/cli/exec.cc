@@ -3,7 +3,7 @@
 #include "executor/cli/command_list.h"
 #include "executor/cli/foreground.h"
 #include "executor/cli/print.h"
-#include "executor/cli/run_request.h"
+#include "executor/cli/request_words.h"
 #include "executor/cli/session.h"
 
 namespace gantry::cli {

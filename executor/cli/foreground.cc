@@ -12,8 +12,8 @@
 
 #include "base/sys.h"
 #include "executor/cli/command.h"
+#include "executor/cli/complaint.h"
 #include "executor/cli/print.h"
-#include "executor/cli/run_request.h"
 #include "executor/cli/stdin_pump.h"
 
 namespace gantry::cli {
@@ -303,10 +303,12 @@ Result<int> Foreground::run(const std::string& request) {
 }  // namespace
 
 int report_launch_failure(const HttpResponse& response) {
-  write_error(in_flags(refusal(response).to_string()));
-  int status = 0;
-  if (parse_number(response.head.header("Gantry-Exit-Status"), status)) return status;
-  return kLaunchFailureStatus;
+  int status = kLaunchFailureStatus;
+  parse_number(response.head.header("Gantry-Exit-Status"), status);
+  const std::string complaint = in_flags(refusal(response).to_string());
+  const std::string next = next_step(complaint, status);
+  write_error(cat(complaint, next.empty() ? "" : "\n", next));
+  return status;
 }
 
 Result<int> run_in_foreground(Session& session, const ContainerRef& container,

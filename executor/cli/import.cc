@@ -9,7 +9,7 @@
 #include "base/sys.h"
 #include "executor/cli/command_list.h"
 #include "executor/cli/print.h"
-#include "executor/cli/run_request.h"
+#include "executor/cli/request_words.h"
 #include "executor/cli/session.h"
 #include "executor/cli/tar_writer.h"
 
@@ -116,7 +116,7 @@ class Import final : public Command {
     // Broken off by the executor: its answer says why. By us: our error does.
     if (!sent && !sent.error().is(Errc::cancelled)) return std::move(sent).error();
     const HttpResponse response = GANTRY_TRY(connection.receive());
-    if (response.head.status / 100 != 2) return explain(refusal(response));
+    if (response.head.status / 100 != 2) return explain(refusal(response), path);
     return report(session, GANTRY_TRY(parse_json(response.body, "the executor's answer")));
   }
 
@@ -138,10 +138,14 @@ class Import final : public Command {
   }
 
   // In the words of the command line.
-  Error explain(const Error& error) const {
-    constexpr std::string_view kField = "gantry_import.reference: ";
+  Error explain(const Error& error, const std::string& path) const {
+    constexpr std::string_view kName = "gantry_import.reference: ", kContent = "import: ";
     std::string text = error.to_string();
-    if (text.starts_with(kField)) text.replace(0, kField.size(), cat("name \"", name_, "\": "));
+    if (text.starts_with(kName)) {
+      text.replace(0, kName.size(), cat("name \"", name_, "\": "));
+    } else if (text.starts_with(kContent)) {
+      text.replace(0, kContent.size(), cat(path == "-" ? "stdin" : path, ": "));
+    }
     return Error(error.code(), text);
   }
 

@@ -32,7 +32,11 @@ class Inspect final : public Command {
       if (phases_ && !session.json()) {
         print_phases(*details);
       } else {
-        list.PushBack(Json(*details, list.GetAllocator()), list.GetAllocator());
+        Json copy(*details, list.GetAllocator());
+        if (const Json* container = find(*details, "container")) {
+          add_id(copy, *container, list.GetAllocator());
+        }
+        list.PushBack(copy, list.GetAllocator());
       }
     }
     if (phases_ && !session.json()) return status;

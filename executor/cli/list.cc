@@ -1,5 +1,6 @@
 // gantry ps
 #include <algorithm>
+#include <array>
 
 #include "executor/cli/command_list.h"
 #include "executor/cli/print.h"
@@ -60,31 +61,58 @@ std::string describe_labels(const Json& container) {
   return out;
 }
 
+struct Filter {
+  std::string key, value;
+};
+
+// What `state` may be (api/types/container_state.cc, without "removed", which nobody sees).
+constexpr auto kStates = std::to_array<std::string_view>(
+    {"creating", "created", "provisioning", "preparing", "launching", "restoring", "running",
+     "paused", "checkpointing", "destroying", "exited"});
+
 // name=…, id=…, state=…, exited=STATUS, image=…, label=KEY[=VALUE]; status and ancestor are
 // docker's words for state and image.
-Result<bool> passes(const Json& container, const std::string& filter) {
-  const size_t equals = filter.find('=');
-  if (equals == filter.npos) return usage_error(cat("--filter ", filter, ": write KEY=VALUE"));
-  const std::string key = filter.substr(0, equals);
-  const std::string value = filter.substr(equals + 1);
-  if (key == "name") return text_of(container, "name").find(value) != std::string::npos;
-  if (key == "id") return text_of(container, "container_id.value").starts_with(value);
-  if (key == "state" || key == "status") return text_of(container, "state") == value;
-  if (key == "image" || key == "ancestor") return text_of(container, "image").starts_with(value);
-  if (key == "exited") {
-    return has_ended(container) && cat(integer_of(container, "exit.shell_status", 125)) == value;
+Result<Filter> parse_filter(const std::string& word) {
+  constexpr std::string_view kKeys[] = {"name", "id", "state", "exited", "image", "label"};
+  const size_t equals = word.find('=');
+  if (equals == word.npos) return usage_error(cat("--filter ", word, ": write KEY=VALUE"));
+  Filter out{word.substr(0, equals), word.substr(equals + 1)};
+  if (out.key == "status") out.key = "state";
+  if (out.key == "ancestor") out.key = "image";
+  if (std::ranges::find(kKeys, out.key) == std::end(kKeys)) {
+    return usage_error(
+        cat("--filter ", word, ": the key is name, id, state, exited, image or label"));
   }
-  if (key == "label") {
-    const size_t second = value.find('=');
-    const Json* labels = find(container, "labels");
-    if (labels == nullptr || !labels->IsObject()) return false;
-    const auto member = labels->FindMember(value.substr(0, second).c_str());
-    if (member == labels->MemberEnd()) return false;
-    return second == value.npos ||
-           (member->value.IsString() && member->value.GetString() == value.substr(second + 1));
+  if (out.key == "state" && std::ranges::find(kStates, out.value) == kStates.end()) {
+    std::string legal;
+    for (const std::string_view state : kStates) legal += cat(legal.empty() ? "" : ", ", state);
+    return usage_error(cat("--filter ", word, ": the state is one of ", legal));
   }
-  return usage_error(
-      cat("--filter ", filter, ": the key is name, id, state, exited, image or label"));
+  int status = 0;
+  if (out.key == "exited" && !parse_number(out.value, status)) {
+    return usage_error(cat("--filter ", word, ": the exit status is a number"));
+  }
+  return out;
+}
+
+bool has_label(const Json& container, const std::string& wanted) {
+  const size_t equals = wanted.find('=');
+  const Json* labels = find(container, "labels");
+  if (labels == nullptr || !labels->IsObject()) return false;
+  const auto member = labels->FindMember(wanted.substr(0, equals).c_str());
+  if (member == labels->MemberEnd()) return false;
+  return equals == wanted.npos ||
+         (member->value.IsString() && member->value.GetString() == wanted.substr(equals + 1));
+}
+
+bool passes(const Json& container, const Filter& filter) {
+  const std::string& value = filter.value;
+  if (filter.key == "name") return text_of(container, "name").find(value) != std::string::npos;
+  if (filter.key == "id") return text_of(container, "container_id.value").starts_with(value);
+  if (filter.key == "state") return text_of(container, "state") == value;
+  if (filter.key == "image") return text_of(container, "image").starts_with(value);
+  if (filter.key == "label") return has_label(container, value);
+  return has_ended(container) && cat(integer_of(container, "exit.shell_status", 125)) == value;
 }
 
 class Ps final : public Command {
@@ -114,19 +142,20 @@ class Ps final : public Command {
     if (latest_) most = 1;
     // A filter by how they ended, or the last ones: those that have ended are meant too.
     if (most != ~size_t{0}) all_ = true;
-    for (const std::string& filter : filters_) {
-      all_ = all_ || filter == "state=exited" || filter == "status=exited" ||
-             filter.starts_with("exited=");
+    std::vector<Filter> filters;
+    for (const std::string& word : filters_) {
+      filters.push_back(GANTRY_TRY(parse_filter(word)));
+      const Filter& filter = filters.back();
+      all_ = all_ || filter.key == "exited" || (filter.key == "state" && filter.value == "exited");
     }
     const JsonDocument answer = GANTRY_TRY(session.call(
         cat(R"({"type":"GANTRY_LIST","gantry_list":{"all":)", all_ ? "true" : "false", "}}")));
     std::vector<const Json*> shown;
     for (const Json* container : list_of(answer, "gantry_list.containers")) {
-      bool wanted = all_ || !has_ended(*container);
-      for (const std::string& filter : filters_) {
-        wanted = GANTRY_TRY(passes(*container, filter)) && wanted;
+      const auto fits = [&](const Filter& filter) { return passes(*container, filter); };
+      if ((all_ || !has_ended(*container)) && std::ranges::all_of(filters, fits)) {
+        shown.push_back(container);
       }
-      if (wanted) shown.push_back(container);
     }
     // Newest first, as docker.
     std::ranges::stable_sort(shown, [](const Json* a, const Json* b) {
@@ -151,13 +180,11 @@ class Ps final : public Command {
     return whole_ ? id : short_id(id);
   }
 
-  // The executor's fields, with the id as plain text beside them.
   static void print_json(const std::vector<const Json*>& containers) {
     JsonDocument list(rapidjson::kArrayType);
     for (const Json* container : containers) {
       Json copy(*container, list.GetAllocator());
-      const std::string id = text_of(*container, "container_id.value");
-      copy.AddMember("id", Json(id.c_str(), list.GetAllocator()), list.GetAllocator());
+      add_id(copy, *container, list.GetAllocator());
       list.PushBack(copy, list.GetAllocator());
     }
     write_json(list);

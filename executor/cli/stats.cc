@@ -60,7 +60,9 @@ class Stats final : public Command {
     }
     JsonDocument before = GANTRY_TRY(std::move(first_look));
     for (bool first = true;; first = false) {
-      ::poll(nullptr, 0, first ? 500 : 1000);
+      // Nothing runs, so nothing has a share of the CPU to be measured.
+      const bool is_idle = list_of(before, "gantry_stats.containers").empty();
+      if (!is_idle || !first) ::poll(nullptr, 0, first ? 500 : 1000);
       JsonDocument now = GANTRY_TRY(session.call(request));
       if (session.json()) {
         print_json(now, take_samples(before));
@@ -98,6 +100,7 @@ class Stats final : public Command {
     JsonDocument list(rapidjson::kArrayType);
     for (const Json* container : list_of(answer, "gantry_stats.containers")) {
       Json copy(*container, list.GetAllocator());
+      add_id(copy, *container, list.GetAllocator());
       copy.AddMember("cpu_percent", Json(cpu_percent(*container, before)), list.GetAllocator());
       list.PushBack(copy, list.GetAllocator());
     }

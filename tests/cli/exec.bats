@@ -44,7 +44,7 @@ only_web() { [ "$(gantry ps -aq | wc -l)" = 1 ] && [ "$(find "$GANTRY_RUNTIME_DI
   run -125 --separate-stderr gantry exec nobody true
   [[ "$stderr" == *"nobody"* ]]
   run -127 --separate-stderr gantry exec web /nope
-  [[ "$stderr" == *"/nope"*"No such file or directory" ]]
+  [[ "$stderr" == *"/nope"*"No such file or directory"* ]]
   run -126 --separate-stderr gantry exec web /etc
   run -125 --separate-stderr gantry exec -w /nowhere web true
   [[ "$stderr" == *"/nowhere"* ]]

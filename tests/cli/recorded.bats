@@ -139,8 +139,12 @@ exit_record='{"exit":{"kind":"EXITED","code":7,"shell_status":7}}'
   [ "$(gantry ps -q)" = 0123456789ab ]
   [ "$(gantry ps -a --filter label=tier=front -q --no-trunc)" = 0123456789abcdef0123456789abcdef ]
   [ "$(gantry ps -a --json | jq -r '.[0].id')" = job-1 ]
-  run --separate-stderr gantry ps --filter color=red
-  [ "$status" = 125 ]
+  run -125 --separate-stderr gantry ps --filter color=red
+  [ "$stderr" = $'gantry: --filter color=red: the key is name, id, state, exited, image or label\nSee \'gantry ps --help\'' ]
+  run -125 --separate-stderr gantry ps --filter state=bogus
+  [ "$stderr" = $'gantry: --filter state=bogus: the state is one of creating, created, provisioning, preparing, launching, restoring, running, paused, checkpointing, destroying, exited\nSee \'gantry ps --help\'' ]
+  run -125 --separate-stderr gantry ps --filter exited=well
+  [ "$stderr" = $'gantry: --filter exited=well: the exit status is a number\nSee \'gantry ps --help\'' ]
   [ "$(gantry ps -q --filter exited=137)" = job-1 ]
   [ "$(gantry ps -q --filter status=exited)" = job-1 ]
   [ "$(gantry ps -q --filter exited=0)" = "" ]
@@ -241,6 +245,14 @@ exit_record='{"exit":{"kind":"EXITED","code":7,"shell_status":7}}'
   run --separate-stderr gantry stats
   [ "$status" = 0 ]
   [[ "${lines[1]}" == web*web*50.0%*"1.00 MiB / 64.0 MiB (1.6%)"*"3 / 100"* ]]
+}
+
+@test "stats: with nothing running there is nothing to measure, and no waiting" {
+  record '{"GANTRY_STATS":{"json":{"gantry_stats":{}}}}'
+  begin=$(date +%s%N)
+  for _ in 1 2 3 4 5 6 7 8 9 10; do gantry stats >/dev/null; done
+  [ $(($(date +%s%N) - begin)) -lt 5000000000 ]  # ten times the half second
+  [[ "$(gantry stats)" == ID*NAME*CPU* ]]
 }
 
 task_status() { echo '{"type":"UPDATE","update":{"status":{"task_id":{"value":"t1"},"state":"'"$1"'","agent_id":{"value":"A"},"uuid":"'"$2"'","container_status":{"container_id":{"value":"C"}}}}}'; }

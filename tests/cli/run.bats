@@ -15,9 +15,9 @@ in_root() { gantry run --rm --rootfs "$ROOT" "$@"; }
 
 @test "127 and 126: not found, not executable" {
   run -127 --separate-stderr in_root /nope
-  [[ "$stderr" == "gantry: "*"/nope"*"No such file or directory" ]]
+  [[ "$stderr" == "gantry: "*"/nope"*"No such file or directory"* ]]
   run -126 --separate-stderr in_root /etc
-  [[ "$stderr" == "gantry: "*"/etc"*"Permission denied" ]]
+  [[ "$stderr" == "gantry: "*"/etc"*"Permission denied"* ]]
   wait_until none_left
 }
 
@@ -138,7 +138,7 @@ taken() { ! grep -q '^ShdPnd:.*[1-9a-f]' "/proc/$1/status"; }  # PID has read al
   [ "$(in_root --cap-drop ALL /bin/grep CapEff /proc/self/status)" = $'CapEff:\t0000000000000000' ]
   [ "$(in_root --cap-add NET_ADMIN /bin/grep CapEff /proc/self/status)" != "$all" ]
   run -125 --separate-stderr in_root --cap-add FLY /bin/true
-  [[ "$stderr" == *"--cap-add: "*capability* ]]
+  [[ "$stderr" == *'--cap-add "FLY" is no capability'* ]]
 }
 
 @test "network none has a loopback; host shows the host's" {

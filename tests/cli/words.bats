@@ -76,6 +76,30 @@ teardown() { rm -rf "$DIR"; }
   [ ! -e "$DIR/run" ]
 }
 
+@test "a capability that is not one: the one that was meant, or where they are listed" {
+  run -125 --separate-stderr gantry run --cap-add NETADMIN image
+  [ "$stderr" = $'gantry: --cap-add "NETADMIN" is no capability; did you mean NET_ADMIN?\nSee \'gantry run --help\'' ]
+  run -125 --separate-stderr gantry run --cap-drop BOGUS image
+  [ "$stderr" = $'gantry: --cap-drop "BOGUS" is no capability: \'man 7 capabilities\' lists them, and ALL is every one\nSee \'gantry run --help\'' ]
+}
+
+@test "executor --help has every flag of gantry-executor" {
+  help=$(gantry executor --help)
+  for flag in $("$BIN/gantry-executor" --help | grep -o '^ *--[a-z-]*'); do
+    case $flag in --on-demand | --check-configuration | --version | --list-failpoints) continue ;; esac
+    grep -q -- "^ \+$flag\b" <<<"$help" || { echo "$flag is missing" >&2; false; }
+  done
+  [[ "$help" == *"--data-dir DIR"*"--prepared-children N"* ]]
+}
+
+@test "tools/bench NAME --help builds nothing and needs no root" {
+  mkdir "$DIR/bin"
+  printf '#!/bin/sh\nexit 66\n' | tee "$DIR/bin/cmake" "$DIR/bin/apt-get" "$DIR/bin/id" >/dev/null
+  chmod +x "$DIR"/bin/*
+  PATH=$DIR/bin:$PATH run -0 "$GANTRY_TOP/tools/bench" launch --help
+  [[ "${lines[0]}" == "usage: tools/bench launch "* ]]
+}
+
 @test "version: text, JSON, -v, --version" {
   version=$(gantry version)
   [[ "$version" =~ ^gantry\ [0-9]+\.[0-9]+\.[0-9]+$ ]]

@@ -309,7 +309,7 @@ TEST(ParseGantry, NamesTheFieldOfEveryMistake) {
        "ulimits[1].name: is given twice"},
       {R"("oom_score_adj":1001)", "oom_score_adj: must be -1000 to 1000"},
       {R"("umask":512)", "umask: must be at most 0777 (511)"},
-      {R"("cap_add":["SYS_MAGIC"])", "cap_add[0]: is no capability of capabilities(7)"},
+      {R"("cap_add":["SYS_MAGIC"])", "cap_add[0]: 'SYS_MAGIC' is no capability of capabilities(7)"},
       {R"("capabilities":{"effective":["CHOWN"]})",
        "capabilities.effective: must be a subset of permitted"},
       {R"("capabilities":{"ambient":["CHOWN"],"permitted":["CHOWN"]})",

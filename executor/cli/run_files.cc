@@ -1,0 +1,147 @@
+#include "executor/cli/run_files.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+
+#include "executor/cli/print.h"
+#include "executor/cli/request_words.h"
+
+namespace gantry::cli {
+namespace {
+Result<void> mount_option(JsonWriter& json, std::string_view word, std::string_view option) {
+  static constexpr auto kPropagations = std::to_array<Pair>({{"private", "PRIVATE"},
+                                                             {"rprivate", "RPRIVATE"},
+                                                             {"slave", "SLAVE"},
+                                                             {"rslave", "RSLAVE"},
+                                                             {"shared", "SHARED"},
+                                                             {"rshared", "RSHARED"}});
+  if (option == "rw" || option.empty()) return {};
+  if (option == "ro") {
+    json.boolean("read_only", true);
+    return {};
+  }
+  if (option == "nosuid" || option == "nodev" || option == "noexec") {
+    json.boolean(option, true);
+    return {};
+  }
+  if (option == "bind" || option == "rbind") {
+    json.boolean("recursive", option == "rbind");
+    return {};
+  }
+  if (const auto* it = std::ranges::find(kPropagations, option, &Pair::key);
+      it != kPropagations.end()) {
+    json.text("propagation", it->value);
+    return {};
+  }
+  return usage_error(
+      cat("-v ", word, ": unknown option \"", option,
+          "\". Known: ro, rw, nosuid, nodev, noexec, bind, rbind, private, rprivate, "
+          "slave, rslave, shared, rshared"));
+}
+
+// SOURCE:DESTINATION[:OPTIONS]; a SOURCE without a slash that does not begin with a dot is the name
+// of a volume.
+Result<void> write_volume(JsonWriter& json, const std::string& word) {
+  const std::vector<std::string_view> parts = split_words(word, ':');
+  if (parts.size() > 3)
+    return usage_error(cat("-v ", word, ": write SOURCE:DESTINATION[:OPTIONS]"));
+  const std::string_view destination = parts.size() == 1 ? parts[0] : parts[1];
+  if (!destination.starts_with('/')) {
+    return usage_error(cat("-v ", word, ": the place in the container must begin with a slash"));
+  }
+  json.open();
+  if (parts.size() == 1) {
+    json.text("type", "VOLUME");
+  } else if (parts[0].empty()) {
+    return usage_error(cat("-v ", word, ": the source is empty"));
+  } else if (parts[0][0] == '.' || parts[0].find('/') != std::string_view::npos) {
+    json.text("type", "BIND").text("source", absolute_path(parts[0]));
+  } else {
+    json.text("type", "VOLUME").text("source", parts[0]);
+  }
+  json.text("destination", destination);
+  if (parts.size() == 3) {
+    for (const std::string_view option : split_words(parts[2], ',')) {
+      GANTRY_TRY(mount_option(json, word, option));
+    }
+  }
+  json.close();
+  return {};
+}
+
+// DESTINATION[:size=64m,mode=1777,ro,noexec…]
+Result<void> write_tmpfs(JsonWriter& json, const std::string& word) {
+  const auto parts = cut(word, ':');
+  const std::string_view destination = parts ? parts->key : std::string_view(word);
+  if (!destination.starts_with('/')) {
+    return usage_error(cat("--tmpfs ", word, ": the place must begin with a slash"));
+  }
+  json.open().text("type", "TMPFS").text("destination", destination);
+  for (const std::string_view option :
+       parts ? split_words(parts->value, ',') : std::vector<std::string_view>()) {
+    const auto pair = cut(option, '=');
+    if (pair && pair->key == "size") {
+      json.integer("size_bytes", static_cast<int64_t>(GANTRY_TRY(
+                                     parse_bytes(cat("--tmpfs ", word, ": size"), pair->value))));
+    } else if (pair && pair->key == "mode") {
+      char* end = nullptr;
+      const std::string text(pair->value);
+      const unsigned long mode = ::strtoul(text.c_str(), &end, 8);
+      if (text.empty() || *end != '\0' || mode > 07777) {
+        return usage_error(cat("--tmpfs ", word, ": mode is octal, like 1777"));
+      }
+      json.integer("mode", static_cast<int64_t>(mode));
+    } else if (option != "exec" && option != "suid" && option != "dev") {
+      GANTRY_TRY(mount_option(json, word, option));
+    }
+  }
+  json.close();
+  return {};
+}
+
+// URI#sha256=HEX[&extract][&executable][&name=FILE]
+Result<void> write_uri(JsonWriter& json, const std::string& word) {
+  const auto parts = cut(word, '#');
+  std::string uri(parts ? parts->key : std::string_view(word));
+  if (uri.find("://") == uri.npos) uri = cat("file://", absolute_path(uri));
+  json.open().text("uri", uri);
+  for (const std::string_view part :
+       parts ? split_words(parts->value, '&') : std::vector<std::string_view>()) {
+    const auto pair = cut(part, '=');
+    if (pair && pair->key == "sha256") {
+      json.text("sha256", pair->value);
+    } else if (pair && pair->key == "name") {
+      json.text("output_file", pair->value);
+    } else if (part == "extract" || part == "executable") {
+      json.boolean(part, true);
+    } else {
+      return usage_error(cat("--uri ", word,
+                             ": after # only sha256=HEX, extract, executable and "
+                             "name=FILE, joined by &"));
+    }
+  }
+  json.close();
+  return {};
+}
+}  // namespace
+
+Result<void> write_mounts(JsonWriter& json, const std::vector<std::string>& volumes,
+                          const std::vector<std::string>& tmpfs) {
+  if (volumes.empty() && tmpfs.empty()) return {};
+  json.open_list("mounts");
+  for (const std::string& word : volumes) GANTRY_TRY(write_volume(json, word));
+  for (const std::string& word : tmpfs) GANTRY_TRY(write_tmpfs(json, word));
+  json.close_list();
+  return {};
+}
+
+Result<void> write_uris(JsonWriter& json, const std::vector<std::string>& uris) {
+  if (uris.empty()) return {};
+  json.open_list("uris");
+  for (const std::string& word : uris) GANTRY_TRY(write_uri(json, word));
+  json.close_list();
+  json.text("sandbox_mount", "/mnt/mesos/sandbox");
+  return {};
+}
+}  // namespace gantry::cli

@@ -1,0 +1,76 @@
+#include "executor/cli/run_network.h"
+
+#include <algorithm>
+
+#include "executor/cli/request_words.h"
+
+namespace gantry::cli {
+namespace {
+// [IP:]HOST:CONTAINER[/tcp|/udp]
+Result<void> write_port(JsonWriter& json, const std::string& word) {
+  std::string_view rest = word;
+  std::string_view protocol = "tcp";
+  if (const auto parts = cut(rest, '/')) {
+    rest = parts->key;
+    protocol = parts->value;
+  }
+  if (protocol != "tcp" && protocol != "udp") {
+    return usage_error(cat("-p ", word, ": the protocol is tcp or udp"));
+  }
+  const size_t last = rest.rfind(':');
+  if (last == rest.npos) {
+    return usage_error(cat("-p ", word, ": write HOST:CONTAINER, e.g. 8080:80"));
+  }
+  std::string_view host = rest.substr(0, last);
+  std::string_view address;
+  if (const size_t colon = host.rfind(':'); colon != host.npos) {
+    address = host.substr(0, colon);
+    host = host.substr(colon + 1);
+    if (address.starts_with('[') && address.ends_with(']')) {
+      address = address.substr(1, address.size() - 2);
+    }
+  }
+  uint16_t host_port = 0, container_port = 0;
+  if (!parse_number(host, host_port) || !parse_number(rest.substr(last + 1), container_port) ||
+      host_port == 0 || container_port == 0) {
+    return usage_error(cat("-p ", word, ": ports are numbers from 1 to 65535"));
+  }
+  json.open().integer("host_port", host_port).integer("container_port", container_port);
+  json.text("protocol", protocol);
+  if (!address.empty()) json.text("host_ip", address);
+  json.close();
+  return {};
+}
+}  // namespace
+
+Result<void> write_network(JsonWriter& json, const RunOptions& options) {
+  // A published port says which network is meant.
+  std::string mode = options.network;
+  if (mode.empty()) mode = options.ports.empty() ? "none" : "bridge";
+  if (mode != "none" && mode != "host" && mode != "bridge") {
+    return usage_error(cat("--network is none, host or bridge, not \"", mode, "\""));
+  }
+  if (!options.ports.empty() && mode != "bridge") {
+    return usage_error(cat("-p publishes ports of --network bridge, not of ", mode));
+  }
+  std::ranges::transform(mode, mode.begin(), [](char c) { return static_cast<char>(c - 32); });
+  json.open("network").text("mode", mode);
+  if (!options.ports.empty()) {
+    json.open_list("ports");
+    for (const std::string& word : options.ports) GANTRY_TRY(write_port(json, word));
+    json.close_list();
+  }
+  write_strings(json, "dns_servers", options.dns);
+  if (!options.hosts.empty()) {
+    json.open_list("extra_hosts");
+    for (const std::string& word : options.hosts) {
+      const auto parts = cut(word, ':');
+      if (!parts) return usage_error(cat("--add-host ", word, ": write NAME:ADDRESS"));
+      json.open().text("name", parts->key).text("address", parts->value).close();
+    }
+    json.close_list();
+  }
+  json.close();
+  return {};
+}
+}  // namespace gantry::cli

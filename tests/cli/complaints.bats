@@ -1,0 +1,131 @@
+#!/usr/bin/env bats
+# What is said when something is wrong, word for word: what it is, and what to do next.
+load helpers
+
+setup_file() {
+  begin_private_host
+  GANTRY_CRIU=$(command -v criu) || { echo "criu is not installed: tools/setup does it" >&2; return 1; }
+  export GANTRY_CRIU
+}
+teardown_file() { end_private_host; }
+in_root() { gantry run --rm --rootfs "$ROOT" "$@"; }
+
+@test "a socket on which nobody listens, and the executor listens elsewhere: said once, which and where" {
+  gantry ps
+  run -1 --separate-stderr gantry --runtime-dir "$GANTRY_RUNTIME_DIR" --socket "$DIR/other.sock" ps
+  [ "$stderr" = "gantry: no executor listens on $DIR/other.sock: the executor of $GANTRY_RUNTIME_DIR (pid $(executor_pid)) listens on $GANTRY_RUNTIME_DIR/gantry.sock.
+  Use that one (--socket $GANTRY_RUNTIME_DIR/gantry.sock, or unset GANTRY_SOCKET), or give a second executor a --runtime-dir of its own" ]
+  GANTRY_SOCKET=$DIR/other.sock run -1 --separate-stderr gantry ps
+  [[ "$stderr" == "gantry: no executor listens on $DIR/other.sock: the executor of $GANTRY_RUNTIME_DIR (pid "* ]]
+}
+
+@test "a socket file that somebody removed: which process to end; its containers go on" {
+  gantry run -d --name web --rootfs "$ROOT" /bin/sleep 100
+  pid=$(executor_pid)
+  rm "$GANTRY_RUNTIME_DIR/gantry.sock"
+  run -1 --separate-stderr gantry ps
+  [ "$stderr" = "gantry: the executor of $GANTRY_RUNTIME_DIR (pid $pid) runs, but its socket $GANTRY_RUNTIME_DIR/gantry.sock is gone.
+  kill $pid ends it, containers go on, and the next command starts another" ]
+  kill "$pid"
+  wait_until [ ! -e "/proc/$pid" ]
+  [ "$(gantry ps --format '{{.Name}} {{.State}}')" = "web running" ]
+  gantry rm -f web
+}
+
+@test "an executor that refuses to start is started once, and its reason printed once" {
+  mkdir "$DIR/other"
+  GANTRY_RUNTIME_DIR=$DIR/other/run GANTRY_CGROUP_ROOT=relative run -1 --separate-stderr gantry ps
+  [ "$stderr" = "gantry: the executor did not start: it ended with status 1
+gantry-executor: --cgroup-root 'relative': must be an absolute path without '..'" ]
+}
+
+@test "a directory with files on disk is no runtime directory: a tmpfs would hide them" {
+  mkdir -p "$DIR/mine" && touch "$DIR/mine/file"
+  [ "$(stat -f -c %T "$DIR/mine")" != tmpfs ] || skip "needs a /tmp that is no tmpfs"
+  run -1 --separate-stderr env -u GANTRY_RUNTIME_DIR GANTRY_SOCKET="$DIR/mine/sock" "$BIN/gantry" ps
+  [[ "$stderr" == *"runtime directory $DIR/mine is on disk and has files"*"--runtime-dir"* ]]
+  [ "$(ls "$DIR/mine")" = file ]
+}
+
+@test "a command that is not there, or is no program" {
+  run -127 --separate-stderr in_root nope
+  [ "$stderr" = "gantry: exec nope: No such file or directory
+  The container has no such program (a name without a slash is looked for in its PATH),
+  or it lacks the program's interpreter (#!) or loader. To see what it has:
+  gantry run --rm IMAGE ls /bin, or gantry exec CONTAINER ls /bin" ]
+  said=$stderr
+  gantry run -d --name web --rootfs "$ROOT" /bin/sleep 100
+  run -127 --separate-stderr gantry exec web nope
+  [ "$stderr" = "$said" ]
+  gantry rm -f web
+  run -126 --separate-stderr in_root /etc
+  [ "$stderr" = "gantry: exec /etc: Permission denied
+  It is there, but it is no file that can be executed: chmod +x it, or name a program" ]
+}
+
+@test "a -v source that is missing" {
+  run -125 --separate-stderr in_root -v "$DIR/absent:/srv" /bin/true
+  [ "$stderr" = "gantry: bind $DIR/absent on /srv (the source): No such file or directory
+  -v wants a directory or file that is there: mkdir -p $DIR/absent first; -v PLACE alone is a new, empty volume" ]
+}
+
+@test "restore of a checkpoint that does not exist" {
+  gantry run -d --name db --rootfs "$ROOT" /bin/sleep 100
+  run -1 --separate-stderr gantry restore --from nope db
+  [ "$stderr" = "gantry: container 'db' has no checkpoint 'nope': \`gantry checkpoint db\` makes one while it runs" ]
+  run -1 --separate-stderr gantry restore db
+  [ "$stderr" = "gantry: container 'db' has no checkpoint: \`gantry checkpoint db\` makes one while it runs" ]
+  run -1 --separate-stderr gantry restore nope
+  [ "$stderr" = "gantry: no container \"nope\". 'gantry ps -a' lists those there are" ]
+  gantry rm -f db
+}
+
+@test "import of what is no image names the file" {
+  run -1 --separate-stderr gantry import /etc/passwd tools
+  [[ "$stderr" == "gantry: /etc/passwd: not a tar archive: "* ]]
+  run -1 --separate-stderr gantry import - tools </etc/passwd
+  [[ "$stderr" == "gantry: stdin: not a tar archive: "* ]]
+  run -1 --separate-stderr gantry import "$DIR/absent" tools
+  [ "$stderr" = "gantry: $DIR/absent: No such file or directory" ]
+}
+
+@test "doctor names the CRIU it uses, and its version" {
+  [[ "$(gantry doctor --json | jq -r '.findings[] | select(.feature == "checkpoint and restore").detail')" =~ ^CRIU\ [0-9.]+,\ /.*/criu ]]
+}
+
+@test "the id is .id in the JSON of every command" {
+  id=$(gantry run -d --name web --json --rootfs "$ROOT" /bin/sleep 100 | jq -r .id)
+  [ "$(gantry ps --json | jq -r '.[0].id')" = "$id" ]
+  [ "$(gantry inspect --json web | jq -r '.[0].id')" = "$id" ]
+  [ "$(gantry inspect web | jq -r '.[0].container.container_id.value')" = "$id" ]
+  [ "$(gantry stats --json | jq -r '.[0].id')" = "$id" ]
+  gantry rm -f web
+}
+
+@test "run --json: the container's streams stay its own, the last line of stderr is how it ended" {
+  run -3 --separate-stderr in_root --json /bin/sh -c 'echo out; echo err >&2; exit 3'
+  [ "$output" = out ]
+  [ "${stderr_lines[0]}" = err ]
+  [ "$(jq -c '[.status, .exit.kind]' <<<"${stderr_lines[1]}")" = '[3,"EXITED"]' ]
+  [ "${#stderr_lines[@]}" = 2 ]
+}
+
+# shows LINE: the log of `both` has it. Each line is asked for only when the one before is in its file.
+shows() { gantry logs both 2>&1 | grep -qxF "$1"; }
+
+@test "logs: stdout and stderr in the order in which they came" {
+  mkdir -p "$DIR/turn"
+  gantry run -d --name both -v "$DIR/turn:/srv" --rootfs "$ROOT" /bin/sh -c \
+    'for i in 1 2 3; do for s in out err; do while [ ! -e /srv/$s$i ]; do sleep 0.02; done
+       [ $s = out ] && echo $s$i || echo $s$i >&2; done; done'
+  for line in out1 err1 out2 err2 out3 err3; do
+    touch "$DIR/turn/$line"
+    wait_until shows "$line"
+    sleep 0.02  # the index tells hundredths of a second apart
+  done
+  gantry wait both
+  [ "$(gantry logs both 2>&1 | tr '\n' ' ')" = "out1 err1 out2 err2 out3 err3 " ]
+  [ "$(gantry logs -f both 2>&1 | tr '\n' ' ')" = "out1 err1 out2 err2 out3 err3 " ]
+  [ "$(gantry logs both 2>/dev/null | tr '\n' ' ')" = "out1 out2 out3 " ]
+  gantry rm both
+}
