@@ -82,8 +82,12 @@ bool Logger::ensure_file(Entry& entry, int which) {
   if (ioctl(stream.pipe, FIONREAD, &waiting) != 0 || waiting == 0) {
     pollfd p = {stream.pipe, POLLIN, 0};
     if (poll(&p, 1, 0) <= 0) return false;
-    // Its end, and nothing was ever written: no file is made. (Or a byte came in between.)
-    if ((p.revents & POLLIN) == 0) return true;
+    // Its end, and nothing was ever written: no file is made. KERNEL: poll looks for bytes before
+    // it looks for writers, without a lock: what the last one wrote in between it does not tell.
+    if ((p.revents & POLLIN) == 0 &&
+        (ioctl(stream.pipe, FIONREAD, &waiting) != 0 || waiting == 0)) {
+      return true;
+    }
   }
   stream.file = open_file(entry, which);
   if (stream.file < 0) stream.is_discarding = true;
