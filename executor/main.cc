@@ -58,7 +58,7 @@ Co<Ending> serve(const Config& config, int lock, StartedAs started_as, Handed ha
   Result<void> started = co_await (*wiring)->start(std::move(handed));
   if (!started) {
     LOG(ERROR) << started.error().to_string();
-    co_await (*wiring)->stop(Wiring::Leave::containers);
+    co_await (*wiring)->stop(Wiring::Leave::found);
     co_return Ending();
   }
   LOG(INFO) << "serving " << config.socket;

@@ -20,6 +20,22 @@
 #include "base/sys.h"
 
 namespace gantry {
+namespace {
+Result<void> raise_files() {
+  rlimit files;
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return {};
+  if (files.rlim_max < kLeastFiles) {
+    return Error(Errc::unsupported,
+                 cat("the hard limit of open files is ", files.rlim_max, "; at least ", kLeastFiles,
+                     " are needed, and 8 for each running container: raise it (`ulimit -n`, or "
+                     "LimitNOFILE= of a systemd unit)"));
+  }
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
+  return {};
+}
+}  // namespace
+
 Result<void> normalise_process() {
   for (int fd = 0; fd <= 2; ++fd) {
     if (::fcntl(fd, F_GETFD) >= 0) continue;
@@ -37,12 +53,7 @@ Result<void> normalise_process() {
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   ::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, "gantry");
-  rlimit files;
-  if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
-    files.rlim_cur = files.rlim_max;
-    ::setrlimit(RLIMIT_NOFILE, &files);
-  }
-  return {};
+  return raise_files();
 }
 
 namespace {

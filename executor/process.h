@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -14,7 +15,12 @@
 namespace gantry {
 // setsid, cwd /, umask 0077, environment emptied, default signals (SIGPIPE ignored), a session
 // keyring of its own, RLIMIT_NOFILE's soft limit raised to the hard one, fds 0-2 open.
+// Errc::unsupported where that is less than kLeastFiles.
 Result<void> normalise_process();
+
+// The launcher keeps its descriptors from 256 on (launcher/process); the executor has some forty of
+// its own and some twenty for each launch.
+inline constexpr uint64_t kLeastFiles = 512;
 
 // Errc::unsupported naming the namespace when the process is not in pid 1's mount, pid and network
 // namespaces.

@@ -246,6 +246,10 @@ Co<Handed> Wiring::stop(Leave leave) {
       if (!result) LOG(WARNING) << "left behind, " << what << ": " << result.error().to_string();
     }
   }
+  if (leave == Leave::found) {
+    Result<void> ended = co_await p.launcher.shutdown_if_unused();
+    if (!ended) LOG(WARNING) << "left behind, launcher: " << ended.error().to_string();
+  }
   // What is in use stays; the pool, which may be filling up, goes in any case.
   Result<void> cgroups = co_await p.cgroups->close();
   if (!cgroups) LOG(WARNING) << "left behind, cgroups: " << cgroups.error().to_string();

@@ -21,9 +21,10 @@ class Wiring {
   Co<Result<void>> start(Handed handed);
   Daemon& daemon();
   // Stops serving and lets every container go on. With Leave::nothing (nothing lives any more) the
-  // launcher and the logger end too, and what is shared is removed. With Leave::sockets clients
+  // launcher and the logger end too, and what is shared is removed; with Leave::found (a start that
+  // failed) those that start() began, where nothing is known to them. With Leave::sockets clients
   // may go on to connect, to the successor that gets them.
-  enum class Leave { sockets, containers, nothing };
+  enum class Leave { sockets, containers, found, nothing };
   Co<Handed> stop(Leave leave);
 
  private:

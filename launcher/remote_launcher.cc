@@ -68,8 +68,9 @@ Co<Result<void>> RemoteLauncher::start_or_connect(Config config) {
 Co<Result<void>> RemoteLauncher::start_or_connect_again() {
   auto connected = co_await connect();
   if (connected) co_return connected;
-  GANTRY_CO_TRY(co_await start_launcher(
+  const LauncherWas was = GANTRY_CO_TRY(co_await start_launcher(
       programs_, {.runtime_dir = config_.runtime_dir, .cgroup_root = config_.cgroup_root}));
+  is_own_ = was == LauncherWas::started;
   co_return co_await connect();
 }
 
@@ -398,6 +399,12 @@ Co<Result<void>> RemoteLauncher::shutdown() {
   auto ended = co_await remove_launcher(launcher_pid_, config_.runtime_dir, config_.cgroup_root);
   co_await close();
   co_return ended;
+}
+
+Co<Result<void>> RemoteLauncher::shutdown_if_unused() {
+  if (!is_own_ || connection_ == nullptr) co_return Result<void>();
+  if (!GANTRY_CO_TRY(co_await recover()).empty()) co_return Result<void>();
+  co_return co_await shutdown();
 }
 
 Co<void> RemoteLauncher::close() {

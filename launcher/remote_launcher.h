@@ -34,6 +34,8 @@ class RemoteLauncher final : public LaunchBackend {
   Co<Result<void>> start_or_connect(Config config);
   // Ends launcher and logger and removes their cgroups. Errc::busy while containers run.
   Co<Result<void>> shutdown();
+  // The same for a launcher that was started here and knows of no child; else nothing.
+  Co<Result<void>> shutdown_if_unused();
   // Leaves the launcher running and ends this end of the connection. Last call before destruction.
   Co<void> close();
 
@@ -81,6 +83,7 @@ class RemoteLauncher final : public LaunchBackend {
   pid_t launcher_pid_ = 0;
   std::string upgrade_refused_;
   uint64_t generation_ = 0;  // counts the connections
+  bool is_own_ = false;      // the launcher was started here, not found
   bool closing_ = false;
 };
 }  // namespace gantry

@@ -86,7 +86,8 @@ Co<Result<void>> remove_cgroups(std::string cgroup_root, Duration limit) {
   co_return Result<void>();
 }
 
-Co<Result<void>> start_and_wait(const LauncherPrograms& programs, const StartLauncher& options) {
+Co<Result<LauncherWas>> start_and_wait(const LauncherPrograms& programs,
+                                       const StartLauncher& options) {
   Spawned spawned = GANTRY_CO_TRY(spawn(programs, options));
   UniqueFd pidfd = GANTRY_CO_TRY(sys::pidfd_open(spawned.pid));
   auto ended = co_await wait_fd(pidfd.get(), Readiness::read, 20s);
@@ -97,10 +98,9 @@ Co<Result<void>> start_and_wait(const LauncherPrograms& programs, const StartLau
   }
   int status = 0;
   ::waitpid(spawned.pid, &status, 0);
-  if (WIFEXITED(status) &&
-      (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == kExitAlreadyRunning)) {
-    co_return Result<void>();
-  }
+  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  if (code == 0) co_return LauncherWas::started;
+  if (code == kExitAlreadyRunning) co_return LauncherWas::there;
   char text[512];
   ssize_t n = ::read(spawned.errors.get(), text, sizeof text);
   std::string what = n > 0 ? std::string(text, static_cast<size_t>(n)) : cat("status ", status);
@@ -117,8 +117,8 @@ Result<LauncherPrograms> load_launcher_programs(const std::string& launcher_bina
   return out;
 }
 
-Co<Result<void>> start_launcher(const LauncherPrograms& programs, StartLauncher options) {
-  Result<void> started = co_await start_and_wait(programs, options);
+Co<Result<LauncherWas>> start_launcher(const LauncherPrograms& programs, StartLauncher options) {
+  Result<LauncherWas> started = co_await start_and_wait(programs, options);
   // It enters its cgroups before most of what can go wrong.
   if (!started)
     (co_await remove_cgroups(options.cgroup_root, 1s)).ignore("why it failed says more");

@@ -26,7 +26,8 @@ struct StartLauncher {
 };
 // Returns once a launcher listens: the one started, or one that was there already. `programs`
 // outlives it.
-Co<Result<void>> start_launcher(const LauncherPrograms& programs, StartLauncher options);
+enum class LauncherWas { started, there };
+Co<Result<LauncherWas>> start_launcher(const LauncherPrograms& programs, StartLauncher options);
 
 // Waits until the launcher (and its logger) have ended, then removes ROOT/launcher, an empty ROOT,
 // and their files in the runtime directory.

@@ -1,6 +1,8 @@
 """Bad input gets an error that names the field, and never a crash, a leak or a half-made container."""
 import os
 import pathlib
+import resource
+import socket
 
 from gantry import GantryTest, main
 
@@ -26,6 +28,43 @@ class BadInput(GantryTest):
         self.assertEqual(self.executor.wait_dead(), 1)
         self.assertIn("expected ADDRESS:PORT", self.executor.log_tail())
         self.executor.start()
+
+    def fail_to_start(self):
+        """One start that ends late: its port is taken."""
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            self.executor.start("--listen-insecure", "127.0.0.1:%d" % taken.getsockname()[1], wait=False)
+            self.assertEqual(self.executor.wait_dead(), 1)
+        self.assertIn("--listen-insecure", self.executor.log_tail())
+
+    def test_a_start_that_fails_late_leaves_no_launcher_of_its_own(self):
+        self.executor.close()
+        self.fail_to_start()
+        self.assertEqual(self.executor.check_leaks(), [])
+        self.assertFalse(self.executor.runtime.exists())
+
+    def test_a_start_that_fails_late_leaves_containers_alone(self):
+        self.executor.launch("lives", ["/bin/sleep", "1000"], self.root)
+        self.executor.launch("ends", ["/bin/sh", "-c", "echo end; exit 5"], self.root)
+        self.executor.kill()
+        self.fail_to_start()
+        self.executor.start()
+        self.assertEqual(self.executor.states()["lives"], "running")
+        self.assertEqual(self.executor.wait("ends")["exit_status"], 5 << 8)
+        self.assertEqual(self.executor.output("ends"), "end\n")
+
+    def test_too_few_open_files_are_refused(self):
+        self.executor.close()
+        for limit in (20, 40, 64, 511):
+            self.executor.start(wait=False, preexec_fn=lambda most=limit: resource.setrlimit(
+                resource.RLIMIT_NOFILE, (most, most)))
+            self.assertEqual(self.executor.wait_dead(), 1)
+            self.assertIn(f"the hard limit of open files is {limit}; at least 512 are needed", self.executor.log_tail())
+            self.assertFalse(self.executor.runtime.exists())
+        self.executor.start(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512)))
+        answer, out, _ = self.sh("fine", "echo fine")
+        self.assertEqual((answer["exit_status"], out), (0, "fine\n"))
 
     def test_malformed_bodies(self):
         for body in (b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100000, b'{"type": 5}', b'{"type": "NO_SUCH"}',
