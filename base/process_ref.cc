@@ -2,6 +2,7 @@
 
 #include <csignal>
 
+#include "base/process_stat.h"
 #include "base/sys.h"
 
 namespace gantry {
@@ -18,19 +19,7 @@ const std::string& boot_id() {
   return id;
 }
 
-Result<uint64_t> process_start_time(pid_t pid) {
-  std::string stat = GANTRY_TRY(sys::read_file(cat("/proc/", pid, "/stat"), 4096));
-  // Field 2 is the command name in parentheses and may hold anything: count from the last ')'.
-  size_t at = stat.rfind(')');
-  for (int field = 2; at != std::string::npos && field < 22; ++field) at = stat.find(' ', at + 1);
-  uint64_t value = 0;
-  if (at == std::string::npos ||
-      !parse_number(std::string_view(stat).substr(at + 1, stat.find(' ', at + 1) - at - 1),
-                    value)) {
-    return Error(Errc::corrupt, cat("/proc/", pid, "/stat has no start time"));
-  }
-  return value;
-}
+Result<uint64_t> process_start_time(pid_t pid) { return GANTRY_TRY(process_stat(pid)).start_time; }
 
 Result<ProcessRef> ProcessRef::open(const ProcessIdentity& identity) {
   if (identity.boot_id != gantry::boot_id()) {

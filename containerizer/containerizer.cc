@@ -173,24 +173,31 @@ void Containerizer::start_watching(ContainerPtr container) {
 }
 
 Co<void> Containerizer::watch_exit(ContainerPtr container) {
-  // Not on the launch path: it only tells a command's own exit code from that of a child which was
-  // never signalled.
+  // Not on the launch path: it only adds when it was started.
   if (container->state() == ContainerState::running) {
     write_record(*container).ignore("the record of the launch adopts it as well");
   }
   Result<ExitRecord> exit = co_await parts_.backend.wait_exit(container->id.hash());
   if (co_await is_cancelled()) co_return;
+  // Adopted between its plan and its exec, which it did not come to.
+  const bool has_run = !exit || exit->has_execed;
   ExitOutcome outcome;
-  if (exit) {
+  if (!has_run) {
+    outcome = {ExitOutcome::Kind::failed, 0, false,
+               "it was killed before it could run its command"};
+  } else if (exit) {
     container->exited_ns = exit->exit_time_ns;
     outcome = co_await explain_exit(container, *exit);
   } else {
     outcome = {ExitOutcome::Kind::lost, 0, false, exit.error().to_string()};
   }
   co_await uncancellable([](Containerizer* self, ContainerPtr c, ExitOutcome o) -> Co<bool> {
-    co_await self->finish(std::move(c), std::move(o));
+    const bool is_failed = o.kind == ExitOutcome::Kind::failed;
+    co_await self->finish(c, std::move(o));
+    if (is_failed) (co_await self->remove_storage(c)).ignore("again at the next recovery");
     co_return true;
   }(this, container, std::move(outcome)));
+  if (!has_run) co_return;
   if (container->spec->remove_on_exit) co_await remove_when_read(container);
 }
 

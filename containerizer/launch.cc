@@ -1,9 +1,7 @@
 #include "containerizer/launch.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include <algorithm>
 
@@ -15,6 +13,8 @@
 
 namespace gantry {
 namespace {
+// Prepared children that are killed under a launch before it goes without.
+constexpr int kMostPrepared = 3;
 constexpr const char* kDefaultPath =
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -49,12 +49,12 @@ std::string prelude_kind(const ContainerSpec& spec, const Rootfs& rootfs) {
   return kind;
 }
 
-// KERNEL: mounts arrive from the peers that the host's mount had when the namespace was copied, and
-// nothing tells that it has got some since (`mount --make-shared`).
-bool receives_mounts(const ContainerSpec& spec) {
-  return std::ranges::any_of(spec.mounts, [](const MountSpec& mount) {
+HostMounts needed_mounts(const ContainerSpec& spec, const Rootfs& rootfs) {
+  const bool has_slave = std::ranges::any_of(spec.mounts, [](const MountSpec& mount) {
     return mount.propagation != Propagation::private_ && mount.propagation != Propagation::rprivate;
   });
+  return has_slave || rootfs.kind == Rootfs::Kind::host ? HostMounts::arriving
+                                                        : HostMounts::present;
 }
 }  // namespace
 
@@ -114,8 +114,17 @@ Co<Result<void>> Launch::run() {
   GANTRY_CO_TRY(co_await provision());
   phase("provision");
   Turns::Turn turn = co_await owner_.turns_.take();
+  for (int prepared_left = kMostPrepared;; --prepared_left) {
+    Result<void> started = co_await start(prepared_left > 0);
+    if (started || !co_await has_lost_prepared()) co_return started;
+    GANTRY_CO_TRY(co_await start_over());
+    phase("lost");
+  }
+}
+
+Co<Result<void>> Launch::start(bool may_be_prepared) {
   GANTRY_CO_TRY(still_wanted());
-  GANTRY_CO_TRY(co_await prepare());
+  GANTRY_CO_TRY(co_await prepare(may_be_prepared));
   phase("prepare");
   GANTRY_CO_TRY(still_wanted());
   GANTRY_CO_TRY(co_await clone());
@@ -226,10 +235,12 @@ Co<Result<void>> Launch::make_root(ContainerSpec& spec) {
                                      c_.rootfs.snapshot_key, spec);
 }
 
-Co<Result<void>> Launch::prepare() {
+Co<Result<void>> Launch::prepare(bool may_be_prepared) {
   c_.transition(ContainerState::preparing);
   kind_ = prelude_kind(*c_.spec, c_.rootfs);
-  if (!c_.parent && !receives_mounts(*c_.spec)) prepared_ = owner_.prepared_.claim(kind_);
+  if (may_be_prepared && !c_.parent) {
+    prepared_ = owner_.prepared_.claim(kind_, needed_mounts(*c_.spec, c_.rootfs));
+  }
   GANTRY_CO_TRY(co_await prepare_isolators());
   GANTRY_CO_TRY(settle_prelude());
   GANTRY_CO_TRY(make_stdio());
@@ -352,86 +363,5 @@ Result<void> Launch::add_command() {
   builder_.set_env(env);
   builder_.add(Stage::exec, {.kind = OpKind::kExec, .s1 = builder_.str(process.args[0])});
   return {};
-}
-
-Co<Result<void>> Launch::clone() {
-  c_.transition(ContainerState::launching);
-  GANTRY_FAILPOINT_CO_TRY("launch.before_clone");
-  launcher_ = owner_.parts_.backend.generation();
-  if (prepared_) {
-    GANTRY_CO_TRY(
-        co_await owner_.parts_.backend.assign(prepared_->name, c_.id.hash(), std::move(io_)));
-    GANTRY_FAILPOINT_CO_TRY("launch.after_assign");
-    c_.process.emplace(std::move(prepared_->process));
-    report_read_ = std::move(prepared_->report_pipe);
-    plan_socket_ = std::move(prepared_->plan_socket);
-    prepared_.reset();
-    ++owner_.prepared_launches_;
-    co_return Result<void>();
-  }
-  LaunchedChild child =
-      GANTRY_CO_TRY(co_await owner_.parts_.backend.launch(c_.id.hash(), *plan_, std::move(io_)));
-  GANTRY_FAILPOINT_CO_TRY("launch.after_clone");
-  c_.process.emplace(std::move(child.process));
-  report_read_ = std::move(child.report_pipe);
-  co_return Result<void>();
-}
-
-Co<Result<void>> Launch::isolate() {
-  for (Isolator* isolator : owner_.isolators_of(c_)) {
-    GANTRY_CO_TRY((co_await isolator->isolate(*context_, *c_.process)).context(isolator->name()));
-  }
-  GANTRY_FAILPOINT_CO_TRY("launch.after_isolate");
-  GANTRY_CO_TRY(owner_.write_record(c_));
-  GANTRY_FAILPOINT_CO_TRY("launch.after_pid_recorded");
-  co_return Result<void>();
-}
-
-// The child has reported that it made its moves and waits.
-Co<Result<void>> Launch::on_barrier() {
-  GANTRY_CO_TRY(co_await owner_.parts_.cgroups.verify(context_->cgroup_name, c_.process->pid(),
-                                                      std::chrono::seconds(1)));
-  co_return give_signal();
-}
-
-Result<void> Launch::give_signal() {
-  GANTRY_FAILPOINT_TRY("launch.before_signal");
-  if (plan_socket_.valid()) {
-    GANTRY_TRY(send_plan(plan_socket_.get(), *plan_));
-    plan_socket_.reset();
-  } else {
-    GANTRY_TRY(sys::write_all(signal_write_.get(), "s").context("signal the child"));
-    signal_write_.reset();
-  }
-  GANTRY_FAILPOINT_TRY("launch.after_signal");
-  return {};
-}
-
-// KERNEL: a launcher's death kills the children of its that have not exec'd (PR_SET_PDEATHSIG),
-// after it has closed its sockets; their report pipes end then as if they had, a moment before they
-// do.
-Co<Result<void>> Launch::outlived_launcher() {
-  LaunchBackend& backend = owner_.parts_.backend;
-  if (backend.generation() == launcher_) co_return Result<void>();
-  auto ended =
-      co_await wait_fd(c_.process->pidfd(), Readiness::read, std::chrono::milliseconds(200));
-  if (!ended) co_return Result<void>();
-  auto exit = co_await backend.wait_exit(c_.id.hash());
-  if (exit && !(WIFSIGNALED(exit->wait_status) && WTERMSIG(exit->wait_status) == SIGKILL)) {
-    co_return Result<void>();
-  }
-  co_return Error(Errc::conflict, "the launcher died while it was starting this container");
-}
-
-Co<Result<void>> Launch::signal_and_exec() {
-  // Where a prepared child is in its cgroups was read back when it was prepared.
-  if (plan_socket_.valid()) GANTRY_CO_TRY(give_signal());
-  GANTRY_CO_TRY(co_await wait_exec(*plan_, report_read_.get(), owner_.config_.setup_limit,
-                                   [this](uint32_t) { return on_barrier(); }));
-  GANTRY_CO_TRY(co_await outlived_launcher());
-  GANTRY_FAILPOINT_CO_TRY("launch.after_exec");
-  c_.started_ns = sys::realtime_ns();
-  c_.transition(ContainerState::running);
-  co_return Result<void>();
 }
 }  // namespace gantry

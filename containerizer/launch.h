@@ -25,11 +25,9 @@ class Launch {
   Co<Result<void>> provision();
   Co<Result<void>> provision_nested();
   Co<Result<void>> make_root(ContainerSpec& spec);
-  Co<Result<void>> prepare();
-  Co<Result<void>> clone();
-  Co<Result<void>> isolate();
-  Co<Result<void>> outlived_launcher();
-  Co<Result<void>> signal_and_exec();
+  // From Provisioning (or a start that lost its prepared child) to Running.
+  Co<Result<void>> start(bool may_be_prepared);
+  Co<Result<void>> prepare(bool may_be_prepared);
 
   Co<Result<void>> prepare_isolators();
   Result<void> make_stdio();
@@ -39,10 +37,19 @@ class Launch {
   Result<void> add_command();
   Result<void> add_signal();
   Result<void> settle_prelude();
-  Result<void> give_signal();
-  Co<Result<void>> on_barrier();
   Result<void> still_wanted() const;
   void phase(const char* name);
+
+  // launch_child.cc
+  Co<Result<void>> clone();
+  Co<Result<void>> isolate();
+  Co<Result<void>> signal_and_exec();
+  Result<void> give_signal();
+  Co<Result<void>> on_barrier();
+  Co<Result<void>> check_ran();
+  Co<Error> explain_death();
+  Co<bool> has_lost_prepared();
+  Co<Result<void>> start_over();
 
   Containerizer& owner_;
   ContainerPtr container_;
@@ -55,9 +62,11 @@ class Launch {
   std::optional<LaunchPlan> plan_;
   UniqueFd stdio_[3];  // the container's ends
   LaunchIo io_;
-  UniqueFd signal_write_;  // of a child cloned for this launch
-  UniqueFd plan_socket_;   // of one that was prepared
-  uint64_t launcher_ = 0;  // its generation when the child was asked of it
+  UniqueFd signal_write_;           // of a child cloned for this launch
+  UniqueFd plan_socket_;            // of one that was prepared
+  bool is_prepared_child_ = false;  // the container's process was one of PreparedChildren's
+  bool has_never_run_ = false;      // it died before it could exec
+  uint64_t launcher_ = 0;           // its generation when the child was asked of it
   UniqueFd report_read_;
   int64_t phase_start_ns_;
 };

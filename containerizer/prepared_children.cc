@@ -4,6 +4,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "base/failpoint.h"
@@ -20,6 +21,12 @@ constexpr Duration kPrepareLimit = 10s;
 constexpr Duration kPeace = 20ms;
 constexpr Duration kCalm = 1s;
 constexpr Duration kInUse = 60s;
+
+// KERNEL: mounts arrive from the peers that the host's mount had when the namespace was copied, and
+// no poll tells that it has got some since (`mount --make-shared`).
+size_t digest_of_mounts() {
+  return std::hash<std::string>()(sys::read_file("/proc/self/mountinfo").value_or(""));
+}
 }  // namespace
 
 PreparedChildren::PreparedChildren(LaunchBackend& backend, ContainerCgroups& cgroups,
@@ -75,16 +82,21 @@ PreparedChildren::Recipe* PreparedChildren::find(const std::string& kind) {
   return &recipes_.front();
 }
 
-std::optional<PreparedChild> PreparedChildren::claim(const std::string& kind) {
+std::optional<PreparedChild> PreparedChildren::claim(const std::string& kind, HostMounts needed) {
   Recipe* recipe = find(kind);
   last_claim_ = std::chrono::steady_clock::now();
   if (recipe == nullptr) return std::nullopt;
   recipe->used = last_claim_;
+  if (recipe->ready.empty()) return std::nullopt;
   const uint64_t mounts = mount_table();
+  const bool is_copy_enough = needed == HostMounts::present;
+  const size_t propagation = is_copy_enough ? 0 : digest_of_mounts();
   while (!recipe->ready.empty()) {
     PreparedChild child = std::move(recipe->ready.front());
     recipe->ready.pop_front();
-    if (child.mounts == mounts && !child.process.ended()) return child;
+    const bool is_current =
+        child.mounts == mounts && (is_copy_enough || child.propagation == propagation);
+    if (is_current && !child.process.ended()) return child;
     give_up(std::move(child));
   }
   return std::nullopt;
@@ -156,6 +168,7 @@ Co<void> PreparedChildren::fill() {
 Co<Result<PreparedChild>> PreparedChildren::prepare(std::shared_ptr<const Prelude> prelude) {
   const std::string name = cat(prefix_, next_++);
   const uint64_t mounts = mount_table();
+  const size_t propagation = digest_of_mounts();
   LaunchPlan::Builder plan;
   plan.add(*prelude);
   GANTRY_CO_TRY(cgroups_.create(name, plan));
@@ -164,7 +177,8 @@ Co<Result<PreparedChild>> PreparedChildren::prepare(std::shared_ptr<const Prelud
                       .process = ProcessRef(UniqueFd(), {}),
                       .report_pipe = {},
                       .plan_socket = {},
-                      .mounts = mounts};
+                      .mounts = mounts,
+                      .propagation = propagation};
   Result<void> started = co_await start(child, std::move(plan));
   cgroups_.refill_pool();
   if (started) co_return child;

@@ -29,10 +29,15 @@ struct PreparedChild {
   std::string name;  // its key at the back end, and its cgroups'
   std::shared_ptr<const Prelude> prelude;
   ProcessRef process;
-  UniqueFd report_pipe;  // read end
-  UniqueFd plan_socket;  // where the rest of the plan is sent; closed: it exits
-  uint64_t mounts = 0;   // the state of the host's mount table it was cloned from
+  UniqueFd report_pipe;    // read end
+  UniqueFd plan_socket;    // where the rest of the plan is sent; closed: it exits
+  uint64_t mounts = 0;     // the state of the host's mount table it was cloned from
+  size_t propagation = 0;  // a digest of that table, which tells what is shared
 };
+
+// What of the host's mounts a launch depends on: those there are, or also those that come later
+// (its root or a volume is a slave of the host's).
+enum class HostMounts { present, arriving };
 
 class PreparedChildren {
  public:
@@ -42,7 +47,7 @@ class PreparedChildren {
 
   // One that is ready and was prepared for launches of this kind; nullopt: none. `kind` is a guess
   // at what the prelude will be, good enough to seldom claim in vain.
-  std::optional<PreparedChild> claim(const std::string& kind);
+  std::optional<PreparedChild> claim(const std::string& kind, HostMounts needed);
   // What a launch of `kind` needs; refill() prepares some.
   void learn(const std::string& kind, Prelude prelude);
   // Prepares what is missing, in the background. Cheap; called after launches.

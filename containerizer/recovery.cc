@@ -16,7 +16,6 @@
 #include "containerizer/launch.h"
 #include "containerizer/nested.h"
 #include "containerizer/sandbox.h"
-#include "launcher/child/child.h"
 
 namespace gantry {
 namespace {
@@ -32,12 +31,6 @@ Result<std::vector<std::string>> entries_of(const std::string& path) {
     if (name != "." && name != "..") names.emplace_back(name);
   }
   return names;
-}
-// The child's pid was recorded, but we died before the signal byte: it met end-of-file and left
-// with a code of its own. A record says running soon after the exec (Containerizer::watch_exit).
-bool never_signalled(const ContainerRecord& record, const ExitRecord& exit) {
-  return record.state == ContainerState::launching && WIFEXITED(exit.wait_status) &&
-         WEXITSTATUS(exit.wait_status) == child::kExitNoSignal;
 }
 }  // namespace
 
@@ -260,11 +253,13 @@ Co<void> Recovery::settle(Found& found) {
     // know.
     if (known != children_.end()) {
       Result<ExitRecord> exit = co_await owner_.parts_.backend.wait_exit(container->id.hash());
-      if (exit && never_signalled(found.record, *exit)) {
+      if (exit && !exit->has_execed) {
         ran = false;
       } else if (exit) {
         container->exited_ns = exit->exit_time_ns;
         outcome = co_await owner_.explain_exit(container, *exit);
+      } else if (found.record.state == ContainerState::launching) {
+        outcome.reason = "executor and launcher died while it was being started";
       } else {
         outcome.reason = exit.error().to_string();
       }

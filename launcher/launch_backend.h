@@ -32,6 +32,7 @@ struct ExitRecord {
   int wait_status = 0;                                   // raw wait(2) status
   int64_t exit_time_ns = 0;                              // CLOCK_REALTIME
   uint64_t user_us = 0, system_us = 0, max_rss_kib = 0;  // rusage of the process and its children
+  bool has_execed = true;  // false: it ended as a child of a launch that never ran its command
 };
 
 struct LaunchedChild {
@@ -94,10 +95,10 @@ class LaunchBackend {
 // our copies of what it names.
 Result<void> send_plan(int socket, LaunchPlan& plan);
 
-// Waits until the child has exec'd (end-of-file), waits for its next plan, or failed. A failure
-// names the plan's step. `on_barrier` is called for kBarrier reports (may be empty when the plan
-// has none). `failed` (may be null; outlives the call) receives the report of a failure: its kind
-// says which step it was.
+// Waits until the child has exec'd or died (end-of-file), waits for its next plan, or failed. A
+// failure names the plan's step. `on_barrier` is called for kBarrier reports (may be empty when the
+// plan has none). `failed` (may be null; outlives the call) receives the report of a failure: its
+// kind says which step it was.
 Co<Result<void>> wait_exec(const LaunchPlan& plan, int report_pipe, Duration limit,
                            std::function<Co<Result<void>>(uint32_t)> on_barrier = {},
                            ChildReport* failed = nullptr);

@@ -102,6 +102,9 @@ enum class SlotState : uint32_t {
   kLost,      // it ended and nobody can know how
 };
 
+// kNeverExeced: it ended as the clone it began as. kAdopted: by kAdopt; such a one runs without.
+enum SlotFlags : uint32_t { kNeverExeced = 1, kAdopted = 2 };
+
 struct Slot {
   SlotState state = SlotState::kFree;  // written last (release), read first (acquire)
   int32_t pid = 0;
@@ -110,8 +113,9 @@ struct Slot {
   int32_t wait_status = 0;
   uint32_t generation = 0;  // counts the uses of this slot
   uint64_t user_us = 0, system_us = 0, max_rss_kib = 0;
-  uint32_t io = 0;  // IoFlags the child was given
-  uint32_t reserved[17] = {};
+  uint32_t io = 0;     // IoFlags the child was given
+  uint32_t flags = 0;  // SlotFlags
+  uint32_t reserved[16] = {};
   char key[kKeyBytes] = {};
   char log_directory[kLogDirectoryBytes] = {};
 };

@@ -19,6 +19,15 @@ bool copy_text(char (&to)[N], const std::string& from) {
   return true;
 }
 
+ExitRecord exit_of(const Slot& slot) {
+  return {.wait_status = slot.wait_status,
+          .exit_time_ns = slot.exit_time_ns,
+          .user_us = slot.user_us,
+          .system_us = slot.system_us,
+          .max_rss_kib = slot.max_rss_kib,
+          .has_execed = (slot.flags & kNeverExeced) == 0};
+}
+
 SlotState state_of(const Slot& slot) {
   return static_cast<SlotState>(
       __atomic_load_n(reinterpret_cast<const uint32_t*>(&slot.state), __ATOMIC_ACQUIRE));
@@ -304,11 +313,11 @@ Co<Result<ExitRecord>> RemoteLauncher::wait_exit(std::string key) {
       co_return Error(Errc::not_found, cat("the launcher knows no ", key));
     }
     const SlotState state = state_of(*slot);
-    if (state == SlotState::kExited) {
-      co_return ExitRecord{slot->wait_status, slot->exit_time_ns, slot->user_us, slot->system_us,
-                           slot->max_rss_kib};
+    const bool is_lost = state == SlotState::kLost;
+    if (state == SlotState::kExited || (is_lost && (slot->flags & kNeverExeced) != 0)) {
+      co_return exit_of(*slot);
     }
-    if (state == SlotState::kLost) co_return co_await exit_of_lost(key);
+    if (is_lost) co_return co_await exit_of_lost(key);
     auto it = children_.find(key);
     if (it == children_.end()) {
       it = children_.emplace(key, Child(executor_)).first;
@@ -369,10 +378,7 @@ Co<Result<std::vector<KnownChild>>> RemoteLauncher::recover() {
     if (state == SlotState::kFree || state == SlotState::kReserved) continue;
     KnownChild child{
         .key = slot.key, .process = {slot.pid, slot.start_time, boot_id()}, .exit = std::nullopt};
-    if (state == SlotState::kExited) {
-      child.exit = ExitRecord{slot.wait_status, slot.exit_time_ns, slot.user_us, slot.system_us,
-                              slot.max_rss_kib};
-    }
+    if (state == SlotState::kExited) child.exit = exit_of(slot);
     if (!children_.contains(child.key)) {
       Child own(executor_);
       own.slot = i;

@@ -48,6 +48,9 @@ Co<Result<void>> wait_exec(const LaunchPlan& plan, int report_pipe, Duration lim
                       .context("wait for the container's start"));
     ChildReport report;
     ssize_t n = ::read(report_pipe, &report, sizeof report);
+    if (n == 0 && plan.ops().back().kind == OpKind::kNextPlan) {
+      co_return Error(Errc::conflict, "it died before it could wait for its next plan");
+    }
     if (n == 0) co_return Result<void>();
     if (n < 0 && errno == EAGAIN) continue;
     if (n < 0) co_return Error::from_errno(errno, "read how the container's start went");

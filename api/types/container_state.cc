@@ -18,6 +18,7 @@ constexpr std::pair<S, S> kEdges[] = {
     {S::provisioning, S::preparing},   {S::provisioning, S::destroying},
     {S::preparing, S::launching},      {S::preparing, S::destroying},
     {S::launching, S::running},        {S::launching, S::destroying},
+    {S::launching, S::preparing},  // with another child
     {S::restoring, S::running},        {S::restoring, S::destroying},
     {S::running, S::paused},           {S::running, S::checkpointing},
     {S::running, S::destroying},       {S::paused, S::running},

@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include "base/pidfd_info.h"
+#include "launcher/child/child.h"
 #include "launcher/child/raw.h"
 #include "launcher/process/launcher.h"
+#include "launcher/process/proc_stat.h"
 
 namespace gantry::launcher {
 namespace {
@@ -27,6 +29,21 @@ int64_t realtime_ns() {
 int wait_status_of(const siginfo_t& info) {
   if (info.si_code == CLD_EXITED) return (info.si_status & 0xff) << 8;
   return info.si_status | (info.si_code == CLD_DUMPED ? 0x80 : 0);
+}
+
+// Whether it may be one that never ran its command.
+bool is_suspect(int wait_status) {
+  if (WIFSIGNALED(wait_status)) return true;
+  const int code = WEXITSTATUS(wait_status);
+  return code == child::kExitFailed || code == child::kExitNoSignal;
+}
+
+// ORDER: before it is reaped; as long as it is not seen ended it may exec yet.
+void note_exec(Slot& slot) {
+  ProcStat stat;
+  if ((slot.flags & kAdopted) != 0) return;
+  if (!read_proc_stat(slot.pid, &stat) || stat.start_time != slot.start_time) return;
+  slot.flags = stat.has_execed() ? 0u : kNeverExeced;
 }
 
 enum class Answered { kKnown, kNotYet, kNever };
@@ -76,6 +93,7 @@ void Launcher::record_exit(uint32_t slot, const siginfo_t& info, const void* usa
   s.user_us = static_cast<uint64_t>(used.ru_utime.tv_sec * 1'000'000 + used.ru_utime.tv_usec);
   s.system_us = static_cast<uint64_t>(used.ru_stime.tv_sec * 1'000'000 + used.ru_stime.tv_usec);
   s.max_rss_kib = static_cast<uint64_t>(used.ru_maxrss);
+  if (is_suspect(s.wait_status)) note_exec(s);
   table_.set_ended(slot, SlotState::kExited);
   push_exit(slot);
 }
@@ -98,6 +116,7 @@ void Launcher::adopt_orphans() {
       continue;
     }
     table_.kept(i).pidfd = pidfd;
+    note_exec(s);
     watch(pidfd, kOrphanExit, i, EPOLLIN);
   }
 }
@@ -106,6 +125,7 @@ void Launcher::look_at_orphan(uint32_t slot) {
   Slot& s = table_.slot(slot);
   Kept& kept = table_.kept(slot);
   if (s.state != SlotState::kOrphan || kept.pidfd < 0) return;
+  note_exec(s);
   int status = 0;
   const Answered answered = exit_of(kept.pidfd, &status);
   const int64_t now = monotonic_ns();

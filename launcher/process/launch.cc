@@ -13,6 +13,7 @@
 #include "launcher/child/child.h"
 #include "launcher/child/raw.h"
 #include "launcher/process/launcher.h"
+#include "launcher/process/proc_stat.h"
 
 namespace gantry::launcher {
 namespace {
@@ -50,35 +51,12 @@ uint64_t boot_ticks() {
   clock_gettime(CLOCK_BOOTTIME, &now);
   return static_cast<uint64_t>(now.tv_sec) * 100 + static_cast<uint64_t>(now.tv_nsec) / 10'000'000;
 }
-
-uint64_t start_time_from_proc(int pid) {
-  char path[32] = "/proc/";
-  char digits[12];
-  int n = 0;
-  for (unsigned left = static_cast<unsigned>(pid); left != 0; left /= 10) {
-    digits[n++] = static_cast<char>('0' + left % 10);
-  }
-  char* at = path + 6;
-  while (n > 0) *at++ = digits[--n];
-  strcpy(at, "/stat");
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0;
-  char text[1024];
-  ssize_t bytes = read(fd, text, sizeof text - 1);
-  close(fd);
-  if (bytes <= 0) return 0;
-  text[bytes] = '\0';
-  const char* field = strrchr(text, ')');
-  for (int i = 2; field != nullptr && i < 22; ++i) field = strchr(field + 1, ' ');
-  uint64_t value = 0;
-  for (; field != nullptr && field[1] >= '0' && field[1] <= '9'; ++field) {
-    value = value * 10 + static_cast<uint64_t>(field[1] - '0');
-  }
-  return value;
-}
 }  // namespace
 
-uint64_t read_start_time(int pid) { return start_time_from_proc(pid); }
+uint64_t read_start_time(int pid) {
+  ProcStat stat;
+  return read_proc_stat(pid, &stat) ? stat.start_time : 0;
+}
 
 int Launcher::move_up(int fd) {
   int up = fcntl(fd, F_DUPFD_CLOEXEC, kKeptBase);
@@ -195,7 +173,8 @@ void Launcher::adopt(uint32_t index, Request& request, node::Received& received)
     close(pidfd);
     return;
   }
-  table_.set_running(slot, request.pid, start_time_from_proc(request.pid), SlotState::kRunning);
+  table_.slot(slot).flags = kAdopted;
+  table_.set_running(slot, request.pid, read_start_time(request.pid), SlotState::kRunning);
   answer_running(index, request, slot, pidfd);
 }
 
@@ -257,7 +236,7 @@ int Launcher::clone_child(const child::PlanView& plan, const int* fds, int* pidf
   if (joins) setns(own_pid_namespace_, CLONE_NEWPID);
   if (joins) prctl(PR_SET_DUMPABLE, 1);
   if (pid > 0) {
-    *start_time = before == after ? after : start_time_from_proc(static_cast<int>(pid));
+    *start_time = before == after ? after : read_start_time(static_cast<int>(pid));
   }
   return static_cast<int>(pid);
 }

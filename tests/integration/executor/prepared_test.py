@@ -117,6 +117,24 @@ class Prepared(GantryTest):
         wait_until(lambda: self.executor.output("second") == "/v/below/file\n")
         self.executor.remove("second", force=True)
 
+    def test_a_mount_made_shared_since_passes_mounts_on_to_the_hosts_root(self):
+        place = self.top / "shared-later"
+        place.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "later", place], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-R", place], check=True)
+        subprocess.run(["mount", "--make-private", place], check=True)
+        (place / "below").mkdir()
+        self.executor.run("first", ["/bin/true"])
+        wait_until(lambda: self.prepared() > 0)
+        self.executor.run("second", ["/bin/true"])
+        self.assertEqual(self.executor.metric("containerizer/prepared_launches"), 1)
+        subprocess.run(["mount", "--make-shared", place], check=True)
+        self.executor.launch("third", ["/bin/sh", "-c", f"until ls {place}/below/file; do sleep 0.1; done"])
+        subprocess.run(["mount", "-t", "tmpfs", "new", place / "below"], check=True)
+        (place / "below/file").write_text("")
+        wait_until(lambda: self.executor.output("third") == f"{place}/below/file\n")
+        self.executor.remove("third", force=True)
+
     def test_none_when_none_are_wanted(self):
         self.executor.restart("--prepared-children", "0")
         self.executor.run("first", ["/bin/true"], self.root)
