@@ -49,6 +49,10 @@ Result<void> check_possible(const ContainerSpec& spec) {
                  "network: a container on the host's network, or another's, cannot be "
                  "checkpointed; run it with --network bridge or none");
   }
+  if (spec.process.terminal) {
+    return Error(Errc::unsupported,
+                 "a container with a terminal (-t) cannot be checkpointed; run it without -t");
+  }
   if (spec.remove_on_exit) {
     return Error(Errc::unsupported,
                  "a container that is removed when it ends (--rm) could not be restored; run it "

@@ -118,6 +118,8 @@ Co<Result<Containerizer::LaunchAnswer>> Containerizer::launch(ContainerId id, Co
   ContainerPtr parent;
   if (id.parent() != nullptr) {
     parent = GANTRY_CO_TRY(find_parent(id));
+    co_await make_room_for_nested(parent);
+    if (find(id)) co_return LaunchAnswer::already_there;
     spec = nested_spec(std::move(spec), *parent->spec);
   }
   if (!spec.name.empty()) names_.emplace(spec.name, id);
@@ -153,6 +155,7 @@ Co<Result<void>> Containerizer::wait_for_name(std::string name) {
 Co<Result<void>> Containerizer::run_launch(ContainerPtr container) {
   Launch launch(*this, container);
   Result<void> result = co_await launch.run();
+  if (container->parent) co_await launch.end_helper();
   if (result) {
     start_watching(container);
     prepared_.refill();

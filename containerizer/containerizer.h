@@ -138,6 +138,8 @@ class Containerizer {
   // Waits until all that was launched in it is Exited; its processes have been killed.
   Co<void> wait_nested_ended(ContainerPtr container);
   Co<Result<void>> remove_nested(ContainerPtr container);
+  // One more is launched in it: of those that ended long ago the oldest goes.
+  Co<void> make_room_for_nested(ContainerPtr parent);
   bool has_readers(const Container& container) const;
   size_t live_nested(const Container& container) const;
   Co<void> watch_exit(ContainerPtr container);

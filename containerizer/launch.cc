@@ -127,10 +127,15 @@ Co<Result<void>> Launch::start(bool may_be_prepared) {
   GANTRY_CO_TRY(co_await prepare(may_be_prepared));
   phase("prepare");
   GANTRY_CO_TRY(still_wanted());
-  GANTRY_CO_TRY(co_await clone());
-  phase("clone");
-  GANTRY_CO_TRY(co_await isolate());
-  phase("isolate");
+  if (c_.parent) {
+    GANTRY_CO_TRY(co_await clone_helper());
+    phase("clone");
+  } else {
+    GANTRY_CO_TRY(co_await clone());
+    phase("clone");
+    GANTRY_CO_TRY(co_await isolate());
+    phase("isolate");
+  }
   GANTRY_CO_TRY(still_wanted());
   GANTRY_CO_TRY(co_await signal_and_exec());
   phase("exec");
@@ -243,8 +248,14 @@ Co<Result<void>> Launch::prepare(bool may_be_prepared) {
   }
   GANTRY_CO_TRY(co_await prepare_isolators());
   GANTRY_CO_TRY(settle_prelude());
-  GANTRY_CO_TRY(make_stdio());
-  add_stdio();
+  // ORDER: the last of Stage::exec but for what the forked child does itself.
+  if (c_.parent) GANTRY_CO_TRY(add_fork());
+  if (c_.spec->process.terminal) {
+    GANTRY_CO_TRY(add_terminal());
+  } else {
+    GANTRY_CO_TRY(make_stdio());
+    add_stdio();
+  }
   GANTRY_CO_TRY(add_command());
   plan_.emplace(GANTRY_CO_TRY(std::move(builder_).seal()));
   GANTRY_FAILPOINT_CO_TRY("launch.after_prepare");
@@ -272,6 +283,7 @@ Co<Result<void>> Launch::prepare_isolators() {
 }
 
 Result<void> Launch::make_stdio() {
+  io_.log_directory = context_->sandbox;
   sys::Pipe out = GANTRY_TRY(sys::pipe());
   sys::Pipe err = GANTRY_TRY(sys::pipe());
   UniqueFd in;
@@ -294,7 +306,6 @@ Result<void> Launch::make_stdio() {
   }
   io_.stdout_read = std::move(out.read);
   io_.stderr_read = std::move(err.read);
-  io_.log_directory = context_->sandbox;
   stdio_[0] = std::move(in);
   stdio_[1] = std::move(out.write);
   stdio_[2] = std::move(err.write);

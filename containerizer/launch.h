@@ -19,6 +19,8 @@ class Launch {
   Co<Result<void>> run();
   // From Creating to Running with processes that `restore` makes.
   Co<Result<void>> restore(RestoreFunction restore);
+  // After run(): what prepared a nested container, and has ended by itself when all went well.
+  Co<void> end_helper();
 
  private:
   Co<Result<void>> record_intent();
@@ -35,6 +37,14 @@ class Launch {
   Co<Result<void>> before_resume(const ProcessRef& process);
   void add_working_directory(const std::string& cwd);
   Result<void> add_command();
+  Result<void> add_terminal();
+  Co<Result<void>> take_terminal();
+  Co<Result<void>> store_terminal();
+  // Of a nested container: what prepares it is a helper, which forks what becomes it.
+  Result<void> add_fork();
+  Co<Result<void>> clone_helper();
+  Co<Result<void>> on_fork(pid_t pid);
+  std::string helper_key() const;
   Result<void> add_signal();
   Result<void> settle_prelude();
   Result<void> still_wanted() const;
@@ -45,7 +55,7 @@ class Launch {
   Co<Result<void>> isolate();
   Co<Result<void>> signal_and_exec();
   Result<void> give_signal();
-  Co<Result<void>> on_barrier();
+  Co<Result<void>> on_barrier(uint32_t number);
   Co<Result<void>> check_ran();
   Co<Error> explain_death();
   Co<bool> has_lost_prepared();
@@ -62,8 +72,12 @@ class Launch {
   std::optional<LaunchPlan> plan_;
   UniqueFd stdio_[3];  // the container's ends
   LaunchIo io_;
-  UniqueFd signal_write_;           // of a child cloned for this launch
-  UniqueFd plan_socket_;            // of one that was prepared
+  UniqueFd signal_write_;     // of a child cloned for this launch
+  UniqueFd plan_socket_;      // of one that was prepared
+  UniqueFd terminal_socket_;  // where the child sends the master of its terminal
+  UniqueFd terminal_;         // received before there was a child to keep it for
+  std::optional<ProcessRef> helper_;
+  UniqueFd go_write_;               // of the forked child
   bool is_prepared_child_ = false;  // the container's process was one of PreparedChildren's
   bool has_never_run_ = false;      // it died before it could exec
   uint64_t launcher_ = 0;           // its generation when the child was asked of it

@@ -48,8 +48,13 @@ Co<Result<void>> Launch::isolate() {
 }
 
 // The child has reported that it made its moves and waits.
-Co<Result<void>> Launch::on_barrier() {
-  GANTRY_CO_TRY(co_await owner_.parts_.cgroups.verify(context_->cgroup_name, c_.process->pid(),
+Co<Result<void>> Launch::on_barrier(uint32_t number) {
+  if (number == kTerminalBarrier) co_return co_await take_terminal();
+  if ((number & kForkBarrier) != 0) {
+    co_return co_await on_fork(static_cast<pid_t>(number & ~kForkBarrier));
+  }
+  const ProcessRef& child = helper_ ? *helper_ : *c_.process;
+  GANTRY_CO_TRY(co_await owner_.parts_.cgroups.verify(context_->cgroup_name, child.pid(),
                                                       std::chrono::seconds(1)));
   co_return give_signal();
 }
@@ -71,7 +76,7 @@ Co<Result<void>> Launch::signal_and_exec() {
   // Where a prepared child is in its cgroups was read back when it was prepared.
   if (plan_socket_.valid()) GANTRY_CO_TRY(give_signal());
   GANTRY_CO_TRY(co_await wait_exec(*plan_, report_read_.get(), owner_.config_.setup_limit,
-                                   [this](uint32_t) { return on_barrier(); }));
+                                   [this](uint32_t number) { return on_barrier(number); }));
   GANTRY_CO_TRY(co_await check_ran());
   GANTRY_FAILPOINT_CO_TRY("launch.after_exec");
   if (is_prepared_child_) ++owner_.prepared_launches_;
@@ -82,6 +87,7 @@ Co<Result<void>> Launch::signal_and_exec() {
 
 // KERNEL: a death closes the report pipe as an exec does, a moment before the process has ended.
 Co<Result<void>> Launch::check_ran() {
+  if (!c_.process) co_return co_await explain_death();  // a helper that never forked it
   LaunchBackend& backend = owner_.parts_.backend;
   Result<ProcessStat> stat = process_stat(c_.process->pid());
   if (stat && stat->start_time == c_.process->identity().start_time) {

@@ -1,6 +1,9 @@
 #include "containerizer/nested.h"
 
+#include <csignal>
+
 #include "base/failpoint.h"
+#include "base/sys.h"
 #include "containerizer/launch.h"
 #include "containerizer/sandbox.h"
 
@@ -8,6 +11,8 @@ namespace gantry {
 namespace {
 // From the end of a container's first process to that of everything launched in it.
 constexpr auto kNestedLimit = std::chrono::seconds(15);
+// Of one container: a check every ten seconds must not fill the runtime directory.
+constexpr size_t kMostNested = 256;
 }  // namespace
 
 ContainerSpec nested_spec(ContainerSpec asked, const ContainerSpec& parent) {
@@ -61,6 +66,50 @@ Co<Result<void>> Launch::provision_nested() {
   co_return Result<void>();
 }
 
+Result<void> Launch::add_fork() {
+  sys::Pipe go = GANTRY_TRY(sys::pipe());
+  go_write_ = std::move(go.write);
+  builder_.add(Stage::exec, {.kind = OpKind::kFork, .fd = builder_.fd(std::move(go.read))});
+  builder_.add(Stage::exec, {.kind = OpKind::kSetsid});
+  return {};
+}
+
+Co<Result<void>> Launch::clone_helper() {
+  c_.transition(ContainerState::launching);
+  GANTRY_FAILPOINT_CO_TRY("exec.before_clone");
+  launcher_ = owner_.parts_.backend.generation();
+  LaunchedChild child =
+      GANTRY_CO_TRY(co_await owner_.parts_.backend.launch(helper_key(), *plan_, LaunchIo()));
+  GANTRY_FAILPOINT_CO_TRY("exec.after_clone");
+  helper_.emplace(std::move(child.process));
+  report_read_ = std::move(child.report_pipe);
+  co_return Result<void>();
+}
+
+std::string Launch::helper_key() const { return cat(kHelperKey, c_.id.hash()); }
+
+// The container's first process is there, and waits for its byte.
+Co<Result<void>> Launch::on_fork(pid_t pid) {
+  LaunchBackend& backend = owner_.parts_.backend;
+  c_.process.emplace(GANTRY_CO_TRY(co_await backend.adopt(c_.id.hash(), pid, std::move(io_))));
+  GANTRY_FAILPOINT_CO_TRY("exec.after_adopt");
+  if (terminal_.valid()) GANTRY_CO_TRY(co_await store_terminal());
+  GANTRY_CO_TRY(co_await isolate());
+  GANTRY_CO_TRY(still_wanted());
+  GANTRY_CO_TRY(sys::write_all(go_write_.get(), "g").context("let the command begin"));
+  go_write_.reset();
+  GANTRY_FAILPOINT_CO_TRY("exec.after_go");
+  co_return Result<void>();
+}
+
+Co<void> Launch::end_helper() {
+  if (!helper_) co_return;
+  helper_->signal(SIGKILL).ignore("it may be gone");
+  (co_await owner_.parts_.backend.wait_exit(helper_key())).ignore("its status means nothing");
+  (co_await owner_.parts_.backend.forget(helper_key())).ignore("forgotten by the next recovery");
+  helper_.reset();
+}
+
 const std::vector<Isolator*>& Containerizer::isolators_of(const Container& container) const {
   return container.id.parent() == nullptr ? parts_.isolators : nested_isolators_;
 }
@@ -95,6 +144,18 @@ Co<Result<void>> Containerizer::remove_nested(ContainerPtr container) {
     if (find(id)) GANTRY_CO_TRY(co_await remove(id, Force::yes));
   }
   co_return Result<void>();
+}
+
+Co<void> Containerizer::make_room_for_nested(ContainerPtr parent) {
+  if (parent->nested.size() < kMostNested) co_return;
+  ContainerPtr oldest;
+  for (const ContainerId& id : parent->nested) {
+    const ContainerPtr nested = find(id);
+    const bool is_over = nested && nested->state() == ContainerState::exited &&
+                         nested->readers == 0 && !nested->removing;
+    if (is_over && (!oldest || nested->exited_ns < oldest->exited_ns)) oldest = nested;
+  }
+  if (oldest) (co_await remove(oldest->id, Force::no)).ignore("its parent's removal takes it");
 }
 
 size_t Containerizer::live_nested(const Container& container) const {

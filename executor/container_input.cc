@@ -1,6 +1,7 @@
 #include "executor/container_input.h"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/sys.h"
@@ -35,11 +36,20 @@ class ContainerInput final : public InputSink {
     co_return Result<void>();
   }
   Co<Result<void>> close() override {
+    // A terminal goes on, as Mesos' does: its program is told by what is typed (ctrl-d).
+    if (container_->spec->process.terminal) co_return Result<void>();
     pipe_.reset();
     co_return co_await backend_.close_stdin(container_->id.hash());
   }
-  Co<Result<void>> resize(uint16_t, uint16_t) override {
-    co_return Error(Errc::invalid, "the container has no terminal");
+  Co<Result<void>> resize(uint16_t rows, uint16_t columns) override {
+    if (!container_->spec->process.terminal) {
+      co_return Error(Errc::invalid, "the container has no terminal");
+    }
+    const winsize size = {rows, columns, 0, 0};
+    if (::ioctl(pipe_.get(), TIOCSWINSZ, &size) != 0) {
+      co_return Error::from_errno(errno, "set the size of the container's terminal");
+    }
+    co_return Result<void>();
   }
   int descriptor() const override { return pipe_.get(); }
 
@@ -66,7 +76,8 @@ Co<Result<std::unique_ptr<InputSink>>> open_container_input(LaunchBackend& backe
         cat("container '", id, "' takes no input: it was launched without, or it is closed"));
   }
   // The descriptor is a duplicate: the flag is the pipe end's own, and every writer of it is us.
-  ::fcntl(pipe->get(), F_SETFL, O_NONBLOCK);
+  ::fcntl(pipe->get(), F_SETFL,
+          container->spec->process.terminal ? O_RDWR | O_NONBLOCK : O_NONBLOCK);
   co_return std::make_unique<ContainerInput>(backend, std::move(container), std::move(*pipe),
                                              attached);
 }

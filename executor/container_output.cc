@@ -18,9 +18,10 @@ const char* file_name(OutputChunk::Source source) {
   return source == OutputChunk::Source::out ? "stdout" : "stderr";
 }
 
-Co<void> watch_growth(LogClient& logs, std::string key, LogSizes known, Event& wake) {
+Co<void> watch_growth(LogClient& logs, std::string key, LogSizes& known, Event& wake) {
   while (!co_await is_cancelled()) {
     Result<LogSizes> sizes = co_await logs.wait_growth(key, known);
+    if (sizes) known = *sizes;
     if (sizes) break;
     // A logger that was restarted is asked again.
     co_await sleep_for(std::chrono::milliseconds(20));
@@ -195,12 +196,15 @@ Co<Result<std::optional<OutputChunk>>> ContainerOutput::next() {
 }
 
 Co<bool> ContainerOutput::wait_for_more() {
-  LogSizes known{};
-  known.out = streams_[0].offset;
-  known.err = streams_[1].offset;
+  // What is not wanted is only known to be there.
+  if (streams_[0].wanted) known_.out = streams_[0].offset;
+  if (streams_[1].wanted) known_.err = streams_[1].offset;
   Event wake(executor_);
   Scope watches(executor_);
-  watches.spawn(watch_growth(logs_, container_->id.hash(), known, wake));
+  // Where it has closed both, only its end is left to wait for.
+  if (!known_.out_ended || !known_.err_ended) {
+    watches.spawn(watch_growth(logs_, container_->id.hash(), known_, wake));
+  }
   watches.spawn(watch_end(container_, wake));
   const bool woken = co_await wake.wait(options_.heartbeat);
   co_await watches.close();

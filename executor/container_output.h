@@ -57,6 +57,7 @@ class ContainerOutput final : public OutputStream {
   Stream streams_[2];
   asio::any_io_executor executor_;
   OutputTimes times_;
-  int turn_ = 0;  // without an index: whose turn it is, so that neither starves the other
+  int turn_ = 0;    // without an index: whose turn it is, so that neither starves the other
+  LogSizes known_;  // which streams have ended
 };
 }  // namespace gantry

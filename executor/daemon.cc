@@ -2,6 +2,7 @@
 
 #include <csignal>
 
+#include "base/failpoint.h"
 #include "base/sys.h"
 #include "executor/container_files.h"
 #include "executor/container_input.h"
@@ -219,12 +220,16 @@ Co<Result<std::unique_ptr<OutputStream>>> Daemon::attach_output(ContainerId id,
   auto output = std::make_unique<ContainerOutput>(containerizer_.sandbox_of(*container), logs_,
                                                   container, options, executor_);
   GANTRY_CO_TRY(co_await output->open());
+  GANTRY_FAILPOINT_CO_TRY("attach.output");
   co_return std::unique_ptr<OutputStream>(std::move(output));
 }
 
 Co<Result<std::unique_ptr<InputSink>>> Daemon::attach_input(ContainerId id) {
   ContainerPtr container = GANTRY_CO_TRY(resolve(id));
-  co_return co_await open_container_input(containerizer_.backend(), container, inputs_);
+  auto sink =
+      GANTRY_CO_TRY(co_await open_container_input(containerizer_.backend(), container, inputs_));
+  GANTRY_FAILPOINT_CO_TRY("attach.input");
+  co_return std::move(sink);
 }
 
 // ---- The host --------------------------------------------------------------------------------

@@ -54,13 +54,14 @@ Result<void> check_mount(const ContainerSpec& spec) {
 }
 
 // Into the namespaces of a container's first process, by its pidfd: nothing in between can become
-// another process. The mount namespace last: what runs before sees the host's /proc.
+// another process. The mount namespace last: what runs before sees the host's /proc. The pid
+// namespace is entered by the fork that the launch adds, when all rights are dropped.
 Result<void> enter(const ProcessRef& parent, LaunchPlan::Builder& plan) {
   const int slot = plan.fd(GANTRY_TRY(sys::duplicate(parent.pidfd())));
-  plan.set_pid_namespace_fd(slot);
-  plan.add(Stage::namespaces, {.kind = OpKind::kSetns,
-                               .fd = slot,
-                               .a = CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWCGROUP});
+  plan.add(Stage::namespaces,
+           {.kind = OpKind::kSetns,
+            .fd = slot,
+            .a = CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWCGROUP});
   plan.add(Stage::pivot, {.kind = OpKind::kSetns, .fd = slot, .a = CLONE_NEWNS});
   return {};
 }

@@ -76,6 +76,13 @@ class LaunchBackend {
   // Half-close: drops the kept write end.
   virtual Co<Result<void>> close_stdin(std::string key) = 0;
 
+  // The master of the terminal that a child made (kTerminal): kept as the pipes of others are, read
+  // into `stdout` and answered by open_stdin(). The child was launched without io.
+  virtual Co<Result<void>> give_terminal(std::string key, UniqueFd master) {
+    (void)key, (void)master;
+    co_return Error(Errc::unsupported, "this back end keeps no terminals");
+  }
+
   // Takes a process into the table under `key` that is already the launcher's child without having
   // been launched: one that CRIU, itself launched, restored as its sibling. It has not run yet.
   // Errc::not_found when it is no child of the launcher.

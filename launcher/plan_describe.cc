@@ -61,6 +61,8 @@ constexpr Named kNames[] = {
     {OpKind::kAmbient, "raise ambient capabilities", ""},
     {OpKind::kNoNewPrivileges, "set no_new_privs", ""},
     {OpKind::kSeccomp, "load the seccomp filter", ""},
+    {OpKind::kTerminal, "make the terminal", ""},
+    {OpKind::kFork, "enter the pid namespace", ""},
 };
 static_assert(std::size(kNames) == static_cast<size_t>(OpKind::kCount) - 1);
 

@@ -82,8 +82,21 @@ enum class OpKind : uint16_t {
   kAmbient,       // a: mask to raise after clearing all
   kNoNewPrivileges,
   kSeccomp,  // s1: blob of b sock_filter; a: SECCOMP_FILTER_FLAG_…
+  // Those that came later: numbers are the protocol's.
+  kTerminal,  // fd: a SEQPACKET socket. A new pty of the root's /dev/pts, a rows and b columns,
+              // owned
+              // by c: its master is sent by the socket, then as kBarrier (kTerminalBarrier); the
+              // slave becomes 0, 1 and 2
+  kFork,      // what follows runs in a new child of this one's parent, in the pid namespace that a
+              // kSetns before has chosen. It keeps `fd`, 0, 1, 2 and nothing else; this one reports
+  // as kBarrier (kForkBarrier | the new one's pid) and exits 0; that one waits for a byte
+  // on `fd`
   kCount,
 };
+// Numbers of barriers in reports.
+inline constexpr uint32_t kTerminalBarrier = 1;
+inline constexpr uint32_t kForkBarrier = 1u << 31;
+
 enum BindFlags : uint64_t {
   kBindRecursive = 1,      // the whole tree
   kBindMakeFile = 2,       // a missing target is made as an empty file…

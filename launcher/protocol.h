@@ -53,6 +53,8 @@ enum class MessageType : uint16_t {
   // Executor -> launcher: become the program in the first descriptor (a sealed memfd), with the
   // logger in the second; `key` is what they are called (kHello's text). Answered by the new one.
   kUpgrade,
+  // Executor -> launcher: the master of the terminal of the child with this key, which has no io.
+  kGiveTerminal,
 };
 
 struct MessageHead {
@@ -62,7 +64,12 @@ struct MessageHead {
   uint64_t request = 0;  // chosen by the asker, repeated in the answer
 };
 
-enum IoFlags : uint32_t { kIoStdout = 1, kIoStderr = 2, kIoStdin = 4 };
+enum IoFlags : uint32_t {
+  kIoStdout = 1,
+  kIoStderr = 2,
+  kIoStdin = 4,
+  kIoTerminal = 8,  // no pipes: stdout and stdin are a terminal's master
+};
 
 // Everything that is asked. `key` names a container's process (LaunchBackend::launch).
 struct Request {

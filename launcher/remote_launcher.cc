@@ -286,6 +286,18 @@ Co<Result<void>> RemoteLauncher::assign(std::string from, std::string to, Launch
   co_return Result<void>();
 }
 
+Co<Result<void>> RemoteLauncher::give_terminal(std::string key, UniqueFd master) {
+  Request request = GANTRY_CO_TRY(child_request(MessageType::kGiveTerminal, key, {}));
+  auto connection = GANTRY_CO_TRY(co_await connected());
+  std::vector<int> fds = {master.get()};
+  auto answered =
+      GANTRY_CO_TRY(co_await connection->channel->ask(request, std::move(fds), kAnswerLimit));
+  if (answered.answer.error != 0) {
+    co_return error_of(answered.answer, cat("give the terminal of ", key));
+  }
+  co_return Result<void>();
+}
+
 const Slot* RemoteLauncher::find_slot(const std::string& key) {
   if (connection_ == nullptr || connection_->table == nullptr) return nullptr;
   auto matches = [&](uint32_t i) {

@@ -40,6 +40,7 @@ class RemoteLauncher final : public LaunchBackend {
   Co<void> close();
 
   Co<Result<LaunchedChild>> launch(std::string key, LaunchPlan& plan, LaunchIo io) override;
+  Co<Result<void>> give_terminal(std::string key, UniqueFd master) override;
   Co<Result<void>> assign(std::string from, std::string to, LaunchIo io) override;
   Co<Result<ExitRecord>> wait_exit(std::string key) override;
   Co<Result<void>> forget(std::string key) override;

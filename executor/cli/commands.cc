@@ -26,6 +26,7 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "gantry run -d --name web -p 8080:80 --network bridge nginx  # a server, published on 8080\n"
      "gantry run --rm --memory 64m --cpus 0.5 --pids 100 tools ./job  # with limits\n"
      "echo data | gantry run -i --rm tools wc -c  # with stdin\n"
+     "gantry run -it --rm tools sh  # a shell at this terminal\n"
      "gantry run --rm --rootfs ./rootfs /bin/sh -c 'id'  # from a directory\n"
      "gantry run --rm -v ./src:/src:ro -w /src tools ls  # a directory of the host, read-only\n",
      make_run, kUsageStatus},
@@ -37,8 +38,16 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "is replaced: nothing.",
      "gantry exec web ps  # look around\n"
      "gantry exec -u nobody -w /tmp -e A=1 web env  # as somebody else\n"
+     "gantry exec -it web sh  # a shell\n"
      "tar c . | gantry exec -i web tar x -C /srv  # with stdin\n",
      make_exec, kUsageStatus},
+    {"attach", kContainers, "[flags] CONTAINER", "Be at a running container's output and input",
+     "As if `gantry run` had been started here: its output from now on, this shell's signals and, "
+     "where it was run\nwith -i or -t, its stdin. Its exit status is ours. ctrl-p ctrl-q leaves a "
+     "terminal's container running. One\nat a time has the input.",
+     "gantry run -dit --name sh tools sh; gantry attach sh\n"
+     "gantry attach --no-stdin web\n",
+     make_attach, kUsageStatus},
     {"ps", kContainers, "[flags]", "List containers",
      "Running ones; with -a also those that have ended and are not removed. With --json an array "
      "of the executor's\nmessages; the id is `.id` in each, as it is in `inspect --json`, `stats "

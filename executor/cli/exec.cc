@@ -5,6 +5,7 @@
 #include "executor/cli/print.h"
 #include "executor/cli/request_words.h"
 #include "executor/cli/session.h"
+#include "executor/cli/terminal.h"
 
 namespace gantry::cli {
 namespace {
@@ -19,6 +20,7 @@ class Exec final : public Command {
     flags.know_foreign(kForeignFlags);
     flags.toggle('d', "detach", &detach_, "do not wait; its output goes nowhere");
     flags.toggle('i', "interactive", &interactive_, "pass on stdin; without it stdin is /dev/null");
+    flags.toggle('t', "tty", &terminal_, "with a terminal; -it lends it this one");
     flags.add('e', "env", "NAME=VALUE", &env_,
               "a further variable; NAME alone passes on the value here");
     flags.add('u', "user", "USER[:GROUP]", &user_,
@@ -31,12 +33,14 @@ class Exec final : public Command {
     if (detach_ && interactive_) {
       return usage_error("-i passes on this shell's stdin, and -d leaves it: give one of them");
     }
+    if (terminal_ && !detach_) GANTRY_TRY(check_terminal(interactive_));
     const ContainerRef container = {.id = sys::random_hex(16), .parent = words[0]};
     words.erase(words.begin());
     const std::string request = GANTRY_TRY(make_request(container, words));
     if (!detach_) {
-      return run_in_foreground(session, container, request,
-                               {.stdin_attached = interactive_, .json = session.json()});
+      return run_in_foreground(
+          session, container, request,
+          {.stdin_attached = interactive_, .terminal = terminal_, .json = session.json()});
     }
     const HttpResponse response = GANTRY_TRY(session.exchange(request));
     if (response.head.status / 100 != 2) return report_launch_failure(response);
@@ -62,12 +66,13 @@ class Exec final : public Command {
     if (!workdir_.empty()) json.text("cwd", workdir_);
     if (!user_.empty()) json.text("user", user_);
     if (interactive_) json.boolean("open_stdin", true);
+    if (terminal_) write_terminal(json);
     json.boolean("remove_on_exit", true).close();
     if (!detach_) json.close();
     return json.close().close().take();
   }
 
-  bool detach_ = false, interactive_ = false;
+  bool detach_ = false, interactive_ = false, terminal_ = false;
   std::vector<std::string> env_;
   std::string user_, workdir_;
 };

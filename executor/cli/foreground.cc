@@ -47,8 +47,10 @@ class Foreground {
   Foreground(Session& session, ContainerRef container, const ForegroundOptions& options)
       : session_(session), container_(std::move(container)), options_(options) {}
   Result<int> run(const std::string& request);
+  Result<int> attach_to_running();
 
  private:
+  Result<int> see_to_the_end(const std::string& request, Result<void> result);
   Result<void> prepare();
   // One stream of ProcessIO, to its end or its refusal. Errc::cancelled: it broke off.
   Result<void> attach();
@@ -58,12 +60,15 @@ class Foreground {
   Result<void> on_started();
   Result<void> wait_for_something();
   Result<void> drain_records();
+  bool is_over() const { return exit_ || (stdin_ && stdin_->is_detached()); }
   Result<void> handle_record(const std::string& text);
   Result<void> deliver(Sink& sink, std::string_view bytes);
   Result<void> handle_signals();
   void send_signal(int number);
   bool deliver_signal(int number);
   std::string attach_request() const;
+  Result<uint64_t> output_size(std::string_view stream);
+  int detach();
   int finish();
 
   Session& session_;
@@ -72,11 +77,13 @@ class Foreground {
   UniqueFd signals_;
   std::optional<Connection> connection_;
   std::optional<StdinPump> stdin_;
+  RawTerminal terminal_;  // ours, while the container has it
   RecordReader records_;
   std::array<Sink, 2> sinks_ = {Sink{STDOUT_FILENO}, Sink{STDERR_FILENO}};
   bool started_ = false;
-  bool attaching_ = false;  // to one that runs, as opposed to launching it
-  bool is_heard_ = false;   // the current stream has begun
+  bool attaching_ = false;    // to one that runs, as opposed to launching it
+  bool is_attached_ = false;  // we did not launch it
+  bool is_heard_ = false;     // the current stream has begun
   std::optional<JsonDocument> exit_;
   std::optional<HttpResponse> refused_;
   int interruptions_ = 0;
@@ -87,6 +94,7 @@ Result<void> Foreground::prepare() {
   sigset_t set;
   ::sigemptyset(&set);
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) ::sigaddset(&set, number);
+  if (options_.terminal) ::sigaddset(&set, SIGWINCH);
   ::sigprocmask(SIG_BLOCK, &set, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   signals_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -128,6 +136,10 @@ Result<void> Foreground::handle_signals() {
   signalfd_siginfo info;
   while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
     int number = static_cast<int>(info.ssi_signo);
+    if (number == SIGWINCH) {
+      if (stdin_) stdin_->resize();
+      continue;
+    }
     if ((number == SIGINT || number == SIGTERM) && ++interruptions_ == kImpatience) {
       write_error("asked three times: killing the container");
       number = SIGKILL;
@@ -165,8 +177,13 @@ Result<void> Foreground::deliver(Sink& sink, std::string_view bytes) {
 Result<void> Foreground::on_started() {
   started_ = true;
   for (const int number : std::exchange(unsent_, {})) send_signal(number);
-  if (!options_.stdin_attached) return {};
-  if (!stdin_) stdin_.emplace(container_);
+  if (!options_.stdin_attached && !options_.terminal) return {};
+  if (options_.terminal && options_.stdin_attached) GANTRY_TRY(terminal_.enter());
+  if (!stdin_) {
+    stdin_.emplace(container_, !options_.terminal        ? StdinPump::Kind::pipe
+                               : options_.stdin_attached ? StdinPump::Kind::terminal
+                                                         : StdinPump::Kind::sizes);
+  }
   if (stdin_->is_done()) return {};
   Result<Connection> connection = session_.connect_to_running();
   // Gone since it answered: the next one is asked.
@@ -214,6 +231,9 @@ Result<void> Foreground::wait_for_something() {
   }
   if (fds[1].revents != 0) GANTRY_TRY(handle_signals());
   if (stdin_ && !stdin_->is_done()) stdin_->step();
+  if (stdin_ && stdin_->is_refused() && is_attached_) {
+    return Error(Errc::busy, "somebody else has the container's stdin; --no-stdin only looks on");
+  }
   if (fds[0].revents == 0) return {};
   if (!GANTRY_TRY(connection_->feed())) {
     return Error(Errc::cancelled, "the executor closed the connection");
@@ -227,7 +247,7 @@ Result<void> Foreground::follow(const std::string& request) {
   refused_.reset();
   is_heard_ = false;
   GANTRY_TRY(connection_->send(Connection::format(stream_request(request))));
-  while (!exit_) {
+  while (!is_over()) {
     const HttpHead* head = connection_->head();
     if (head != nullptr && head->status != 200) {
       Result<HttpResponse> response = connection_->receive();
@@ -237,7 +257,7 @@ Result<void> Foreground::follow(const std::string& request) {
     }
     if (head != nullptr && !std::exchange(is_heard_, true) && attaching_) GANTRY_TRY(on_started());
     if (head != nullptr) GANTRY_TRY(drain_records());
-    if (exit_) break;
+    if (is_over()) break;
     if (connection_->is_complete()) return Error(Errc::cancelled, "the executor ended the stream");
     GANTRY_TRY(wait_for_something());
   }
@@ -262,7 +282,17 @@ Result<void> Foreground::go_on(const std::string& request) {
   return {};
 }
 
+int Foreground::detach() {
+  terminal_.restore();
+  const std::string name = container_.parent.empty() ? container_.id : container_.parent;
+  write_error(container_.parent.empty() ? cat("detached; `gantry attach ", name, "` comes back")
+                                        : cat("detached; the command goes on in ", name));
+  return 0;
+}
+
 int Foreground::finish() {
+  terminal_.restore();
+  if (!exit_ && !refused_) return detach();
   if (refused_ && started_) {
     write_error("how the container ended is not known: it was removed while no executor answered");
     return kLaunchFailureStatus;
@@ -287,9 +317,33 @@ int Foreground::finish() {
   return sinks_[0].broken ? kBrokenPipeStatus : status;
 }
 
+// How much of a stream is there now.
+Result<uint64_t> Foreground::output_size(std::string_view stream) {
+  JsonWriter json;
+  json.open().text("type", "READ_FILE").open("read_file");
+  json.text("path", cat("/containers/", container_.id, "/", stream));
+  json.integer("offset", 0).integer("length", 0).close();
+  Result<JsonDocument> answer = session_.call(json.close().take());
+  if (answer) return static_cast<uint64_t>(integer_of(*answer, "read_file.size"));
+  // Made at the first byte.
+  if (answer.error().is(Errc::not_found)) return uint64_t{0};
+  return std::move(answer).error();
+}
+
+Result<int> Foreground::attach_to_running() {
+  GANTRY_TRY(prepare());
+  sinks_[0].offset = GANTRY_TRY(output_size("stdout"));
+  sinks_[1].offset = GANTRY_TRY(output_size("stderr"));
+  started_ = is_attached_ = true;
+  return see_to_the_end({}, attach());
+}
+
 Result<int> Foreground::run(const std::string& request) {
   GANTRY_TRY(prepare());
-  Result<void> result = follow(request);
+  return see_to_the_end(request, follow(request));
+}
+
+Result<int> Foreground::see_to_the_end(const std::string& request, Result<void> result) {
   for (int fruitless = 0; !result && fruitless < kMostFruitless; ++fruitless) {
     if (!result.error().is(Errc::cancelled)) break;
     // A killed executor's socket may still take a connection, and drop it.
@@ -309,6 +363,17 @@ int report_launch_failure(const HttpResponse& response) {
   const std::string next = next_step(complaint, status);
   write_error(cat(complaint, next.empty() ? "" : "\n", next));
   return status;
+}
+
+Result<int> attach_in_foreground(Session& session, const ContainerRef& container,
+                                 const ForegroundOptions& options) {
+  return Foreground(session, container, options).attach_to_running();
+}
+
+Result<void> check_terminal(bool is_interactive) {
+  if (!is_interactive || ::isatty(STDIN_FILENO) != 0) return {};
+  return usage_error(
+      "-t lends this terminal to the command, and stdin is none; -i alone passes it on");
 }
 
 Result<int> run_in_foreground(Session& session, const ContainerRef& container,

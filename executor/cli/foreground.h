@@ -10,12 +10,20 @@
 namespace gantry::cli {
 struct ForegroundOptions {
   bool stdin_attached = false;
-  bool json = false;  // report the end as JSON on stderr
+  bool terminal = false;  // the container has one: ours is lent to it
+  bool json = false;      // report the end as JSON on stderr
 };
 // `request` is a GANTRY_RUN for `container`. Survives the executor: when the stream breaks, it
 // attaches again to the next executor's and goes on at the byte where it was.
 Result<int> run_in_foreground(Session& session, const ContainerRef& container,
                               const std::string& request, const ForegroundOptions& options);
+
+// The same for a container that runs already, from its output of now on.
+Result<int> attach_in_foreground(Session& session, const ContainerRef& container,
+                                 const ForegroundOptions& options);
+
+// The stdin of this program is a terminal, as -t with -i needs it.
+Result<void> check_terminal(bool is_interactive);
 
 // Prints why a launch failed; docker's status for it (125, 126, 127).
 int report_launch_failure(const HttpResponse& response);

@@ -20,7 +20,6 @@ int fail_usage(std::string_view text, std::string_view command) {
 // Commands that users of docker and podman bring along.
 std::string_view hint_for(std::string_view name) {
   static constexpr std::pair<std::string_view, std::string_view> kHints[] = {
-      {"attach", "`gantry logs -f` follows the output"},
       {"build", "images are built elsewhere; `gantry import` takes them"},
       {"commit", "images are built elsewhere; `gantry import` takes them"},
       {"container", "its commands are here without it: `gantry ps`, `gantry rm` …"},

@@ -9,8 +9,6 @@
 namespace gantry::cli {
 namespace {
 constexpr ForeignFlag kForeignFlags[] = {
-    {"t", {}, "Gantry has no terminals yet; -i alone passes stdin on"},
-    {"tty", {}, "Gantry has no terminals yet; -i alone passes stdin on"},
     {"net", "network", {}},
     {"pids-limit", "pids", {}},
     {"cpuset-cpus", "cpuset", {}},
@@ -47,6 +45,8 @@ void RunOptions::declare(Flags& flags) {
   flags.section("How it runs");
   flags.toggle('d', "detach", &detach, "do not wait: print the id and return");
   flags.toggle('i', "interactive", &interactive, "pass on stdin; without it stdin is /dev/null");
+  flags.toggle('t', "tty", &terminal,
+               "with a terminal; -it lends it this one (ctrl-p ctrl-q leaves it running)");
   flags.toggle(0, "rm", &remove, "remove the container when it has ended");
   flags.add(0, "name", "NAME", &name, "a name, unique among containers");
   flags.add('l', "label", "KEY=VALUE", &labels, "a label; data only");
@@ -110,14 +110,18 @@ class Run final : public Command {
   void declare(Flags& flags) override { options_.declare(flags); }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
-    if (options_.detach && options_.interactive) {
+    // With a terminal somebody may attach later.
+    if (options_.detach && options_.interactive && !options_.terminal) {
       return usage_error("-i passes on this shell's stdin, and -d leaves it: give one of them");
     }
+    if (options_.terminal && !options_.detach) GANTRY_TRY(check_terminal(options_.interactive));
     const std::string id = sys::random_hex(16);
     const std::string request = GANTRY_TRY(run_request(options_, id, words));
     if (!options_.detach) {
       return run_in_foreground(session, {.id = id, .parent = {}}, request,
-                               {.stdin_attached = options_.interactive, .json = session.json()});
+                               {.stdin_attached = options_.interactive,
+                                .terminal = options_.terminal,
+                                .json = session.json()});
     }
     const HttpResponse response = GANTRY_TRY(session.exchange(request));
     if (response.head.status / 100 != 2) return report_launch_failure(response);

@@ -11,6 +11,7 @@
 #include "executor/cli/request_words.h"
 #include "executor/cli/run_files.h"
 #include "executor/cli/run_network.h"
+#include "executor/cli/terminal.h"
 
 namespace gantry::cli {
 namespace {
@@ -154,6 +155,7 @@ Result<void> write_process(JsonWriter& json, const RunOptions& options,
   if (!options.user.empty()) json.text("user", options.user);
   write_strings(json, "additional_groups", options.groups);
   if (options.interactive) json.boolean("open_stdin", true);
+  if (options.terminal) write_terminal(json);
   if (options.init) json.boolean("init", true);
   GANTRY_TRY(write_ulimits(json, options.ulimits));
   if (!options.oom_score_adj.empty()) {

@@ -11,7 +11,8 @@
 namespace gantry::cli {
 // As given on the command line, unparsed.
 struct RunOptions {
-  bool detach = false, remove = false, interactive = false, read_only = false, init = false;
+  bool detach = false, remove = false, interactive = false, terminal = false, read_only = false,
+       init = false;
   std::string name, workdir, user, hostname, memory, memory_reservation, memory_swap, cpus,
       cpu_shares, cpuset, cpuset_mems, pids, network, rootfs, stop_signal, stop_timeout,
       oom_score_adj;

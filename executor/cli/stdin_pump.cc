@@ -28,6 +28,16 @@ std::string end_record() {
   return frame_record(json.close().close().close().take());
 }
 
+std::string size_record() {
+  const WindowSize size = window_size();
+  JsonWriter json;
+  json.open().text("type", "ATTACH_CONTAINER_INPUT").open("attach_container_input");
+  json.text("type", "PROCESS_IO").open("process_io").text("type", "CONTROL").open("control");
+  json.text("type", "TTY_INFO").open("tty_info").open("window_size");
+  json.integer("rows", size.rows).integer("columns", size.columns).close().close().close();
+  return frame_record(json.close().close().close().take());
+}
+
 short events_now(int fd, short events) {
   pollfd one = {fd, events, 0};
   return ::poll(&one, 1, 0) == 1 ? one.revents : short{0};
@@ -43,14 +53,23 @@ Result<void> StdinPump::attach(Connection connection) {
   GANTRY_TRY(connection.send_chunk(first_record(container_)));
   connection_.emplace(std::move(connection));
   if (has_ended_pipe_) say_end();
+  if (kind_ != Kind::pipe) resize();
   return {};
+}
+
+void StdinPump::resize() {
+  if (connection_ && kind_ != Kind::pipe) {
+    connection_->send_chunk(size_record()).ignore("said again to the next executor");
+  }
 }
 
 std::vector<pollfd> StdinPump::wanted() const {
   std::vector<pollfd> out;
   if (connection_) out.push_back({connection_->fd(), POLLIN, 0});
-  // Without POLLOUT it still tells that nobody reads any more.
-  if (pipe_) out.push_back({pipe_.get(), static_cast<short>(pending_.empty() ? 0 : POLLOUT), 0});
+  // Without POLLOUT a pipe still tells that nobody reads any more; a terminal, over and over.
+  if (pipe_ && (kind_ == Kind::pipe || !pending_.empty())) {
+    out.push_back({pipe_.get(), static_cast<short>(pending_.empty() ? 0 : POLLOUT), 0});
+  }
   if (pipe_ && pending_.empty() && !at_end_) out.push_back({STDIN_FILENO, POLLIN, 0});
   return out;
 }
@@ -64,7 +83,7 @@ void StdinPump::step() {
   }
   if (pending_.empty() && !at_end_ && events_now(STDIN_FILENO, POLLIN) != 0) read_stdin();
   write_pipe();
-  if (!at_end_ || !pending_.empty()) return;
+  if (!at_end_ || !pending_.empty() || kind_ != Kind::pipe) return;
   pipe_.reset();
   has_ended_pipe_ = true;
   if (connection_) say_end();
@@ -75,6 +94,7 @@ void StdinPump::read_answer() {
   while (fed && connection_->is_complete()) {
     if (connection_->head()->status != 100) {
       is_done_ = true;  // all was said, or the container takes no input (404, 409)
+      is_refused_ = connection_->head()->status == 409;
       return;
     }
     UniqueFd handed = connection_->take_descriptor();
@@ -90,7 +110,15 @@ void StdinPump::read_stdin() {
   const ssize_t n = ::read(STDIN_FILENO, bytes.data(), bytes.size());
   if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
   if (n <= 0) at_end_ = true;
-  if (n > 0) pending_.assign(bytes.data(), static_cast<size_t>(n));
+  if (n <= 0) return;
+  if (kind_ == Kind::pipe) {
+    pending_.assign(bytes.data(), static_cast<size_t>(n));
+  } else if (std::optional<std::string> rest =
+                 keys_.pass(std::string_view(bytes.data(), static_cast<size_t>(n)))) {
+    pending_ = std::move(*rest);
+  } else {
+    is_detached_ = true;
+  }
 }
 
 // The executor has made the pipe non-blocking.

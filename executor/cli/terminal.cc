@@ -16,6 +16,12 @@ WindowSize window_size() {
   return {.rows = size.ws_row, .columns = size.ws_col};
 }
 
+void write_terminal(JsonWriter& json) {
+  const WindowSize size = window_size();
+  json.boolean("tty", true).open("window_size");
+  json.integer("rows", size.rows).integer("columns", size.columns).close();
+}
+
 Result<void> RawTerminal::enter() {
   if (before_) return {};
   termios now = {};

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "executor/cli/json.h"
 
 namespace gantry::cli {
 struct WindowSize {
@@ -16,6 +17,8 @@ struct WindowSize {
 };
 // Of stdin's terminal; the default where it does not say.
 WindowSize window_size();
+// Of a launch request: a terminal of that size.
+void write_terminal(JsonWriter& json);
 
 // Lifetime: while the container has it.
 class RawTerminal {

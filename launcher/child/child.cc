@@ -115,6 +115,10 @@ Outcome run_op(State& s, const Op& op) {
       return no_new_privileges();
     case OpKind::kSeccomp:
       return seccomp(s, op);
+    case OpKind::kTerminal:
+      return terminal(s, op);
+    case OpKind::kFork:
+      return fork_child(s, op);
     case OpKind::kNone:
     case OpKind::kMapIds:
     case OpKind::kCount:

@@ -80,6 +80,7 @@ Outcome wait_signal(State& s, const Op& op);
 Outcome next_plan(State& s, const Op& op);
 Outcome barrier(State& s, const Op& op);
 Outcome parent_death_signal(State& s, const Op& op);
+Outcome fork_child(State& s, const Op& op);
 Outcome duplicate(State& s, const Op& op);
 Outcome nice_value(const Op& op);
 Outcome scheduler();
@@ -101,6 +102,10 @@ Outcome move_staged(State& s, const Op& op);
 Outcome pivot_root(State& s);
 Outcome readonly_root(State& s);
 Outcome change_directory(State& s, const Op& op);
+// The container's root, or the mount namespace's own where no op has named one; -errno.
+int64_t root_of(State& s);
+// ops_terminal.cc
+Outcome terminal(State& s, const Op& op);
 // ops_mount.cc
 Outcome mount_fs(State& s, const Op& op);
 Outcome bind(State& s, const Op& op);

@@ -205,13 +205,17 @@ Outcome readonly_root(State& s) {
   return rc == 0 && (fs.f_flags & 1 /* ST_RDONLY */) != 0 ? ok() : fail(EROFS, Substep::kVerify);
 }
 
+int64_t root_of(State& s) {
+  if (s.root >= 0) return s.root;
+  const int64_t fd = raw(SYS_openat, AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+  if (fd >= 0) s.root = static_cast<int>(fd);
+  return fd;
+}
+
 Outcome change_directory(State& s, const Op& op) {
   const char* path = s.plan.text(op.s1);
-  if (s.root < 0) {
-    int64_t fd = raw(SYS_openat, AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-    if (fd < 0) return fail(fd, Substep::kTarget);
-    s.root = static_cast<int>(fd);
-  }
+  const int64_t root = root_of(s);
+  if (root < 0) return fail(root, Substep::kTarget);
   RawFd fd(open_in_root(s.root, path, O_PATH | O_DIRECTORY));
   if (!fd.ok()) return fail(fd.error(), Substep::kTarget);
   int64_t rc = raw(SYS_fchdir, fd.get());

@@ -26,7 +26,8 @@ constexpr Needs kNeeds[] = {
     {OpKind::kMountFs, "12O"},  {OpKind::kBind, "2"},         {OpKind::kMkdir, "1"},
     {OpKind::kMakeNode, "1"},   {OpKind::kSymlink, "12"},     {OpKind::kWriteFile, "1C"},
     {OpKind::kMaskPath, "1"},   {OpKind::kReadonlyPath, "1"}, {OpKind::kChdir, "1"},
-    {OpKind::kGroups, "B"},     {OpKind::kSeccomp, "B"},
+    {OpKind::kGroups, "B"},     {OpKind::kSeccomp, "B"},      {OpKind::kTerminal, "f"},
+    {OpKind::kFork, "f"},
 };
 
 const char* needs_of(OpKind kind) {

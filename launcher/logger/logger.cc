@@ -201,6 +201,7 @@ void Logger::add(const Request& request, node::Received& received) {
     tables_->by_key.insert(node::hash_of(entry.key), slot);
     if (slot >= high_water_) high_water_ = slot + 1;
   }
+  entry.is_terminal = (request.flags & kIoTerminal) != 0;
   for (int i = 0, next = 0; i < 3; ++i) {
     if ((request.flags & (1u << i)) == 0 || next >= received.fd_count) continue;
     int& fd = received.fds[next++];

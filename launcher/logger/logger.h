@@ -6,7 +6,8 @@
 // sandbox that is gone discards. What is lost when it is killed: nothing; the pipes are the
 // launcher's too, and splice moves bytes from pipe to file in one step.
 //
-// Files are made at the first byte and continue at their size, at this process's own offset
+// A terminal is read and written instead (KERNEL: splice needs a pipe): at most 4 KiB of it can be
+// lost. Files are made at the first byte and continue at their size, at this process's own offset
 // (KERNEL: splice refuses O_APPEND files). Beside them is an index of when what came
 // (launcher/log_times.h).
 #pragma once
@@ -18,6 +19,7 @@ namespace gantry::logger {
 inline constexpr int kMaxClients = 64;
 inline constexpr uint32_t kMaxWatches = 4096;
 inline constexpr size_t kTurnBytes = 256u << 10;  // a container's share of one turn
+inline constexpr size_t kTerminalBytes = 4096;    // KERNEL: a terminal gives no more at a time
 
 // One direction of a container's output.
 struct Stream {
@@ -34,9 +36,11 @@ struct Stream {
 struct Entry {
   bool is_used = false;
   bool drained_unsent = false;
-  int in = -1;           // the launcher's stdin end, kept against its death
-  int times = -1;        // the index, opened with the first file; -2: there can be none
-  uint32_t watches = 0;  // first of its watches + 1
+  bool is_terminal = false;
+  uint32_t held = 0, held_from = 0;  // of a terminal: what was read and is not yet in the file
+  int in = -1;                       // the launcher's stdin end, kept against its death
+  int times = -1;                    // the index, opened with the first file; -2: there can be none
+  uint32_t watches = 0;              // first of its watches + 1
   Stream streams[2];
   char key[kKeyBytes] = {};
   char directory[kLogDirectoryBytes] = {};
@@ -76,6 +80,9 @@ class Logger {
   void end_stream(uint32_t slot, int which);
   // Moves at most `limit` bytes. True when something changed (bytes or the end).
   bool drain(uint32_t slot, int which, size_t limit);
+  bool drain_terminal(uint32_t slot, size_t limit);
+  // False when the file takes nothing now.
+  bool write_held(uint32_t slot);
   bool ensure_file(Entry& entry, int which);
   int open_file(Entry& entry, int which);
   void note_time(Entry& entry, int which);
@@ -99,6 +106,7 @@ class Logger {
     Entry entries[kTableSlots];
     Watch watches[kMaxWatches];
     char buffer[64 * 1024];
+    char held[kTableSlots][kTerminalBytes];  // touched by terminals only
   };
   Tables* tables_ = nullptr;
   int epoll_ = -1, launcher_ = -1, listen_ = -1;

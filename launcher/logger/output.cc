@@ -156,8 +156,71 @@ void Logger::stall(Stream& stream) {
   ++stalled_;
 }
 
+bool Logger::write_held(uint32_t slot) {
+  Entry& entry = tables_->entries[slot];
+  Stream& stream = entry.streams[0];
+  if (stream.file < 0 && !stream.is_discarding) {
+    stream.file = open_file(entry, 0);
+    stream.is_discarding = stream.file < 0;
+  }
+  if (stream.file >= 0) note_time(entry, 0);
+  while (entry.held > 0) {
+    ssize_t n = static_cast<ssize_t>(entry.held);
+    if (stream.file >= 0) {
+      n = pwrite(stream.file, tables_->held[slot] + entry.held_from, entry.held,
+                 static_cast<off_t>(stream.size));
+      if (n < 0 && is_full(errno)) return false;
+      if (n > 0) stream.size += static_cast<uint64_t>(n);
+      if (n <= 0) {
+        close(stream.file);
+        stream.file = -1;
+        stream.is_discarding = true;
+        continue;
+      }
+    }
+    entry.held -= static_cast<uint32_t>(n);
+    entry.held_from += static_cast<uint32_t>(n);
+  }
+  return true;
+}
+
+bool Logger::drain_terminal(uint32_t slot, size_t limit) {
+  Entry& entry = tables_->entries[slot];
+  Stream& stream = entry.streams[0];
+  bool is_changed = false;
+  for (size_t moved = 0; moved < limit && stream.pipe >= 0;) {
+    if (entry.held == 0) {
+      // Whoever is attached has the same open file: it may have made it blocking.
+      pollfd p = {stream.pipe, POLLIN, 0};
+      if (poll(&p, 1, 0) <= 0) break;
+      const ssize_t n = read(stream.pipe, tables_->held[slot], kTerminalBytes);
+      if (n < 0 && (errno == EAGAIN || errno == EINTR)) break;
+      if (n <= 0) {  // EIO: nobody has the other side open any more
+        end_stream(slot, 0);
+        close_times(entry);
+        if (stream.file >= 0) close(stream.file);
+        stream.file = -1;
+        tell_drained(slot);
+        return true;
+      }
+      entry.held = static_cast<uint32_t>(n);
+      entry.held_from = 0;
+      moved += static_cast<size_t>(n);
+    }
+    const uint64_t before = stream.size;
+    const bool is_written = write_held(slot);
+    is_changed |= stream.size != before;
+    if (!is_written) {
+      stall(stream);
+      break;
+    }
+  }
+  return is_changed;
+}
+
 bool Logger::drain(uint32_t slot, int which, size_t limit) {
   Entry& entry = tables_->entries[slot];
+  if (entry.is_terminal) return which == 0 && drain_terminal(slot, limit);
   Stream& stream = entry.streams[which];
   bool is_changed = false;
   for (size_t moved = 0; moved < limit && stream.pipe >= 0;) {

@@ -19,6 +19,8 @@ void Logger::answer_flush(uint32_t client, const Request& request) {
   for (int i = 0; i < 2; ++i) {
     int waiting = 0;
     if (entry.streams[i].pipe >= 0) ioctl(entry.streams[i].pipe, FIONREAD, &waiting);
+    // KERNEL: what a terminal has is known only when it is read; its buffers are smaller than this.
+    if (entry.is_terminal) waiting = kTurnBytes;
     // One byte more than is there: that try sees whether the end follows.
     is_changed |= drain(slot, i, static_cast<size_t>(waiting) + 1);
     learn_size(entry, i);

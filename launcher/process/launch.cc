@@ -196,6 +196,26 @@ void Launcher::assign(uint32_t index, Request& request, node::Received& received
   if ((request.flags & (kIoStdout | kIoStderr)) != 0) tell_logger(slot, kPendingAdd);
 }
 
+// Kept like a pipe's end each: to read what it says, and to write what it is told.
+void Launcher::give_terminal(uint32_t index, const Request& request, node::Received& received) {
+  const uint32_t slot = table_.find(request.key);
+  if (slot == kNoSlot || table_.slot(slot).io != 0 || received.fd_count != 1) {
+    return answer(index, request, ESRCH, "no child without io has that key");
+  }
+  Kept& kept = table_.kept(slot);
+  kept.in = fcntl(received.fds[0], F_DUPFD_CLOEXEC, kKeptBase);
+  kept.out = move_up(received.fds[0]);
+  if (kept.in < 0 || kept.out < 0) {
+    const int error = errno;
+    close_kept(slot);
+    return answer(index, request, error, "no descriptor is left for the terminal");
+  }
+  received.fds[0] = -1;
+  table_.slot(slot).io = kIoStdout | kIoStdin | kIoTerminal;
+  answer(index, request, 0);
+  tell_logger(slot, kPendingAdd);
+}
+
 int Launcher::clone_child(const child::PlanView& plan, const int* fds, int* pidfd,
                           uint64_t* start_time) {
   const PlanHeader& header = *plan.header;

@@ -157,6 +157,8 @@ void Launcher::handle(uint32_t index, Request& request, node::Received& received
       return adopt(index, request, received);
     case MessageType::kAssign:
       return assign(index, request, received);
+    case MessageType::kGiveTerminal:
+      return give_terminal(index, request, received);
     case MessageType::kHello:
       return hello(index, request);
     case MessageType::kUpgrade:

@@ -71,6 +71,7 @@ class Launcher {
   int clone_child(const child::PlanView& plan, const int* fds, int* pidfd, uint64_t* start_time);
   void adopt(uint32_t index, Request& request, node::Received& received);
   void assign(uint32_t index, Request& request, node::Received& received);
+  void give_terminal(uint32_t index, const Request& request, node::Received& received);
   // A slot with the descriptors to be kept, from `first` of the received on; kNoSlot when answered.
   uint32_t take_slot(uint32_t index, const Request& request, node::Received& received, int first);
   // Keeps them for the slot; false when answered.

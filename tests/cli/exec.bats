@@ -87,9 +87,30 @@ only_web() { [ "$(gantry ps -aq | wc -l)" = 1 ] && [ "$(find "$GANTRY_RUNTIME_DI
   gantry run -d --name brief --rootfs "$ROOT" /bin/sleep 1000 >/dev/null
   "$BIN/gantry" exec brief sleep 1000 3>&- &
   pid=$!
-  wait_until test "$(gantry exec brief sh -c 'ls -d /proc/[0-9]* | wc -l')" -ge 2
+  is_there() { gantry exec brief sh -c 'grep -q sleep /proc/[2-9]*/comm'; }
+  wait_until is_there
   gantry kill brief
   finish $pid
   [ "$status" = 137 ]
   gantry rm brief
+}
+
+@test "attach: what it says from now on, its exit status, and the executor's death in between" {
+  gantry run -d --name talker --rootfs "$ROOT" /bin/sh -c 'echo early; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo late; exit 6' >/dev/null
+  said_early() { [ "$(gantry logs talker)" = early ]; }
+  wait_until said_early
+  "$BIN/gantry" attach talker >"$DIR/attached" 3>&- &
+  pid=$!
+  sleep 0.3
+  kill -9 "$(executor_pid)"
+  gantry ps >/dev/null
+  touch "$ROOT/tmp/go"
+  finish $pid
+  [ "$status" = 6 ]
+  [ "$(cat "$DIR/attached")" = late ]
+  run -125 --separate-stderr gantry attach talker
+  [[ "$stderr" == *"is exited"*"gantry logs"* ]]
+  run -125 --separate-stderr gantry attach nobody
+  [[ "$stderr" == *nobody* ]]
+  gantry rm talker
 }

@@ -4,7 +4,9 @@ import os
 import subprocess
 import time
 
-from gantry import BIN, CallFailed, GantryTest, another_build, free_port, main, rootfs_tar, wait_until
+from gantry import (BIN, CallFailed, GantryTest, another_build, container_id, free_port, main, rootfs_tar,
+                    wait_until)
+from streams import RECORDIO_INPUT, first_input, framed, stdin_data
 
 
 def failpoints():
@@ -14,7 +16,7 @@ def failpoints():
 
 class Failpoints(GantryTest):
     # One battery for all: an import, a launch on the bridge, its end, its removal, a launch by a prepared child, and one
-    # in a container.
+    # in a container, with a terminal.
     # Start-up passes the recovery points.
     def battery(self, point):
         # A layer of this round's own, or an earlier round's unpacked one is taken.
@@ -27,9 +29,22 @@ class Failpoints(GantryTest):
         self.executor.call("GANTRY_REMOVE_IMAGE", gantry_remove_image={"reference": "busybox"})
         wait_until(lambda: self.executor.metric("containerizer/prepared_children") > 0)
         self.executor.run("prepared", ["/bin/sh", "-c", "exit 3"], self.root)
-        self.executor.exec("keeper.nested", ["/bin/sh", "-c", "exit 3"])
+        self.executor.exec("keeper.nested", ["/bin/sh", "-c", "read status; exit $status"], tty=True)
+        self.tell_nested()
         self.executor.wait("keeper.nested")
+        self.look_at_nested()
         self.executor.remove("keeper.nested")
+
+    def tell_nested(self):
+        self.executor.post(framed(first_input(container_id("keeper.nested")), stdin_data(b"3\n")),
+                           headers=RECORDIO_INPUT)
+
+    def look_at_nested(self):
+        """All it said: what was typed comes back."""
+        _, _, said = self.executor.post({"type": "ATTACH_CONTAINER_OUTPUT", "attach_container_output": {
+            "container_id": container_id("keeper.nested"), "gantry_output": {"from_start": True}}}, headers={
+                "Accept": "application/recordio", "Message-Accept": "application/json"})
+        self.assertIn(b'"data":"Mw0K"', said)  # 3\r\n
 
     def killed_at(self, point):
         """True when the executor died at the point while starting or during the battery."""
@@ -80,6 +95,8 @@ class Failpoints(GantryTest):
                 self.assertEqual(self.executor.inspect("keeper")["container"]["pid"], keeper)
                 self.assertEqual(self.executor.wait("ended")["exit_status"], 6 << 8)
                 self.executor.remove("ended")
+                if states.get("keeper.nested") == "running":
+                    self.tell_nested()
                 for name in {"victim", "prepared", "keeper.nested"} & states.keys():
                     # Adopted, or ended: its outcome is the true one, never a guess.
                     answer = self.executor.wait(name)

@@ -182,6 +182,19 @@ class Output(GantryTest):
         self.assertEqual(self.executor.wait("c")["exit_status"], 0)
         self.assertEqual(self.executor.output("c"), "before after\n")
 
+    def test_following_one_that_closed_its_streams_costs_nothing(self):
+        def ticks():
+            with open(f"/proc/{self.executor.process.pid}/stat", encoding="ascii") as stat:
+                return sum(int(n) for n in stat.read().rsplit(")", 1)[1].split()[11:13])
+
+        for name, closing in (("one", "exec 2>&-"), ("both", "exec >&- 2>&-")):
+            self.executor.launch(name, ["/bin/sh", "-c", f"{closing}; sleep 1000"], self.root)
+            self.attach(name, from_start=True)
+        time.sleep(0.3)
+        before = ticks()
+        time.sleep(1)
+        self.assertLess(ticks() - before, 25)  # of the 100 that a loop would take
+
     def test_many_followers_get_the_same(self):
         self.executor.launch("c", ["/bin/sh", "-c", "for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.05; done"], self.root)
         collected = []

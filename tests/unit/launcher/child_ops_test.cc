@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 
 #include <cstring>
@@ -197,6 +198,23 @@ TEST_F(ChildOps, WhatTheKernelRefusesIsNamed) {
         return Op{.kind = OpKind::kSeccomp, .s1 = b.blob(&junk, 8), .b = 8};
       },
       EINVAL);
+}
+
+TEST_F(ChildOps, OnlyADevptsOfItsOwnMakesATerminal) {
+  namespace fs = std::filesystem;
+  auto terminal = [](LaunchPlan::Builder& b) {
+    return Op{.kind = OpKind::kTerminal, .fd = b.fd(std::move(*sys::open("/dev/null", O_RDWR)))};
+  };
+  expect_failure(terminal, ENOENT);
+  fs::create_directory(cat(root, "/dev/pts"));
+  UniqueFd(std::move(*sys::open(cat(root, "/dev/pts/ptmx"), O_CREAT | O_WRONLY, 0600)));
+  expect_failure(terminal, EXDEV);
+  fs::remove(cat(root, "/dev/pts/ptmx"));
+  ASSERT_EQ(::mknod(cat(root, "/dev/pts/ptmx").c_str(), S_IFCHR | 0666, makedev(5, 2)), 0);
+  expect_failure(terminal, EXDEV);
+  fs::remove_all(cat(root, "/dev/pts"));
+  fs::create_directory_symlink("/real", cat(root, "/dev/pts"));
+  expect_failure(terminal, ELOOP);
 }
 
 TEST_F(ChildOps, MountsThatCannotBeAreNamed) {

@@ -1,0 +1,48 @@
+// gantry attach
+#include "executor/cli/command_list.h"
+#include "executor/cli/foreground.h"
+#include "executor/cli/session.h"
+
+namespace gantry::cli {
+namespace {
+class Attach final : public Command {
+ public:
+  void declare(Flags& flags) override {
+    flags.toggle(0, "no-stdin", &no_stdin_, "only look on");
+    static constexpr ForeignFlag kForeign[] = {
+        {"detach-keys", {}, "they are ctrl-p ctrl-q"},
+        {"sig-proxy", {}, "signals go to the container"},
+    };
+    flags.know_foreign(kForeign);
+  }
+
+  Result<int> run(Session& session, std::vector<std::string> words) override {
+    GANTRY_TRY(want_arguments(words, 1, 1, "a container"));
+    const Result<JsonDocument> answer =
+        session.call(container_call("GANTRY_INSPECT", "gantry_inspect", words[0]));
+    if (!answer) return Error(answer.error().code(), explain_missing(answer.error(), words[0]));
+    const Json* details = find(*answer, "gantry_inspect");
+    if (details == nullptr) return Error(Errc::corrupt, "the executor's answer is empty");
+    const std::string state = text_of(*details, "container.state");
+    if (state != "running" && state != "paused") {
+      return Error(Errc::conflict, cat("container '", words[0], "' is ", state,
+                                       "; `gantry logs` shows what it said"));
+    }
+    const bool has_terminal = flag_of(*details, "launch.gantry_spec.tty") ||
+                              find(*details, "launch.container.tty_info") != nullptr;
+    const bool takes_input = has_terminal || flag_of(*details, "launch.gantry_spec.open_stdin");
+    ForegroundOptions options = {.stdin_attached = takes_input && !no_stdin_,
+                                 .terminal = has_terminal,
+                                 .json = session.json()};
+    if (has_terminal) GANTRY_TRY(check_terminal(options.stdin_attached));
+    return attach_in_foreground(
+        session, {.id = text_of(*details, "container.container_id.value"), .parent = {}}, options);
+  }
+
+ private:
+  bool no_stdin_ = false;
+};
+}  // namespace
+
+std::unique_ptr<Command> make_attach() { return make_command<Attach>(); }
+}  // namespace gantry::cli

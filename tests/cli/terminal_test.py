@@ -1,0 +1,228 @@
+"""Terminals as a person meets them: run -it, exec -it and attach at a pty of the test's own."""
+import contextlib
+import fcntl
+import os
+import pathlib
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+
+from gantry import BIN, GantryTest, main, wait_until
+
+
+class Person:
+    """`gantry` with words, at a terminal."""
+
+    def __init__(self, test, *words, rows=30, columns=100):
+        self.seen, self.status = b"", None
+        self.master, slave = pty.openpty()
+        self.resize(rows, columns)
+        self.before = termios.tcgetattr(slave)
+
+        def lead_session():
+            os.setsid()
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+        self.process = subprocess.Popen([BIN / "gantry", *words], stdin=slave, stdout=slave, stderr=slave,
+                                        env=test.environment(), preexec_fn=lead_session)
+        self.slave = slave
+        test.addCleanup(self.leave)
+
+    def leave(self):
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+        os.close(self.slave)
+
+    def resize(self, rows, columns):
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, text):
+        os.write(self.master, text.encode() if isinstance(text, str) else text)
+
+    def expect(self, pattern, limit=15):
+        """Reads until the pattern has been printed, and forgets all up to there."""
+        deadline = time.monotonic() + limit
+        while not (found := re.search(pattern.encode(), self.seen)):
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.master], [], [], left)[0]:
+                raise AssertionError(f"no {pattern!r} in {self.seen!r}")
+            self.seen += os.read(self.master, 65536)
+        self.seen = self.seen[found.end():]
+        return found
+
+    def ends(self, limit=15):
+        """The exit status; the terminal is as it was."""
+        deadline = time.monotonic() + limit
+        while self.process.poll() is None:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"still running; printed {self.seen!r}")
+            if select.select([self.master], [], [], 0.05)[0]:
+                self.seen += os.read(self.master, 65536)
+        while select.select([self.master], [], [], 0)[0]:
+            self.seen += os.read(self.master, 65536)
+        now = termios.tcgetattr(self.slave)
+        if now != self.before:
+            raise AssertionError(f"the terminal was left as {now}, it was {self.before}")
+        return self.process.returncode
+
+
+class Terminals(GantryTest):
+    def environment(self):
+        return {**os.environ, "GANTRY_RUNTIME_DIR": str(self.executor.runtime),
+                "GANTRY_DATA_DIR": str(self.executor.data), "GANTRY_CGROUP_ROOT": self.executor.cgroup_root}
+
+    def gantry(self, *words):
+        return subprocess.run([BIN / "gantry", *words], env=self.environment(), stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, check=False)
+
+    def kill_executor(self):
+        """Whoever started it; the next command of anybody's starts another."""
+        with contextlib.suppress(ValueError, OSError):
+            os.kill(int((self.executor.runtime / "lock").read_text(encoding="ascii").split()[0]), signal.SIGKILL)
+        if self.executor.process.poll() is None:
+            self.executor.wait_dead()
+        self.executor.disconnect()
+
+    def stop_executor(self):
+        wait_until(lambda: self.gantry("executor", "stop").returncode == 0)
+
+    def run_shell(self, *flags, name="c"):
+        person = Person(self, "run", "-it", "--rm", "--name", name, *flags, "--rootfs", str(self.root), "/bin/sh")
+        person.expect("# ")
+        return person
+
+    def test_a_shell(self):
+        person = self.run_shell()
+        person.type("tty; stty size; echo $TERM; id -u\n")
+        person.expect("/dev/pts/0\r\n30 100\r\nxterm\r\n0\r\n")
+        person.type("exit 3\n")
+        self.assertEqual(person.ends(), 3)
+
+    def test_control_keys_are_the_commands(self):
+        person = self.run_shell()
+        person.type("sh -c 'echo sleep''ing; sleep 1000'\n")
+        person.expect("\r\nsleeping\r\n")
+        person.type("\x03")  # ctrl-c: ends that, not the shell
+        person.type("echo $? again\n")
+        person.expect("\r\n130 again\r\n")
+        person.type("\x04")  # ctrl-d
+        self.assertEqual(person.ends(), 0)
+
+    def test_resize(self):
+        person = Person(self, "run", "-it", "--rm", "--rootfs", str(self.root), "/bin/sh", "-c",
+                        "trap 'stty size' WINCH; echo ready; while :; do sleep 0.1; done")
+        person.expect("ready\r\n")
+        for rows, columns in ((40, 120), (7, 11)):
+            person.resize(rows, columns)
+            person.expect(f"{rows} {columns}\r\n")
+        person.type("\x03")
+        self.assertEqual(person.ends(), 130)
+
+    def test_detach_and_attach(self):
+        person = self.run_shell()
+        person.type("echo be''fore\n")
+        person.expect("before\r\n")
+        person.type("\x10\x11")
+        self.assertEqual(person.ends(), 0)
+        self.assertIn(b"gantry attach", person.seen)
+        again = Person(self, "attach", "c", rows=20, columns=60)
+        again.type("stty size; cat -v\n")
+        again.expect("20 60\r\n")
+        again.type("\x10x\n")  # ctrl-p alone is the container's
+        again.expect("\\^Px\r\n")
+        again.expect("\\^Px\r\n")
+        again.type("\x03")
+        again.expect("# ")
+        again.type("exit 4\n")
+        self.assertEqual(again.ends(), 4)
+
+    def test_the_shell_goes_on_when_the_executor_dies(self):
+        person = self.run_shell()
+        person.type("A=kept\n")
+        person.expect("# ")
+        pid = self.executor.inspect("c")["container"]["pid"]
+        for n in range(3):
+            self.kill_executor()
+            person.type(f"echo {n} $A; tty\n")
+            person.expect(f"\r\n{n} kept\r\n/dev/pts/0\r\n")
+            self.assertEqual(self.executor.inspect("c")["container"]["pid"], pid)
+        person.resize(11, 22)
+        wait_until(lambda: person.type("stty size\n") or person.expect(r"(\d+ \d+)\r\n")[1] == b"11 22")
+        person.type("exit 5\n")
+        self.assertEqual(person.ends(), 5)
+        self.stop_executor()
+
+    def test_the_shell_goes_on_when_launcher_and_logger_die(self):
+        person = self.run_shell()
+        shell = self.executor.inspect("c")["container"]["pid"]
+        launcher = int(pathlib.Path(f"/proc/{shell}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[1])
+        logger = int(subprocess.run(["pgrep", "-P", str(launcher), "-x", "gantry-logger"], capture_output=True,
+                                    check=True).stdout)
+        for n, victim in enumerate((logger, launcher)):
+            os.kill(victim, signal.SIGKILL)
+            time.sleep(0.2)
+            person.type(f"echo {n} st''ill\n")
+            person.expect(f"{n} still\r\n")
+        person.type("exit 5\n")
+        self.assertEqual(person.ends(), 5)
+
+    def test_a_client_that_vanishes_leaves_it_running(self):
+        person = self.run_shell()
+        person.process.send_signal(signal.SIGKILL)
+        person.process.wait()
+        again = Person(self, "attach", "c")
+        again.type("echo the''re\n")
+        again.expect("there\r\n")
+        again.type("exit\n")
+        self.assertEqual(again.ends(), 0)
+
+    def test_a_signal_restores_the_terminal(self):
+        person = self.run_shell()
+        for _ in range(3):  # an interactive shell ignores it; the third time it is killed
+            person.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+        self.assertEqual(person.ends(), 137)
+
+    def test_exec(self):
+        self.executor.launch("web", ["/bin/sleep", "1000"], self.root)
+        person = Person(self, "exec", "-it", "web", "/bin/sh")
+        person.expect("# ")
+        person.type("tty; stty size; cat /proc/1/cmdline | tr '\\0' ' '; echo\n")
+        person.expect("/dev/pts/0\r\n30 100\r\n/bin/sleep 1000 \r\n")
+        second = Person(self, "exec", "-it", "-u", "user", "web", "/bin/sh")
+        second.expect(r"\$ ")
+        second.type("tty; id -u; echo x > /dev/tty\n")
+        second.expect("/dev/pts/1\r\n1000\r\nx\r\n")
+        self.kill_executor()
+        second.type("echo $((40 + 2)); exit 2\n")
+        second.expect("42\r\n")
+        self.assertEqual(second.ends(), 2)
+        person.type("exit\n")
+        self.assertEqual(person.ends(), 0)
+        self.gantry("rm", "-f", "web")
+        self.stop_executor()
+
+    def test_its_last_words_arrive(self):
+        person = Person(self, "run", "-it", "--rm", "--rootfs", str(self.root), "/bin/sh", "-c",
+                        "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done; printf 'the end'")
+        person.expect("line 2999\r\nthe end")
+        self.assertEqual(person.ends(), 0)
+
+    def test_without_a_terminal_here(self):
+        done = self.gantry("run", "-it", "--rm", "--rootfs", str(self.root), "/bin/sh")
+        self.assertEqual(done.returncode, 125)
+        self.assertIn("stdin is none", done.stderr)
+        done = subprocess.run([BIN / "gantry", "run", "-t", "--rm", "--rootfs", str(self.root), "/bin/sh", "-c",
+                               "tty; echo err >&2"], env=self.environment(), stdin=subprocess.DEVNULL,
+                              capture_output=True, check=False)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, b"/dev/pts/0\r\nerr\r\n", b""))
+
+
+if __name__ == "__main__":
+    main()
