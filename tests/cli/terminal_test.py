@@ -12,7 +12,7 @@ import subprocess
 import termios
 import time
 
-from gantry import BIN, GantryTest, main, wait_until
+from gantry import BIN, GantryTest, another_build, main, wait_until
 
 
 class Person:
@@ -157,6 +157,23 @@ class Terminals(GantryTest):
         person.type("exit 5\n")
         self.assertEqual(person.ends(), 5)
         self.stop_executor()
+
+    def test_an_upgrade_is_not_seen(self):
+        other = another_build(self.top / "other", "another")
+        person = self.run_shell()
+        second = Person(self, "exec", "-it", "c", "/bin/sh")
+        second.expect("# ")
+        done = subprocess.run([other / "gantry", "executor", "upgrade"], env=self.environment(), capture_output=True,
+                              text=True, timeout=60, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        for someone in (person, second):
+            someone.type("echo $? still\n")
+            someone.expect("\r\n0 still\r\n")
+        self.executor.disconnect()
+        second.type("exit 4\n")
+        self.assertEqual(second.ends(), 4)
+        person.type("exit 5\n")
+        self.assertEqual(person.ends(), 5)
 
     def test_the_shell_goes_on_when_launcher_and_logger_die(self):
         person = self.run_shell()

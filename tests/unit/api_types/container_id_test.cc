@@ -33,6 +33,12 @@ TEST(ContainerId, NestedIdsAreNotTheirParents) {
   EXPECT_EQ(child->to_string(), "pod.c");
   EXPECT_NE(*child, *ContainerId::parse("c"));
   EXPECT_NE(child->hash(), ContainerId::parse("c")->hash());
+  EXPECT_EQ(*ContainerId::parse_path("pod.c"), *child);
+  EXPECT_EQ(ContainerId::parse_path("a.b.c")->parent()->to_string(), "a.b");
+  EXPECT_EQ(*ContainerId::parse_path("pod"), *parent);
+  for (const char* wrong : {"", ".", "pod.", ".c", "pod..c"}) {
+    EXPECT_FALSE(ContainerId::parse_path(wrong)) << wrong;
+  }
 }
 TEST(ContainerId, GeneratedIdsAre32HexDigits) {
   std::string id = ContainerId::generate().value();

@@ -200,6 +200,27 @@ TEST_F(ChildOps, WhatTheKernelRefusesIsNamed) {
       EINVAL);
 }
 
+TEST_F(ChildOps, AForkGoesOnInAnotherChildOfTheParent) {
+  for (const bool is_told : {true, false}) {
+    LaunchPlan::Builder b;
+    sys::Pipe go = std::move(*sys::pipe());
+    b.add(Stage::begin, {.kind = OpKind::kFork, .fd = b.fd(std::move(go.read))});
+    LaunchPlan plan = sealed(std::move(b));
+    const Outcome out = run_child(plan);
+    ASSERT_TRUE(out.report);
+    EXPECT_EQ(out.report->is_barrier, 1);
+    EXPECT_EQ(out.status, 0);
+    ASSERT_NE(out.report->aux & kForkBarrier, 0u);
+    const pid_t pid = static_cast<pid_t>(out.report->aux & ~kForkBarrier);
+    EXPECT_EQ(::waitpid(pid, nullptr, WNOHANG), 0) << "it did not wait";
+    if (is_told) ASSERT_EQ(::write(go.write.get(), "g", 1), 1);
+    go.write.reset();
+    int status = 0;
+    ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+    EXPECT_EQ(WEXITSTATUS(status), is_told ? 0 : child::kExitNoSignal);
+  }
+}
+
 TEST_F(ChildOps, OnlyADevptsOfItsOwnMakesATerminal) {
   namespace fs = std::filesystem;
   auto terminal = [](LaunchPlan::Builder& b) {
