@@ -5,6 +5,7 @@
 // netfilter socket waits 5 to 23 ms for RCU when something was deleted shortly before.
 #pragma once
 
+#include <functional>
 #include <mutex>
 #include <optional>
 
@@ -21,8 +22,12 @@ class ConnectionTable {
   Result<void> forget(const PortMapping& published);
 
  private:
-  Result<void> forget_by_source(Ipv4 source, int tuple, int flags_attribute);
-  Result<void> request(NetlinkMessage& message);
+  // Adds to a request which connections it is about (CTA_FILTER).
+  using Match = std::function<void(NetlinkMessage&)>;
+  Result<void> forget_matching(const Match& match);
+  Result<void> forget_one_by_one(const Match& match);
+  // KERNEL: a filter finds connections since 5.9 and deletes them since 6.8; EINVAL before.
+  bool can_delete_by_filter_ = true;
   std::mutex mutex_;
   std::optional<Netlink> socket_;  // made at the first use
 };
