@@ -20,25 +20,26 @@ namespace gantry::worker {
 namespace {
 Error failed(std::string what) { return Error::from_errno(errno, std::move(what)); }
 
-// The merged view of layers (top first) as a detached, read-only mount; attached nowhere.
-Result<UniqueFd> mount_layers(const std::vector<std::string>& layers) {
-  std::vector<UniqueFd> fds;
-  std::string lower;
-  for (const std::string& layer : layers) {
-    fds.push_back(GANTRY_TRY(sys::open(layer, O_PATH | O_DIRECTORY)));
-    // Short names: the option must fit in 256 bytes for as many layers as possible.
-    lower += cat(lower.empty() ? "" : ":", "/dev/fd/", fds.back().get());
-  }
-  if (layers.size() == 1) return std::move(fds[0]);
+// KERNEL: lowerdir+ (one layer a call) since 6.7; before, one string. Before 6.5 a wrong option is
+// found only when the overlay is made.
+enum class Naming { one_by_one, one_string };
+
+Result<UniqueFd> mount_overlay(const std::vector<UniqueFd>& layers, Naming naming) {
   UniqueFd context(static_cast<int>(::syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC)));
   if (!context) return failed("fsopen overlay");
   auto set = [&](const char* key, const std::string& value) {
     return ::syscall(SYS_fsconfig, context.get(), FSCONFIG_SET_STRING, key, value.c_str(), 0) == 0;
   };
+  std::string all;
   bool added = true;
-  // KERNEL: lowerdir+ (one layer a call) since 6.5; before, one string.
-  for (const UniqueFd& fd : fds) added = added && set("lowerdir+", cat("/proc/self/fd/", fd.get()));
-  if (!added && !set("lowerdir", lower)) return failed("name the layers of an overlay");
+  for (const UniqueFd& layer : layers) {
+    // Short names: the option must fit in 256 bytes for as many layers as possible.
+    const std::string name = cat("/dev/fd/", layer.get());
+    if (naming == Naming::one_by_one) added = added && set("lowerdir+", name);
+    all += cat(all.empty() ? "" : ":", name);
+  }
+  if (naming == Naming::one_string) added = set("lowerdir", all);
+  if (!added) return failed("name the layers of an overlay");
   if (::syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) {
     return failed("make an overlay");
   }
@@ -46,6 +47,18 @@ Result<UniqueFd> mount_layers(const std::vector<std::string>& layers) {
       ::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC,
                 MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)));
   if (!mount) return failed("mount an overlay");
+  return mount;
+}
+
+// The merged view of layers (top first) as a detached, read-only mount; attached nowhere.
+Result<UniqueFd> mount_layers(const std::vector<std::string>& layers) {
+  std::vector<UniqueFd> fds;
+  for (const std::string& layer : layers) {
+    fds.push_back(GANTRY_TRY(sys::open(layer, O_PATH | O_DIRECTORY)));
+  }
+  if (layers.size() == 1) return std::move(fds[0]);
+  auto mount = mount_overlay(fds, Naming::one_by_one);
+  if (!mount && mount.error().is_errno(EINVAL)) mount = mount_overlay(fds, Naming::one_string);
   return mount;
 }
 

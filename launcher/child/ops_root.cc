@@ -60,8 +60,8 @@ int64_t option(int context, const char* name, const char* value) {
   return raw(SYS_fsconfig, context, FSCONFIG_SET_STRING, name, value, 0);
 }
 
-// The old interface, for kernels without `lowerdir+` (< 6.5): everything in one page.
-Outcome overlay_by_options(State& s, const Op& op, int place, const char* place_path) {
+// The old interface, for kernels without `lowerdir+` (< 6.7): everything in one page.
+Outcome overlay_by_options(State& s, const Op& op, const char* place_path) {
   char text[4096];
   size_t used = 0;
   bool fits = true;
@@ -92,7 +92,6 @@ Outcome overlay_by_options(State& s, const Op& op, int place, const char* place_
   if ((op.a & kOverlayVolatile) != 0) put(",volatile", false);
   if ((op.a & kOverlayUserXattr) != 0) put(",userxattr", false);
   if (!fits) return fail(ENAMETOOLONG, Substep::kOption);
-  (void)place;
   int64_t rc = raw(SYS_mount, "overlay", place_path, "overlay", 0, text);
   if (rc < 0) return fail(rc, Substep::kMount);
   int64_t root = raw(SYS_openat, AT_FDCWD, place_path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
@@ -115,7 +114,7 @@ Outcome root_overlay(State& s, const Op& op) {
   uint32_t index = 0;
   for (const char* at = lower; rc >= 0 && *at != '\0'; at += length(at) + 1, ++index) {
     rc = option(context.get(), "lowerdir+", at);
-    if (index == 0 && rc == -EINVAL) return overlay_by_options(s, op, place.get(), lower);
+    if (index == 0 && rc == -EINVAL) return overlay_by_options(s, op, lower);
   }
   if (rc >= 0 && op.s2 != 0) rc = option(context.get(), "upperdir", s.plan.text(op.s2));
   if (rc >= 0 && op.s3 != 0) rc = option(context.get(), "workdir", s.plan.text(op.s3));
@@ -127,6 +126,8 @@ Outcome root_overlay(State& s, const Op& op) {
   }
   if (rc < 0) return fail(rc, Substep::kOption, index);
   rc = raw(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0);
+  // KERNEL: before 6.5 overlayfs had no parser for fsconfig: every option is taken, and read here.
+  if (rc == -EINVAL) return overlay_by_options(s, op, lower);
   if (rc < 0) return fail(rc, Substep::kCreate);
   int64_t tree = raw(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC, 0);
   if (tree < 0) return fail(tree, Substep::kMount);
