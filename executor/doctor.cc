@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/magic.h>
+#include <sys/mount.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -15,6 +16,8 @@
 
 #include "base/cgroup_fs.h"
 #include "base/sys.h"
+#include "base/unique_fd.h"
+#include "network/probe.h"
 
 namespace gantry {
 namespace {
@@ -99,10 +102,11 @@ class Examination {
     auto has = [&](std::string_view name) {
       return known && known->find(cat("\t", name, "\n")) != std::string::npos;
     };
-    bool overlay = has("overlay");
-    add(overlay ? Verdict::ok : Verdict::degraded, "overlayfs",
-        overlay ? "available" : "not in this kernel (or its module is not loaded)",
-        overlay ? "" : "images are copied for each container instead; modprobe overlay");
+    // Loads the module where it is one.
+    UniqueFd context(static_cast<int>(::syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC)));
+    add(context ? Verdict::ok : Verdict::degraded, "overlayfs",
+        context ? "available" : "not in this kernel, nor a module of it",
+        context ? "" : "images are copied for each container instead");
     for (const char* name : {"tmpfs", "proc", "sysfs", "devpts", "mqueue"}) {
       if (!has(name)) add(Verdict::missing, cat("file system: ", name), "not in this kernel");
     }
@@ -134,9 +138,13 @@ class Examination {
   }
 
   void network() {
-    bool forward = sys::read_file("/proc/sys/net/ipv4/ip_forward", 64).has_value();
-    add(forward ? Verdict::ok : Verdict::missing, "bridge network",
-        forward ? "netlink and nftables in process; no helper programs" : "no IPv4");
+    Result<void> made = probe_bridge_network();
+    add(made ? Verdict::ok : Verdict::missing, "bridge network",
+        made ? "bridge, veth, nf_tables; no helper programs" : made.error().to_string(),
+        made
+            ? ""
+            : "bridge, veth and nf_tables are needed in the kernel; launches with a bridge network "
+              "are refused");
   }
 
   void limits() {

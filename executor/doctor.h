@@ -7,7 +7,7 @@
 #include "executor/operator_backend.h"
 
 namespace gantry {
-// Looks, changes nothing. CRIU is asked by the daemon, which can start it. Runs on the offload
-// pool.
+// Changes nothing that stays, but the kernel may load modules that it looks for. CRIU is asked by
+// the daemon, which can start it. Runs on the offload pool.
 std::vector<Finding> examine_host(const Config& config);
 }  // namespace gantry

@@ -112,11 +112,14 @@ Result<bool> NftTable::is_whole() {
 
 Result<bool> NftTable::exists() {
   std::lock_guard lock(mutex_);
-  Netlink* socket = GANTRY_TRY(queries());
+  auto socket = queries();
+  // KERNEL: without netfilter; EINVAL below without nf_tables.
+  if (!socket && socket.error().is_errno(EPROTONOSUPPORT)) return false;
+  if (!socket) return std::move(socket).error();
   NetlinkMessage message = get_message(NFT_MSG_GETTABLE, 0);
   message.text(NFTA_TABLE_NAME, table_);
-  auto done = socket->request(message);
-  if (!done && done.error().is_errno(ENOENT)) return false;
+  auto done = (*socket)->request(message);
+  if (!done && (done.error().is_errno(ENOENT) || done.error().is_errno(EINVAL))) return false;
   if (!done) return std::move(done).error().context("look up table ", table_);
   return true;
 }
