@@ -66,6 +66,11 @@ function(gantry_test name)
   endif()
 endfunction()
 
+# gantry_test_in_guest(NAME…)  tests, of the folder that says it, that tests/guest runs too
+function(gantry_test_in_guest)
+  set_property(TEST ${ARGN} APPEND PROPERTY LABELS guest)
+endfunction()
+
 # gantry_proto_library(NAME FOLDER folder PROTOS a b … RUNTIME libprotobuf|libprotobuf-lite)
 # The generated code of FOLDER/*.proto, included as "FOLDER/a.pb.h". Not ours, so without our warnings.
 function(gantry_proto_library name)

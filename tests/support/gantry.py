@@ -6,10 +6,14 @@
 
 Every test ends with tools/leakcheck: a leak is a failure. Needs root and the built programs (GANTRY_BIN).
 """
+import argparse
 import base64
 import contextlib
 import ctypes
+import functools
 import http.client
+import importlib.machinery
+import importlib.util
 import json
 import os
 import pathlib
@@ -26,7 +30,19 @@ import unittest
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("GANTRY_BIN", TOP / "build/release/bin"))
 CLONE_NEWNET = 0x40000000
-LEAKCHECK = TOP / "tools/leakcheck"
+# An emulated machine (tests/guest) is about this many times as slow as the one the numbers here are for.
+SLOWNESS = float(os.environ.get("GANTRY_SLOWNESS", "1"))
+# How many children an executor prepares: the variable is its own setting.
+PREPARED = int(os.environ.get("GANTRY_PREPARED_CHILDREN", "32"))
+
+
+@functools.cache
+def leakcheck():
+    """tools/leakcheck as a module: a process of its own for every test would cost more than most tests."""
+    loader = importlib.machinery.SourceFileLoader("leakcheck", str(TOP / "tools/leakcheck"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("leakcheck", loader))
+    loader.exec_module(module)
+    return module
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -46,6 +62,11 @@ class CallFailed(Exception):
         self.status, self.text = status, text
 
 
+@functools.cache
+def applets():
+    return subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True).stdout.split()
+
+
 def busybox_root(where):
     """A root file system of busybox with a link for every applet; returns its path."""
     root = pathlib.Path(where)
@@ -53,10 +74,9 @@ def busybox_root(where):
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "tmp").chmod(0o1777)
     shutil.copy("/bin/busybox", root / "bin/busybox")
-    applets = subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True).stdout.split()
-    for applet in applets:
+    for applet in applets():
         with contextlib.suppress(FileExistsError):
-            (root / "bin" / applet).symlink_to("busybox")
+            os.symlink("busybox", f"{root}/bin/{applet}")
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\nuser:x:1000:\nextra:x:2000:user\n")
     return root
@@ -101,9 +121,19 @@ def another_build(where, suffix):
     return where
 
 
+def many(count):
+    """How often to do what is done very often: less on a slow machine."""
+    return max(10, int(count / SLOWNESS))
+
+
+def patience(seconds):
+    """How long to wait for what takes a moment: longer on a slow machine."""
+    return seconds * min(SLOWNESS, 10)
+
+
 def wait_until(true, limit=10):
     """Calls true() until it answers something true, and returns that."""
-    deadline = time.monotonic() + limit
+    deadline = time.monotonic() + patience(limit)
     while not (answer := true()):
         if time.monotonic() > deadline:
             raise AssertionError(f"not true after {limit} s")
@@ -144,7 +174,8 @@ class Executor:
         self.bin = BIN
 
     def flags(self):
-        return ["--runtime-dir", str(self.runtime), "--data-dir", str(self.data), "--cgroup-root", self.cgroup_root]
+        return ["--runtime-dir", str(self.runtime), "--data-dir", str(self.data), "--cgroup-root", self.cgroup_root,
+                *os.environ.get("GANTRY_TEST_FLAGS", "").split()]
 
     def start(self, *extra, wait=True, env=None, preexec_fn=None):
         with open(self.log, "ab") as log:
@@ -304,10 +335,8 @@ class Executor:
         return self.leaks()
 
     def leaks(self):
-        found = subprocess.run(
-            [str(LEAKCHECK), "--runtime-dir", str(self.runtime), "--data-dir", str(self.data), "--cgroup-root",
-             self.cgroup_root], capture_output=True, text=True, check=False)
-        return [line for line in (found.stdout + found.stderr).splitlines() if line]
+        places = argparse.Namespace(runtime_dir=str(self.runtime), data_dir=str(self.data), cgroup_root=self.cgroup_root)
+        return [": ".join(leak) for leak in leakcheck().Gantry(places).leaks()]
 
     def check_leaks(self):
         deadline = time.monotonic() + 2

@@ -5,7 +5,7 @@ import os
 import pathlib
 import subprocess
 
-from gantry import GantryTest, main, wait_until
+from gantry import PREPARED, GantryTest, main, wait_until
 
 # Everything a process can see of how it was launched, without the numbers that differ from one container to the next.
 LOOK = r"""
@@ -32,7 +32,7 @@ class Prepared(GantryTest):
 
     def test_what_a_container_sees_is_the_same(self):
         ordinary = self.look("first")
-        wait_until(lambda: self.prepared() == 32, 30)
+        wait_until(lambda: self.prepared() == PREPARED, 30)
         prepared = self.look("second")
         self.assertEqual(self.executor.metric("containerizer/prepared_launches"), 1)
         self.assertIn("Seccomp:\t2", ordinary)

@@ -3,19 +3,19 @@ import shutil
 import signal
 import time
 
-from gantry import CallFailed, GantryTest, main, wait_until
+from gantry import CallFailed, GantryTest, main, many, wait_until
 
 
 class Recovery(GantryTest):
     def test_a_hundred_running_containers_are_adopted_with_true_exit_codes(self):
         script = "while [ ! -e /tmp/go ]; do sleep 0.1; done; exit $0"
-        for i in range(100):
+        for i in range(many(100)):
             self.executor.launch(f"c{i}", ["/bin/sh", "-c", script, str(i)], self.root)
         self.executor.kill()
         self.executor.start()
         self.assertEqual(set(self.executor.states().values()), {"running"})
         (self.root / "tmp/go").touch()
-        for i in range(100):
+        for i in range(many(100)):
             self.assertEqual(self.executor.wait(f"c{i}")["exit_status"], i << 8)
 
     def test_exits_while_no_executor_runs_are_reported_truly(self):

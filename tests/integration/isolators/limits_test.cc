@@ -7,11 +7,13 @@
 #include "base/sys.h"
 #include "tests/integration/isolators/box.h"
 #include "tests/integration/isolators/cgroup_test_root.h"
+#include "tests/support/many.h"
 
 namespace gantry {
 namespace {
 using test::BoxResult;
 using test::BoxTest;
+using test::many;
 using test::ok;
 using namespace std::chrono_literals;
 constexpr Bytes kMiB = 1 << 20;
@@ -171,7 +173,7 @@ TEST_F(BoxTest, HundredLaunchesLeakNothing) {
   };
   for (int i = 0; i < 10; ++i) output_of(shell("true"));
   const auto fds = count("/proc/self/fd");
-  for (int i = 0; i < 100; ++i) EXPECT_EQ(run(shell("true")).exit_code(), 0);
+  for (int i = 0; i < many(100); ++i) EXPECT_EQ(run(shell("true")).exit_code(), 0);
   EXPECT_LE(count("/proc/self/fd"), fds + 150) << "the pool's own";
   run(shell("true"));
 }

@@ -38,6 +38,23 @@ class Death : public ::testing::Test {
     for (int i = 0; i < 500 && rig.launcher->launcher_pid() == old; ++i) co_await sleep_for(10ms);
     co_return rig.launcher->launcher_pid() != old;
   }
+  // Of a container whose launcher died: true where pidfds keep an exit status (Linux 6.15), lost
+  // where they do not; never a guess.
+  void expect_exit(const std::string& key, int wait_status) {
+    auto exit = rig.run(rig.launcher->wait_exit(key));
+    if (pidfds_keep_exits()) {
+      ASSERT_TRUE(exit) << exit.error().to_string();
+      EXPECT_EQ(exit->wait_status, wait_status);
+    } else {
+      ASSERT_FALSE(exit);
+      EXPECT_NE(exit.error().to_string().find("launcher died"), std::string::npos);
+    }
+  }
+  static bool pidfds_keep_exits() {
+    auto self = sys::pidfd_open(::getpid());
+    auto status = sys::pidfd_exit_status(self->get());
+    return status || !status.error().is(Errc::unsupported);
+  }
   Rig rig;
 };
 
@@ -79,9 +96,7 @@ TEST_F(Death, OfTheLauncherLeavesAllRunningAndExitsTrue) {
   auto in = rig.run(rig.launcher->open_stdin("a"));
   ASSERT_TRUE(in) << in.error().to_string();
   ASSERT_TRUE(sys::write_all(in->get(), "still here\n"));
-  auto exit = rig.run(rig.launcher->wait_exit("a"));
-  ASSERT_TRUE(exit) << exit.error().to_string();
-  EXPECT_EQ(WEXITSTATUS(exit->wait_status), 6);
+  expect_exit("a", W_EXITCODE(6, 0));
   LogClient logs(rig.loop.get_executor(), rig.config().runtime_dir);
   auto sizes = rig.run(logs.flush("a"));
   ASSERT_TRUE(sizes) << sizes.error().to_string();
@@ -93,9 +108,7 @@ TEST_F(Death, OfTheLauncherLeavesAllRunningAndExitsTrue) {
   rig.run(close(logs));
   EXPECT_TRUE(rig.run(rig.launcher->forget("a")));
   ASSERT_TRUE(b.child->process.signal(SIGTERM) && b.child->process.signal(SIGKILL));
-  exit = rig.run(rig.launcher->wait_exit("b"));
-  ASSERT_TRUE(exit) << exit.error().to_string();
-  EXPECT_EQ(WTERMSIG(exit->wait_status), SIGKILL);
+  expect_exit("b", W_EXITCODE(0, SIGKILL));
   EXPECT_TRUE(rig.run(rig.launcher->forget("b")));
 }
 
@@ -124,9 +137,7 @@ TEST_F(Death, OfLauncherAndExecutorTogether) {
   ASSERT_EQ(known->size(), 1u);
   EXPECT_EQ((*known)[0].process, a.child->process.identity());
   ASSERT_TRUE(a.child->process.signal(SIGKILL));
-  auto exit = rig.run(rig.launcher->wait_exit("a"));
-  ASSERT_TRUE(exit) << exit.error().to_string();
-  EXPECT_EQ(WTERMSIG(exit->wait_status), SIGKILL);
+  expect_exit("a", W_EXITCODE(0, SIGKILL));
   EXPECT_TRUE(rig.run(rig.launcher->forget("a")));
 }
 

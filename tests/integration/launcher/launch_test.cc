@@ -14,6 +14,7 @@
 #include "launcher/protocol.h"
 #include "launcher/start_launcher.h"
 #include "tests/integration/launcher/rig.h"
+#include "tests/support/many.h"
 
 namespace gantry::test {
 namespace {
@@ -157,11 +158,11 @@ TEST_F(Launch, ThousandLaunchesLeaveNothingInTheLauncher) {
     auto exit = rig.run(run_to_end(*rig.launcher, cat("n", i), std::move(setup)));
     ASSERT_TRUE(exit) << exit.error().to_string();
   };
-  for (int i = -50; i < 0; ++i) once(i);
+  for (int i = -many(50); i < 0; ++i) once(i);
   const std::string fds = cat("/proc/", rig.launcher->launcher_pid(), "/fd");
   const auto before = count_of(fds);
   const auto memory = resident_kib(rig.launcher->launcher_pid());
-  for (int i = 0; i < 1000; ++i) once(i);
+  for (int i = 0; i < many(1000); ++i) once(i);
   EXPECT_EQ(count_of(fds), before);
   EXPECT_LE(resident_kib(rig.launcher->launcher_pid()), memory + 128);
 }
