@@ -303,6 +303,17 @@ Result<std::vector<pid_t>> ContainerCgroups::processes(const std::string& name) 
   return cgroup::processes_at(hierarchy->containers.get(), place(*hierarchy, name));
 }
 
+// KERNEL: unlike rmdir, rename takes a v1 directory with members, and frozen as it is.
+// ORDER: thawed here, because a second kill may have frozen it since the first one emptied it, and
+// would thaw it under a name that it has no longer.
+bool ContainerCgroups::is_at_rest(const Hierarchy& hierarchy, const std::string& name) const {
+  if (&hierarchy != freezer(name)) return true;  // destroy() empties the freezer's first
+  const int fd = hierarchy.containers.get();
+  const auto members = cgroup::read_at(fd, name, "cgroup.procs");
+  return members && members->empty() &&
+         cgroup::write_at(fd, name, "freezer.state", "THAWED").has_value();
+}
+
 Result<bool> ContainerCgroups::try_remove(size_t index, const std::string& name) {
   const Hierarchy& hierarchy = hierarchies_[index];
   const int fd = hierarchy.containers.get();
@@ -315,7 +326,7 @@ Result<bool> ContainerCgroups::try_remove(size_t index, const std::string& name)
   const auto group = groups_.find(name);
   const bool may_recycle = group != groups_.end() && group->second.may_recycle &&
                            !group->second.written.contains(index) && !is_nested(name);
-  if (may_recycle && pool_->give_back(index, name)) return true;
+  if (may_recycle && is_at_rest(hierarchy, name) && pool_->give_back(index, name)) return true;
   return cgroup::try_remove_tree_at(fd, name);
 }
 

@@ -170,6 +170,8 @@ class ContainerCgroups {
   const Hierarchy* find(std::string_view controller) const;
   const Hierarchy* freezer(const std::string& name) const;
   Result<bool> try_remove(size_t index, const std::string& name);
+  // Whether a v1 directory may go back to the pool: nobody is in it, and it is not frozen.
+  bool is_at_rest(const Hierarchy& hierarchy, const std::string& name) const;
   Result<bool> try_remove_all(const std::string& name);
   // The first hierarchy the process is not in; empty: it is where it should be.
   Result<std::string> missing_in(const std::string& name, pid_t pid) const;

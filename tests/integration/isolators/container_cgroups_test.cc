@@ -46,6 +46,13 @@ class ContainerCgroupsTest : public test::CgroupTest {
     EXPECT_EQ(::waitpid(pid, &status, 0), pid);
     return status;
   }
+  // This host's layout as if cgroup2 were not mounted.
+  static CgroupLayout without_v2() {
+    std::string mountinfo = ok(sys::read_file("/proc/self/mountinfo"));
+    const size_t at = mountinfo.find(" - cgroup2 ");
+    if (at != mountinfo.npos) mountinfo.replace(at, 11, " - tmpfs00 ");
+    return CgroupLayout::parse(mountinfo);
+  }
   bool exists(const std::string& name) {
     for (const CgroupHierarchy& hierarchy : layout_.hierarchies()) {
       if (::access(cat(hierarchy.path, root_, "/containers/", name).c_str(), F_OK) == 0)
@@ -193,10 +200,7 @@ TEST_F(ContainerCgroupsTest, PoolDirectoriesBecomeContainersComeBackAndAreSweptA
 TEST_F(ContainerCgroupsTest, V1OnlyHostUsesTheV1Freezer) {
   CgroupLayout layout = ok(CgroupLayout::detect());
   if (layout.kind() != CgroupLayout::Kind::hybrid) GTEST_SKIP() << "needs a hybrid cgroup host";
-  std::string mountinfo = ok(sys::read_file("/proc/self/mountinfo"));
-  const size_t at = mountinfo.find(" - cgroup2 ");
-  mountinfo.replace(at, 11, " - tmpfs00 ");
-  auto cgroups = open_cgroups(CgroupLayout::parse(mountinfo), {});
+  auto cgroups = open_cgroups(without_v2(), {});
   EXPECT_EQ(cgroups->layout().kind(), CgroupLayout::Kind::v1);
   const LaunchPlan plan = create(*cgroups, "a");
   EXPECT_LT(plan.header().cgroup_fd, 0);
@@ -210,6 +214,28 @@ TEST_F(ContainerCgroupsTest, V1OnlyHostUsesTheV1Freezer) {
   EXPECT_EQ(trim(ok(cgroups->read("a", "freezer", "freezer.state"))), "FROZEN");
   ok(run(loop_, cgroups->destroy("a", seconds(10))));
   EXPECT_EQ(WTERMSIG(wait_for(pid)), SIGKILL);
+  close(*cgroups);
+}
+
+TEST_F(ContainerCgroupsTest, AFrozenDirectoryOrOneWithMembersDoesNotComeBackFromThePoolAsItIs) {
+  CgroupLayout layout = ok(CgroupLayout::detect());
+  if (layout.kind() == CgroupLayout::Kind::v2) GTEST_SKIP() << "needs a cgroup v1 hierarchy";
+  auto cgroups = open_cgroups(without_v2(), {.pool_size = 2});
+  for (const char* name : {"a", "b", "c"}) {
+    const LaunchPlan plan = create(*cgroups, name);
+    EXPECT_EQ(trim(ok(cgroups->read(name, "freezer", "freezer.state"))), "THAWED") << name;
+    const pid_t pid = child_in(plan, [] { ::pause(); });
+    ok(run(loop_, cgroups->verify(name, pid, seconds(5))));
+    cgroups->allow_recycling(name);
+    ok(run(loop_, cgroups->destroy(name, seconds(5))));
+    EXPECT_EQ(WTERMSIG(wait_for(pid)), SIGKILL) << "its members are killed";
+    LaunchPlan::Builder next;
+    ok(cgroups->create(name, next));
+    cgroups->allow_recycling(name);
+    // A kill that comes when nobody is left to kill.
+    ok(run(loop_, cgroups->pause(name, seconds(5))));
+    ok(run(loop_, cgroups->destroy(name, seconds(5))));
+  }
   close(*cgroups);
 }
 
