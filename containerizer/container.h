@@ -42,7 +42,8 @@ class Container {
   std::optional<ProcessRef> process;
   std::optional<ExitOutcome> outcome;  // set once; waiters may be answered from then on
   std::optional<Error> launch_error;   // why it never ran
-  // While it is being restored: how its last run ended, and when. What it is again if that fails.
+  // While it is being restored or restarted: how its last run ended, and when. What it is again if
+  // that fails.
   std::optional<ExitOutcome> former_outcome;
   int64_t former_exited_ns = 0;
   Rootfs rootfs;
@@ -59,6 +60,14 @@ class Container {
   bool removing = false;  // a REMOVE is at work; others join it
   // The isolators whose prepare() was begun, so that cleanup knows it has work.
   bool isolators_touched = false;
+
+  // Restart policy: how often it ran again, whether somebody said stop or kill since it was last
+  // started, how many of its last runs were short, whether it is about to run again.
+  uint32_t restarts = 0;
+  bool was_stopped = false;
+  uint32_t short_runs = 0;
+  bool restart_due = false;
+  bool ran_before = false;  // its sandbox and writable layer are those of a former run
 
   // Clients that follow its output; removal on exit waits for them (`run --rm | less`).
   int readers = 0;
@@ -77,6 +86,12 @@ class Container {
   void transition(ContainerState to);
   // For recovery only: the state a record said.
   void restore_state(ContainerState state) { state_ = state; }
+
+  // Whether a reboot shall not make it forgotten (registrations.h).
+  bool is_registered() const {
+    return !parent && !spec->remove_on_exit &&
+           (!spec->name.empty() || spec->restart.kind != RestartPolicy::Kind::no);
+  }
 
   // Nested ones lie beside the others; '%' and a hash are no id of theirs.
   std::string directory_name() const {

@@ -83,7 +83,7 @@ std::string serialize_record(const Container& container,
   }
   if (container.outcome) {
     write_exit(*container.outcome, container.exited_ns, *out.mutable_exit());
-  } else if (container.former_outcome && container.state() == ContainerState::restoring) {
+  } else if (container.former_outcome) {
     write_exit(*container.former_outcome, container.former_exited_ns, *out.mutable_exit());
   }
   write_root(container.rootfs, *out.mutable_root());
@@ -92,6 +92,9 @@ std::string serialize_record(const Container& container,
   out.set_resolved_user(credentials_text(container.credentials));
   for (gid_t group : container.credentials.groups) out.add_resolved_groups(group);
   if (container.spec->is_session) out.set_is_session(true);
+  if (container.restarts != 0) out.set_restarts(container.restarts);
+  if (container.was_stopped) out.set_was_stopped(true);
+  if (container.ran_before) out.set_ran_before(true);
   for (auto& [name, bytes] : isolators) (*out.mutable_isolators())[name] = bytes;
   for (const PhaseTime& phase : container.phases) {
     records::Phase* p = out.add_phases();
@@ -122,7 +125,10 @@ Result<ContainerRecord> parse_record(std::string_view bytes) {
                       .hostname = in.hostname(),
                       .isolators = {in.isolators().begin(), in.isolators().end()},
                       .phases = {},
-                      .is_session = in.is_session()};
+                      .is_session = in.is_session(),
+                      .restarts = in.restarts(),
+                      .was_stopped = in.was_stopped(),
+                      .ran_before = in.ran_before()};
   out.credentials.groups.assign(in.resolved_groups().begin(), in.resolved_groups().end());
   if (in.has_process()) {
     out.process =

@@ -23,6 +23,8 @@ struct ContainerRecord {
   std::map<std::string, std::string> isolators;
   std::vector<PhaseTime> phases;
   bool is_session;
+  uint32_t restarts;
+  bool was_stopped, ran_before;
 };
 
 std::string serialize_record(const Container& container,

@@ -11,6 +11,7 @@
 #include "containerizer/container_record.h"
 #include "containerizer/launch.h"
 #include "containerizer/nested.h"
+#include "containerizer/registrations.h"
 #include "containerizer/sandbox.h"
 #include "containerizer/signals.h"
 
@@ -81,7 +82,8 @@ size_t Containerizer::live_count() const {
   size_t count = 0;
   for (auto& [id, container] : containers_) {
     ContainerState state = container->state();
-    if (state != ContainerState::exited && state != ContainerState::created) ++count;
+    const bool is_at_rest = state == ContainerState::exited || state == ContainerState::created;
+    if (!is_at_rest || container->restart_due) ++count;
   }
   return count;
 }
@@ -99,15 +101,25 @@ std::string Containerizer::runtime_dir_of(const Container& container) const {
   return cat(config_.runtime_dir, "/containers/", container.directory_name());
 }
 
-Result<void> Containerizer::write_record(const Container& container) const {
+std::string Containerizer::record_of(const Container& container) const {
   std::map<std::string, std::string> isolators;
   for (Isolator* isolator : isolators_of(container)) {
     std::string bytes = isolator->record(container.id);
     if (!bytes.empty()) isolators.emplace(isolator->name(), std::move(bytes));
   }
+  return serialize_record(container, isolators);
+}
+
+Result<void> Containerizer::write_record(const Container& container) const {
   DirFd dir = GANTRY_TRY(DirFd::open(runtime_dir_of(container)));
-  return gantry::write_record(dir.get(), "record", serialize_record(container, isolators),
-                              Durability::memory);
+  return gantry::write_record(dir.get(), "record", record_of(container), Durability::memory);
+}
+
+Co<Result<void>> Containerizer::update_registration(const Container& container) const {
+  if (!container.is_registered()) co_return Result<void>();
+  co_return co_await offload(
+      [data_dir = config_.data_dir, name = container.directory_name(),
+       record = record_of(container)] { return write_registration(data_dir, name, record); });
 }
 
 // ---- Launch ----------------------------------------------------------------------------------
@@ -202,6 +214,7 @@ Co<void> Containerizer::watch_exit(ContainerPtr container) {
   }(this, container, std::move(outcome)));
   if (!has_run) co_return;
   if (container->spec->remove_on_exit) co_await remove_when_read(container);
+  consider_restart(container, AfterReboot::no);
 }
 
 Co<void> Containerizer::remove_when_read(ContainerPtr container) {
@@ -268,6 +281,11 @@ Co<void> Containerizer::finish(ContainerPtr container, ExitOutcome outcome) {
   GANTRY_FAILPOINT("destroy.before_record");
   container->restore_state(ContainerState::exited);
   write_record(*container).ignore("the launcher's table still tells the exit");
+  // A launch that failed is forgotten, unless it ran before.
+  const bool is_kept = container->outcome->kind != ExitOutcome::Kind::failed;
+  if (is_kept || container->ran_before) {
+    (co_await update_registration(*container)).ignore("after a reboot its end would be unknown");
+  }
   container->restore_state(ContainerState::destroying);
   GANTRY_FAILPOINT("destroy.after_record");
   (co_await parts_.backend.forget(container->id.hash())).ignore("forgotten at the next recovery");
@@ -300,6 +318,12 @@ Co<Result<void>> Containerizer::remove_storage(ContainerPtr container) {
   GANTRY_FAILPOINT_CO_TRY("remove.after_snapshot");
   GANTRY_CO_TRY(co_await remove_sandbox(parts_.worker, sandbox_of(*container)));
   GANTRY_FAILPOINT_CO_TRY("remove.after_sandbox");
+  if (container->is_registered()) {
+    GANTRY_CO_TRY(
+        co_await offload([data_dir = config_.data_dir, name = container->directory_name()] {
+          return remove_registration(data_dir, name);
+        }));
+  }
   // ORDER: the record last: as long as it is there a new executor knows what may be left.
   DirFd containers = GANTRY_CO_TRY(DirFd::open(cat(config_.runtime_dir, "/containers")));
   GANTRY_CO_TRY(remove_tree_at(containers.get(), container->directory_name()));
@@ -329,6 +353,7 @@ Co<Result<ExitOutcome>> Containerizer::wait(ContainerId id) {
 
 Co<Result<void>> Containerizer::kill(ContainerId id, int signal) {
   ContainerPtr container = GANTRY_CO_TRY(require(id));
+  if (signal == SIGKILL) GANTRY_CO_TRY(co_await note_stop(container));
   switch (container->state()) {
     case ContainerState::running:
     case ContainerState::checkpointing:
@@ -350,9 +375,22 @@ Co<Result<void>> Containerizer::kill(ContainerId id, int signal) {
   co_return container->process->signal(signal);
 }
 
+// Of those with a restart policy: it is not to run again by itself.
+Co<Result<void>> Containerizer::note_stop(ContainerPtr container) {
+  if (container->spec->restart.kind == RestartPolicy::Kind::no || container->was_stopped) {
+    co_return Result<void>();
+  }
+  container->was_stopped = true;
+  container->changed.notify();
+  if (container->state() == ContainerState::created) co_return Result<void>();
+  GANTRY_CO_TRY(write_record(*container));
+  co_return co_await update_registration(*container);
+}
+
 Co<Result<void>> Containerizer::stop(ContainerId id, std::optional<std::chrono::seconds> grace,
                                      std::optional<int> chosen) {
   ContainerPtr container = GANTRY_CO_TRY(require(id));
+  GANTRY_CO_TRY(co_await note_stop(container));
   if (container->outcome) co_return Result<void>();
   const ContainerSpec& spec = *container->spec;
   int signal = chosen.value_or(SIGTERM);

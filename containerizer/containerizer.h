@@ -64,8 +64,11 @@ class Containerizer {
                 asio::any_io_executor executor);
   ~Containerizer();
 
-  // Once, before anything else: adopts, finishes or removes what an earlier executor left.
+  // Once, before anything else: adopts, finishes or removes what an earlier executor left, and runs
+  // again what a reboot has ended and its policy wants to run.
   Co<Result<void>> recover();
+  // Paths of registrations that recover() has set aside.
+  const std::vector<std::string>& damaged() const { return damaged_; }
 
   enum class LaunchAnswer { started, already_there };
   // Answers when the command has been exec'd. A failed launch leaves nothing behind and is
@@ -112,6 +115,7 @@ class Containerizer {
 
   // Used by checkpoint: state and record changes around a dump or restore.
   Result<void> write_record(const Container& container) const;
+  std::string record_of(const Container& container) const;  // its bytes
   LaunchBackend& backend() { return parts_.backend; }
   ContainerCgroups& cgroups() { return parts_.cgroups; }
   size_t prepared_children() const { return prepared_.ready(); }
@@ -127,8 +131,16 @@ class Containerizer {
   // Errc::conflict when the name is taken. No name: there is nothing to wait for.
   Co<Result<void>> wait_for_name(std::string name);
   Co<Result<void>> run_launch(ContainerPtr container);
+  // restart.cc: runs it again when its policy says so.
+  enum class AfterReboot { no, yes };
+  void consider_restart(ContainerPtr container, AfterReboot after_reboot);
+  Co<void> restart_when_due(ContainerPtr container);
+  Co<Result<void>> run_again(ContainerPtr container);
+  // The registration of a container that has one is what its record is.
+  Co<Result<void>> update_registration(const Container& container) const;
   Co<Result<void>> run_restore(ContainerPtr container, RestoreFunction restore);
   Co<void> undo_restore(ContainerPtr container);
+  Co<Result<void>> note_stop(ContainerPtr container);
   // After exec or adoption: the watch that ends in finish(), and the isolators' watches.
   void start_watching(ContainerPtr container);
   // Those that have to do with it.
@@ -163,6 +175,8 @@ class Containerizer {
   Turns turns_;  // of launches, from what they prepare to their exec
   PreparedChildren prepared_;
   uint64_t prepared_launches_ = 0;
+  bool is_recovered_ = false;
+  std::vector<std::string> damaged_;
   Scope scope_;
 };
 }  // namespace gantry

@@ -28,7 +28,7 @@ std::vector<ContainerPtr> Garbage::candidates() const {
   std::vector<ContainerPtr> out;
   for (const ContainerPtr& container : containerizer_.list()) {
     if (container->parent || container->state() != ContainerState::exited) continue;
-    if (container->readers > 0 || container->removing) continue;
+    if (container->readers > 0 || container->removing || container->restart_due) continue;
     out.push_back(container);
   }
   std::sort(out.begin(), out.end(), [](const ContainerPtr& a, const ContainerPtr& b) {

@@ -134,6 +134,9 @@ Co<Result<void>> Launch::start(bool may_be_prepared) {
     GANTRY_CO_TRY(co_await clone());
     phase("clone");
     GANTRY_CO_TRY(co_await isolate());
+    // ORDER: before the first instruction: what ran is known after a power cut.
+    GANTRY_CO_TRY(co_await owner_.update_registration(c_));
+    GANTRY_FAILPOINT_CO_TRY("launch.after_registration");
     phase("isolate");
   }
   GANTRY_CO_TRY(still_wanted());
@@ -186,7 +189,7 @@ Co<Result<void>> Launch::before_resume(const ProcessRef& process) {
 
 Co<Result<void>> Launch::record_intent() {
   GANTRY_FAILPOINT_CO_TRY("launch.before_record");
-  c_.created_ns = sys::realtime_ns();
+  if (!c_.ran_before) c_.created_ns = sys::realtime_ns();
   // ORDER: the record before the first side effect, so that recovery knows every name we may use.
   GANTRY_CO_TRY(sys::ensure_directory_at(AT_FDCWD, owner_.runtime_dir_of(c_).c_str(), 0700));
   GANTRY_CO_TRY(owner_.write_record(c_));
@@ -213,8 +216,10 @@ Co<Result<void>> Launch::provision() {
       GANTRY_CO_TRY(co_await owner_.parts_.provisioner.resolve_user(c_.rootfs, spec.process.user));
   c_.hostname = spec.hostname.empty() ? c_.id.value().substr(0, 12) : spec.hostname;
   std::string sandbox = owner_.sandbox_of(c_);
-  GANTRY_CO_TRY(create_sandbox(sandbox, c_.credentials.uid, c_.credentials.gid));
-  if (!spec.uris.empty()) {
+  if (!c_.ran_before || ::access(sandbox.c_str(), F_OK) != 0) {
+    GANTRY_CO_TRY(create_sandbox(sandbox, c_.credentials.uid, c_.credentials.gid));
+  }
+  if (!spec.uris.empty() && !c_.ran_before) {
     UniqueFd dir = GANTRY_CO_TRY(sys::open(sandbox, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
     GANTRY_CO_TRY(co_await owner_.parts_.fetcher.fetch(spec.uris, std::move(dir),
                                                        c_.credentials.uid, c_.credentials.gid));

@@ -15,6 +15,7 @@
 #include "base/sys.h"
 #include "containerizer/launch.h"
 #include "containerizer/nested.h"
+#include "containerizer/registrations.h"
 #include "containerizer/sandbox.h"
 
 namespace gantry {
@@ -32,11 +33,17 @@ Result<std::vector<std::string>> entries_of(const std::string& path) {
   }
   return names;
 }
+
+ExitOutcome lost_in_reboot() {
+  return {ExitOutcome::Kind::lost, 0, false, "the host was restarted while it ran"};
+}
 }  // namespace
 
 Co<Result<void>> Containerizer::recover() {
   Recovery recovery(*this);
-  co_return co_await recovery.run();
+  GANTRY_CO_TRY(co_await recovery.run());
+  is_recovered_ = true;
+  co_return Result<void>();
 }
 
 Co<Result<void>> Recovery::run() {
@@ -48,6 +55,7 @@ Co<Result<void>> Recovery::run() {
       sys::ensure_directory_at(AT_FDCWD, cat(owner_.config_.data_dir, "/sandboxes").c_str(), 0700));
   GANTRY_CO_TRY(read_records());
   GANTRY_CO_TRY(link_nested());
+  GANTRY_CO_TRY(co_await read_registered());
   GANTRY_FAILPOINT_CO_TRY("recover.after_records");
   GANTRY_CO_TRY(co_await classify());
   GANTRY_FAILPOINT_CO_TRY("recover.after_classify");
@@ -60,6 +68,11 @@ Co<Result<void>> Recovery::run() {
   for (Found& found : found_ | std::views::reverse) {
     co_await settle(found);
     GANTRY_FAILPOINT_CO_TRY("recover.after_one");
+  }
+  for (const Found& found : found_) {
+    if (found.container->state() != ContainerState::exited) continue;
+    owner_.consider_restart(found.container, found.after_reboot ? Containerizer::AfterReboot::yes
+                                                                : Containerizer::AfterReboot::no);
   }
   GANTRY_CO_TRY(remove_orphan_sandboxes());
   for (const std::string& sandbox : unknown_sandboxes_) {
@@ -92,7 +105,15 @@ Result<void> Recovery::read_record(const std::string& directory_name) {
       GANTRY_TRY(DirFd::open(cat(owner_.config_.runtime_dir, "/containers/", directory_name)));
   GANTRY_TRY(remove_temporaries(dir.get()));
   std::string payload = GANTRY_TRY(gantry::read_record(dir.get(), "record"));
-  ContainerRecord record = GANTRY_TRY(parse_record(payload));
+  found_.push_back({.container = nullptr, .record = GANTRY_TRY(parse_record(payload))});
+  Result<void> taken = take(found_.back());
+  if (!taken) found_.pop_back();
+  return taken;
+}
+
+// The container that a record describes.
+Result<void> Recovery::take(Found& found) {
+  const ContainerRecord& record = found.record;
   ContainerSpec spec = GANTRY_TRY(owner_.parts_.parse_spec(record.request_bytes));
   mount_init(spec, owner_.config_.init_program);
   spec.is_session = record.is_session;
@@ -108,13 +129,54 @@ Result<void> Recovery::read_record(const std::string& directory_name) {
   container->image_digest = record.image_digest;
   container->hostname = record.hostname;
   container->phases = record.phases;
+  container->restarts = record.restarts;
+  container->was_stopped = record.was_stopped;
+  container->ran_before = record.ran_before;
   container->awaits_reader = true;
+  // While it was being restarted.
+  if (record.ran_before && record.state != ContainerState::exited &&
+      record.state != ContainerState::restoring) {
+    container->former_outcome = std::exchange(container->outcome, std::nullopt);
+    container->former_exited_ns = std::exchange(container->exited_ns, 0);
+  }
+  found.after_reboot = record.process && record.process->boot_id != boot_id();
   owner_.containers_.emplace(container->id, container);
   if (!container->spec->name.empty()) {
     owner_.names_.emplace(container->spec->name, container->id);
   }
-  found_.push_back({std::move(container), std::move(record), false});
+  found.container = std::move(container);
   return {};
+}
+
+// What a reboot has left of those that are registered: they have ended, and some run again.
+Co<Result<void>> Recovery::read_registered() {
+  Registrations registrations = GANTRY_CO_TRY(co_await offload(
+      [data_dir = owner_.config_.data_dir] { return read_registrations(data_dir); }));
+  owner_.damaged_ = std::move(registrations.damaged);
+  for (const std::string& bytes : registrations.records) {
+    Result<ContainerRecord> record = parse_record(bytes);
+    if (!record || owner_.find(record->id)) continue;
+    if (!record->outcome || record->state != ContainerState::exited) {
+      record->outcome = lost_in_reboot();
+      record->exited_ns = sys::realtime_ns();
+    }
+    record->state = ContainerState::exited;
+    record->process.reset();
+    record->ran_before = true;
+    record->isolators.clear();
+    found_.push_back({.container = nullptr, .record = std::move(*record)});
+    Result<void> taken = take(found_.back());
+    if (!taken) {
+      found_.pop_back();
+      continue;
+    }
+    Found& found = found_.back();
+    found.after_reboot = true;
+    GANTRY_CO_TRY(
+        sys::ensure_directory_at(AT_FDCWD, owner_.runtime_dir_of(*found.container).c_str(), 0700));
+    GANTRY_CO_TRY(owner_.write_record(*found.container));
+  }
+  co_return Result<void>();
 }
 
 Result<void> Recovery::link_nested() {
@@ -249,6 +311,7 @@ Co<void> Recovery::settle(Found& found) {
                       "the executor was killed while it was launching this container"};
   if (ran) {
     outcome = {ExitOutcome::Kind::lost, 0, false, "nobody saw how it ended"};
+    if (found.after_reboot) outcome = lost_in_reboot();
     // Exits without an executor are in the launcher's table; without a launcher the kernel may
     // know.
     if (known != children_.end()) {
@@ -270,7 +333,14 @@ Co<void> Recovery::settle(Found& found) {
   }
   container->restore_state(ContainerState::launching);
   container->isolators_touched = true;
+  // A restart that was cut short: it is as its former run had ended.
+  if (!ran && container->former_outcome) {
+    outcome = *container->former_outcome;
+    container->exited_ns = container->former_exited_ns;
+    ran = true;
+  }
   co_await owner_.finish(container, outcome);
+  container->former_outcome.reset();
   if (!ran) {
     (co_await owner_.remove_storage(container)).ignore("again next time");
   } else if (container->spec->remove_on_exit) {

@@ -19,10 +19,13 @@ class Recovery {
   struct Found {
     ContainerPtr container;
     ContainerRecord record;
-    bool adopt = false;  // its process lives: to be watched again
+    bool adopt = false;         // its process lives: to be watched again
+    bool after_reboot = false;  // the record is of another boot
   };
   Result<void> read_records();
   Result<void> read_record(const std::string& directory_name);
+  Result<void> take(Found& found);
+  Co<Result<void>> read_registered();
   // Joins nested containers to their parents; those whose parent is not known are nobody's.
   Result<void> link_nested();
   Co<Result<void>> classify();

@@ -159,6 +159,8 @@ ContainerSummary Daemon::summarize(const Container& container) const {
   out.ports = spec.network.ports;
   out.labels = spec.labels;
   out.hostname = container.hostname;
+  out.restarts = container.restarts;
+  out.restart_due = container.restart_due;
   return out;
 }
 

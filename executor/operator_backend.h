@@ -45,6 +45,8 @@ struct ContainerSummary {
   std::map<std::string, std::string> labels;
   std::string hostname;
   std::string framework_id, executor_id, task_id;  // of a framework's task
+  uint32_t restarts = 0;
+  bool restart_due = false;  // it has ended, and is about to run again
 };
 struct ContainerDetails {
   ContainerSummary summary;

@@ -91,6 +91,8 @@ wire::agent::GantryContainer summary_to_wire(const ContainerSummary& in) {
   if (!in.hostname.empty()) out.set_hostname(in.hostname);
   if (!in.framework_id.empty()) out.set_framework_id(in.framework_id);
   if (!in.task_id.empty()) out.set_task_id(in.task_id);
+  if (in.restarts != 0) out.set_restarts(in.restarts);
+  if (in.restart_due) out.set_restart_due(true);
   return out;
 }
 

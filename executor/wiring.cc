@@ -201,7 +201,7 @@ Co<Result<void>> Wiring::start(Handed handed) {
   GANTRY_CO_TRY((co_await p.fetcher.recover()).context("recover the fetcher's cache"));
   GANTRY_CO_TRY((co_await p.containerizer->recover()).context("recover containers"));
   GANTRY_CO_TRY((co_await p.checkpoints->recover()).context("recover checkpoints"));
-  std::vector<std::string> damaged;
+  std::vector<std::string> damaged = p.containerizer->damaged();
   GANTRY_CO_TRY((co_await p.scheduler->recover(damaged)).context("recover tasks"));
   for (const std::string& record : damaged) LOG(ERROR) << "set aside: " << record;
   GANTRY_FAILPOINT_CO_TRY("start.after_recovery");

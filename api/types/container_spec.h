@@ -163,6 +163,11 @@ struct FetchUri {
   std::string output_file;  // name in the sandbox; empty: the last part of the path
 };
 
+struct RestartPolicy {
+  enum class Kind { no, on_failure, always, unless_stopped } kind = Kind::no;
+  uint32_t most_restarts = 0;  // of on_failure; 0: any number
+};
+
 struct ContainerSpec {
   std::string name;  // unique among live records; empty: none
   RootSpec root;
@@ -179,6 +184,7 @@ struct ContainerSpec {
   std::string stop_signal;                    // empty: the image's, else SIGTERM
   std::chrono::seconds stop_timeout{10};
   bool remove_on_exit = false;
+  RestartPolicy restart;
   bool is_session = false;  // it ends with the client that launched it
   // Command tasks: where the sandbox appears inside; empty: not mounted.
   std::string sandbox_mount;

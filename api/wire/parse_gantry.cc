@@ -430,6 +430,33 @@ class GantryParser {
     }
     out_.stop_timeout = std::chrono::seconds(in_.stop_timeout_seconds());
     out_.remove_on_exit = in_.remove_on_exit();
+    return restart();
+  }
+
+  Result<void> restart() {
+    const auto& restart = in_.restart();
+    using Kind = RestartPolicy::Kind;
+    switch (restart.policy()) {
+      case GantrySpec::Restart::NO:
+        break;
+      case GantrySpec::Restart::ON_FAILURE:
+        out_.restart.kind = Kind::on_failure;
+        break;
+      case GantrySpec::Restart::ALWAYS:
+        out_.restart.kind = Kind::always;
+        break;
+      case GantrySpec::Restart::UNLESS_STOPPED:
+        out_.restart.kind = Kind::unless_stopped;
+        break;
+    }
+    out_.restart.most_restarts = restart.maximum_retries();
+    if (restart.maximum_retries() != 0 && out_.restart.kind != Kind::on_failure) {
+      return invalid(field_ / "restart" / "maximum_retries", "is only for ON_FAILURE");
+    }
+    if (out_.restart.kind != Kind::no && in_.remove_on_exit()) {
+      return invalid(field_ / "restart",
+                     "excludes remove_on_exit: what is removed cannot run again");
+    }
     return {};
   }
 

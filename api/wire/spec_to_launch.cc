@@ -190,6 +190,16 @@ agent::Call::LaunchContainer to_launch(const ContainerId& id, const ContainerSpe
   if (!spec.stop_signal.empty()) out.set_stop_signal(spec.stop_signal);
   out.set_stop_timeout_seconds(static_cast<uint32_t>(spec.stop_timeout.count()));
   out.set_remove_on_exit(spec.remove_on_exit);
+  if (spec.restart.kind != RestartPolicy::Kind::no) {
+    using Restart = GantrySpec::Restart;
+    out.mutable_restart()->set_policy(
+        spec.restart.kind == RestartPolicy::Kind::on_failure ? Restart::ON_FAILURE
+        : spec.restart.kind == RestartPolicy::Kind::always   ? Restart::ALWAYS
+                                                             : Restart::UNLESS_STOPPED);
+    if (spec.restart.most_restarts != 0) {
+      out.mutable_restart()->set_maximum_retries(spec.restart.most_restarts);
+    }
+  }
   if (!spec.sandbox_mount.empty()) out.set_sandbox_mount(spec.sandbox_mount);
   return launch;
 }

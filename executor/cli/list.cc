@@ -26,7 +26,8 @@ std::string describe_state(const Json& container, double now) {
     if (kind == "LOST" || kind == "FAILED") how = kind == "LOST" ? "lost" : "failed";
     const double finished = seconds_of(container, "finished");
     return cat("exited (", how, ")",
-               finished > 0 ? cat(" ", format_age(now - finished), " ago") : "");
+               finished > 0 ? cat(" ", format_age(now - finished), " ago") : "",
+               flag_of(container, "restart_due") ? ", starts again" : "");
   }
   const double started = seconds_of(container, "started");
   return started > 0 ? cat(state, " for ", format_age(now - started)) : state;
