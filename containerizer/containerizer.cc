@@ -375,18 +375,6 @@ Co<Result<void>> Containerizer::kill(ContainerId id, int signal) {
   co_return container->process->signal(signal);
 }
 
-// Of those with a restart policy: it is not to run again by itself.
-Co<Result<void>> Containerizer::note_stop(ContainerPtr container) {
-  if (container->spec->restart.kind == RestartPolicy::Kind::no || container->was_stopped) {
-    co_return Result<void>();
-  }
-  container->was_stopped = true;
-  container->changed.notify();
-  if (container->state() == ContainerState::created) co_return Result<void>();
-  GANTRY_CO_TRY(write_record(*container));
-  co_return co_await update_registration(*container);
-}
-
 Co<Result<void>> Containerizer::stop(ContainerId id, std::optional<std::chrono::seconds> grace,
                                      std::optional<int> chosen) {
   ContainerPtr container = GANTRY_CO_TRY(require(id));

@@ -67,6 +67,18 @@ Co<void> Containerizer::restart_when_due(ContainerPtr container) {
   if (container->state() == ContainerState::exited) consider_restart(container, AfterReboot::no);
 }
 
+// Of those with a restart policy: it is not to run again by itself.
+Co<Result<void>> Containerizer::note_stop(ContainerPtr container) {
+  if (container->spec->restart.kind == RestartPolicy::Kind::no || container->was_stopped) {
+    co_return Result<void>();
+  }
+  container->was_stopped = true;
+  container->changed.notify();
+  if (container->state() == ContainerState::created) co_return Result<void>();
+  GANTRY_CO_TRY(write_record(*container));
+  co_return co_await update_registration(*container);
+}
+
 // From Exited to Running: the same id, sandbox and writable layer. A launch that fails is an end
 // like another one's.
 Co<Result<void>> Containerizer::run_again(ContainerPtr container) {

@@ -36,7 +36,7 @@ std::string_view hint_for(std::string_view name) {
       {"pull", "`skopeo copy docker://IMAGE oci:DIR`, then `gantry import DIR IMAGE`"},
       {"push", "there are no registries here; the store is an OCI layout that skopeo reads"},
       {"rename", "a container's name stays; give it with `gantry run --name`"},
-      {"restart", "a container runs once; `gantry rm` it, and `gantry run` makes another"},
+      {"restart", "`gantry run --restart always` runs it again; else `gantry rm` it and `gantry run` another"},
       {"save", "the store is an OCI layout that skopeo reads"},
       {"start", "a container runs once; `gantry run` makes another"},
       {"system", "`gantry rm $(gantry ps -aq)` removes what has ended, `gantry rmi` images"},

@@ -17,7 +17,6 @@ constexpr ForeignFlag kForeignFlags[] = {
      "name what is needed: --cap-add ALL --security-opt seccomp=unconfined "
      "--security-opt systempaths=unconfined"},
     {"mount", {}, "write -v SOURCE:PLACE[:ro], or --tmpfs PLACE"},
-    {"restart", {}, "let a supervisor run `gantry run` in the foreground"},
     {"P", {}, "name each port: -p HOST:CONTAINER"},
     {"publish-all", {}, "name each port: -p HOST:CONTAINER"},
     {"pull", {}, "an image comes into the store by `gantry import`"},
@@ -48,6 +47,10 @@ void RunOptions::declare(Flags& flags) {
   flags.toggle('t', "tty", &terminal,
                "with a terminal; -it lends it this one (ctrl-p ctrl-q leaves it running)");
   flags.toggle(0, "rm", &remove, "remove the container when it has ended");
+  flags.add(
+      0, "restart", "POLICY", &restart,
+      "run it again when it ends: no, on-failure[:TIMES], always (until `gantry stop`, and after "
+      "a reboot), unless-stopped");
   flags.add(0, "name", "NAME", &name, "a name, unique among containers");
   flags.add('l', "label", "KEY=VALUE", &labels, "a label; data only");
   flags.add(0, "stop-signal", "SIGNAL", &stop_signal,

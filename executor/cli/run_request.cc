@@ -165,6 +165,32 @@ Result<void> write_process(JsonWriter& json, const RunOptions& options,
   return {};
 }
 
+Result<void> write_restart(JsonWriter& json, const RunOptions& options) {
+  static constexpr std::pair<std::string_view, std::string_view> kPolicies[] = {
+      {"no", "NO"},
+      {"on-failure", "ON_FAILURE"},
+      {"always", "ALWAYS"},
+      {"unless-stopped", "UNLESS_STOPPED"}};
+  if (options.restart.empty()) return {};
+  const std::optional<Pair> limited = cut(options.restart, ':');
+  const std::string_view word = limited ? limited->key : std::string_view(options.restart);
+  const auto* policy = std::ranges::find(kPolicies, word, [](auto& p) { return p.first; });
+  if (policy == std::end(kPolicies) || (limited && word != "on-failure")) {
+    return usage_error(cat("--restart is no, on-failure[:TIMES], always or unless-stopped, not \"",
+                           options.restart, "\""));
+  }
+  if (options.remove && word != "no") {
+    return usage_error("--restart and --rm exclude each other: what is removed cannot run again");
+  }
+  json.open("restart").text("policy", policy->second);
+  if (limited) {
+    json.integer("maximum_retries",
+                 GANTRY_TRY(whole_number<uint32_t>("--restart on-failure", limited->value)));
+  }
+  json.close();
+  return {};
+}
+
 Result<void> write_spec(JsonWriter& json, const RunOptions& options,
                         const std::vector<std::string>& words) {
   json.open("gantry_spec");
@@ -186,6 +212,7 @@ Result<void> write_spec(JsonWriter& json, const RunOptions& options,
                  GANTRY_TRY(whole_number<uint32_t>("--stop-timeout", options.stop_timeout)));
   }
   if (options.remove) json.boolean("remove_on_exit", true);
+  GANTRY_TRY(write_restart(json, options));
   json.close();
   return {};
 }

@@ -14,7 +14,7 @@ struct RunOptions {
   bool detach = false, remove = false, interactive = false, terminal = false, read_only = false,
        init = false;
   std::string name, workdir, user, hostname, memory, memory_reservation, memory_swap, cpus,
-      cpu_shares, cpuset, cpuset_mems, pids, network, rootfs, stop_signal, stop_timeout,
+      cpu_shares, cpuset, cpuset_mems, pids, network, rootfs, stop_signal, stop_timeout, restart,
       oom_score_adj;
   std::optional<std::string> entrypoint;
   std::vector<std::string> env, env_files, volumes, tmpfs, labels, ulimits, cap_add, cap_drop,

@@ -169,3 +169,20 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   [[ "$stderr" == *--since* ]]
   gantry rm talker
 }
+
+@test "run --restart runs it again, and says which policies there are" {
+  gantry run -d --name again --restart on-failure:2 --rootfs "$ROOT" sh -c 'echo run; exit 3'
+  for _ in $(seq 100); do [ "$(gantry logs again | wc -l)" = 3 ] && break; sleep 0.1; done
+  [ "$(gantry logs again)" = $'run\nrun\nrun' ]
+  [ "$(gantry wait again)" = 3 ]
+  gantry rm again
+  for words in "--restart sometimes" "--restart always:3"; do
+    # shellcheck disable=SC2086
+    run --separate-stderr gantry run $words --rootfs "$ROOT" true
+    [ "$status" = 125 ]
+    [[ "$stderr" == "gantry: --restart is no, on-failure[:TIMES], always or unless-stopped, not"* ]]
+  done
+  run --separate-stderr gantry run --rm --restart always --rootfs "$ROOT" true
+  [ "$status" = 125 ]
+  [[ "$stderr" == "gantry: --restart and --rm exclude each other"* ]]
+}

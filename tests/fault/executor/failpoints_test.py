@@ -27,6 +27,10 @@ class Failpoints(GantryTest):
         self.executor.wait("victim")
         self.executor.remove("victim")
         self.executor.call("GANTRY_REMOVE_IMAGE", gantry_remove_image={"reference": "busybox"})
+        self.executor.launch("again", ["/bin/sh", "-c", "exit 3"], self.root,
+                             restart={"policy": "ON_FAILURE", "maximum_retries": 1})
+        wait_until(lambda: [c for c in self.executor.list() if c.get("restarts") == 1 and c["state"] == "exited"])
+        self.executor.remove("again")
         wait_until(lambda: self.executor.metric("containerizer/prepared_children") > 0)
         self.executor.run("prepared", ["/bin/sh", "-c", "exit 3"], self.root)
         self.executor.exec("keeper.nested", ["/bin/sh", "-c", "read status; exit $status"], tty=True)
@@ -101,7 +105,7 @@ class Failpoints(GantryTest):
                     # Adopted, or ended: its outcome is the true one, never a guess.
                     answer = self.executor.wait(name)
                     self.assertEqual(answer.get("exit_status"), 3 << 8, (name, answer, self.executor.log_tail()))
-                    self.executor.remove(name)
+                    self.executor.remove(name, force=True)
                 self.remove_images()
                 self.assertEqual(self.executor.check_leaks(), [])
         print(f"{len(points)} failpoints, {len(points) - len(missed)} hit, not hit: {missed}")
