@@ -54,6 +54,13 @@ class LostChildren(GantryTest):
         """The pid of the launch's child, as soon as the launcher has it under the container's key."""
         return wait_until(lambda: next((pid for key, pid in self.table().items() if "." not in key), None))
 
+    def waiting_child(self):
+        """The same of an ordinary one, stopped where it waits for its signal: it dies with its launcher from there on."""
+        pid = self.child()
+        wait_until(lambda: "pipe_read" in pathlib.Path(f"/proc/{pid}/wchan").read_text())
+        os.kill(pid, signal.SIGSTOP)
+        return pid
+
     def launcher(self):
         with open(self.executor.runtime / "launcher.table", "rb") as file:
             return struct.unpack_from("<i", file.read(16), 12)[0]
@@ -172,8 +179,7 @@ class LostChildren(GantryTest):
     def test_one_killed_with_its_launcher_is_seen_although_it_has_not_quite_ended(self):
         self.start_held("launch.before_signal", "--prepared-children", "0")
         launching = Launching(self.executor, "c", ["/bin/true"], self.root)
-        pid = self.child()
-        os.kill(pid, signal.SIGSTOP)
+        pid = self.waiting_child()
         let_go = self.hold_end(pid)
         self.executor.call("GET_HEALTH")
         os.kill(self.launcher(), signal.SIGKILL)
@@ -188,8 +194,7 @@ class LostChildren(GantryTest):
         for is_held in (False, True):
             self.start_held("launch.before_signal", "--prepared-children", "0")
             launching = Launching(self.executor, "c", ["/bin/true"], self.root)
-            pid = self.child()
-            os.kill(pid, signal.SIGSTOP)
+            pid = self.waiting_child()
             let_go = self.hold_end(pid) if is_held else lambda: None
             os.kill(self.launcher(), signal.SIGKILL)
             self.executor.kill()
