@@ -115,11 +115,13 @@ Result<void> Containerizer::write_record(const Container& container) const {
   return gantry::write_record(dir.get(), "record", record_of(container), Durability::memory);
 }
 
-Co<Result<void>> Containerizer::update_registration(const Container& container) const {
+Co<Result<void>> Containerizer::update_registration(const Container& container,
+                                                    std::string record) const {
   if (!container.is_registered()) co_return Result<void>();
   co_return co_await offload(
-      [data_dir = config_.data_dir, name = container.directory_name(),
-       record = record_of(container)] { return write_registration(data_dir, name, record); });
+      [data_dir = config_.data_dir, name = container.directory_name(), bytes = std::move(record)] {
+        return write_registration(data_dir, name, bytes);
+      });
 }
 
 // ---- Launch ----------------------------------------------------------------------------------
@@ -281,12 +283,14 @@ Co<void> Containerizer::finish(ContainerPtr container, ExitOutcome outcome) {
   GANTRY_FAILPOINT("destroy.before_record");
   container->restore_state(ContainerState::exited);
   write_record(*container).ignore("the launcher's table still tells the exit");
-  // A launch that failed is forgotten, unless it ran before.
-  const bool is_kept = container->outcome->kind != ExitOutcome::Kind::failed;
-  if (is_kept || container->ran_before) {
-    (co_await update_registration(*container)).ignore("after a reboot its end would be unknown");
-  }
+  std::string record = record_of(*container);
+  // ORDER: before anything is awaited: an Exited one can be removed.
   container->restore_state(ContainerState::destroying);
+  // A launch that failed is forgotten, unless it ran before.
+  if (container->outcome->kind != ExitOutcome::Kind::failed || container->ran_before) {
+    (co_await update_registration(*container, std::move(record)))
+        .ignore("after a reboot its end would be unknown");
+  }
   GANTRY_FAILPOINT("destroy.after_record");
   (co_await parts_.backend.forget(container->id.hash())).ignore("forgotten at the next recovery");
   GANTRY_FAILPOINT("destroy.after_forget");

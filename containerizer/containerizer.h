@@ -136,8 +136,8 @@ class Containerizer {
   void consider_restart(ContainerPtr container, AfterReboot after_reboot);
   Co<void> restart_when_due(ContainerPtr container);
   Co<Result<void>> run_again(ContainerPtr container);
-  // The registration of a container that has one is what its record is.
-  Co<Result<void>> update_registration(const Container& container) const;
+  // Of a container that has a registration.
+  Co<Result<void>> update_registration(const Container& container, std::string record) const;
   Co<Result<void>> run_restore(ContainerPtr container, RestoreFunction restore);
   Co<void> undo_restore(ContainerPtr container);
   Co<Result<void>> note_stop(ContainerPtr container);

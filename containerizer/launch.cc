@@ -135,7 +135,7 @@ Co<Result<void>> Launch::start(bool may_be_prepared) {
     phase("clone");
     GANTRY_CO_TRY(co_await isolate());
     // ORDER: before the first instruction: what ran is known after a power cut.
-    GANTRY_CO_TRY(co_await owner_.update_registration(c_));
+    GANTRY_CO_TRY(co_await owner_.update_registration(c_, owner_.record_of(c_)));
     GANTRY_FAILPOINT_CO_TRY("launch.after_registration");
     phase("isolate");
   }

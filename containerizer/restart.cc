@@ -76,7 +76,7 @@ Co<Result<void>> Containerizer::note_stop(ContainerPtr container) {
   container->changed.notify();
   if (container->state() == ContainerState::created) co_return Result<void>();
   GANTRY_CO_TRY(write_record(*container));
-  co_return co_await update_registration(*container);
+  co_return co_await update_registration(*container, record_of(*container));
 }
 
 // From Exited to Running: the same id, sandbox and writable layer. A launch that fails is an end
