@@ -13,6 +13,7 @@ import termios
 import time
 
 from gantry import BIN, GantryTest, another_build, main, wait_until
+from streams import RECORDIO_INPUT, first_input, framed
 
 
 class Person:
@@ -89,6 +90,10 @@ class Terminals(GantryTest):
             self.executor.wait_dead()
         self.executor.disconnect()
 
+    def await_free_input(self):
+        """The executor has seen that whoever was attached is gone."""
+        wait_until(lambda: self.executor.post(framed(first_input("c")), headers=RECORDIO_INPUT)[0] == 200)
+
     def stop_executor(self):
         wait_until(lambda: self.gantry("executor", "stop").returncode == 0)
 
@@ -131,6 +136,7 @@ class Terminals(GantryTest):
         person.type("\x10\x11")
         self.assertEqual(person.ends(), 0)
         self.assertIn(b"gantry attach", person.seen)
+        self.await_free_input()
         again = Person(self, "attach", "c", rows=20, columns=60)
         again.type("stty size; cat -v\n")
         again.expect("20 60\r\n")
@@ -193,6 +199,7 @@ class Terminals(GantryTest):
         person = self.run_shell()
         person.process.send_signal(signal.SIGKILL)
         person.process.wait()
+        self.await_free_input()
         again = Person(self, "attach", "c")
         again.type("echo the''re\n")
         again.expect("there\r\n")
