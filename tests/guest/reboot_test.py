@@ -11,7 +11,7 @@ import sys
 import unittest
 
 from framework import Framework
-from gantry import Executor, busybox_root, rootfs_tar
+from gantry import Executor, busybox_root, rootfs_tar, wait_until
 
 DISK = pathlib.Path("/disk")
 
@@ -63,7 +63,13 @@ class ContainersEndWithTheKernel(RebootTest, unittest.TestCase):
         self.executor.wait("ended")
 
     def after(self):
-        self.assertEqual(self.executor.list(), [])
+        # Those with a name are not forgotten; "ended" has none.
+        self.assertEqual(self.executor.states(), dict.fromkeys(("image", "plain", "paused", "bridged"), "exited"))
+        for name in self.executor.states():
+            answer = self.executor.wait(name)
+            self.assertEqual(answer["reason"], "REASON_AGENT_RESTARTED", name)
+            self.assertEqual(answer["message"], "the host was restarted while it ran", name)
+            self.executor.remove(name)
         self.assertEqual(self.left_of_containers(), [])
         # What was imported is kept, whole; names and addresses are free again.
         answer, out, _ = self.executor.run("image", ["/bin/sh", "-c", "echo again; exit 4"], image="tools:1",
@@ -75,6 +81,19 @@ class ContainersEndWithTheKernelWhereRunIsATmpfs(ContainersEndWithTheKernel):
     def place(self):
         self.executor.runtime = pathlib.Path("/run/gantry-reboot")
         self.executor.socket = self.executor.runtime / "gantry.sock"
+
+
+class APolicyRunsItAgain(RebootTest, unittest.TestCase):
+    def before(self):
+        self.executor.import_tar(rootfs_tar(busybox_root(self.top / "root")), "tools:1")
+        for name, policy in (("always", "ALWAYS"), ("stopped", "UNLESS_STOPPED")):
+            self.executor.launch(name, ["/bin/sh", "-c", "echo run >> /root/runs; exec sleep 1000"], image="tools:1",
+                                 restart={"policy": policy})
+        self.executor.stop("stopped", 0)
+
+    def after(self):
+        wait_until(lambda: self.executor.states() == {"always": "running", "stopped": "exited"}, 60)
+        self.assertEqual(self.executor.inspect("always")["container"]["restarts"], 1)
 
 
 class TasksAreReportedGone(RebootTest, unittest.TestCase):
