@@ -170,6 +170,7 @@ Co<Result<void>> Containerizer::run_launch(ContainerPtr container) {
   Launch launch(*this, container);
   Result<void> result = co_await launch.run();
   if (container->parent) co_await launch.end_helper();
+  if (!result && container->parent) result = co_await launch.explain_failure(std::move(result));
   if (result) {
     start_watching(container);
     prepared_.refill();

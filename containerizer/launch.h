@@ -21,6 +21,8 @@ class Launch {
   Co<Result<void>> restore(RestoreFunction restore);
   // After run(): what prepared a nested container, and has ended by itself when all went well.
   Co<void> end_helper();
+  // What run() of a nested container failed with; whichever step met it, its parent's end is that.
+  Co<Result<void>> explain_failure(Result<void> failed);
 
  private:
   Co<Result<void>> record_intent();

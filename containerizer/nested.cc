@@ -47,10 +47,11 @@ const Container& outermost(const Container& container) {
 
 Co<Result<void>> Launch::provision_nested() {
   const Container& parent = *c_.parent;
-  if (!parent.process || parent.state() != ContainerState::running) {
-    co_return Error(Errc::conflict, cat("container '", parent.id.to_string(), "' has ended"));
-  }
-  parent_.emplace(GANTRY_CO_TRY(ProcessRef::open(parent.process->identity())));
+  const Error has_ended(Errc::conflict, cat("container '", parent.id.to_string(), "' has ended"));
+  if (!parent.process || parent.state() != ContainerState::running) co_return has_ended;
+  Result<ProcessRef> process = ProcessRef::open(parent.process->identity());
+  if (!process) co_return has_ended;
+  parent_.emplace(std::move(*process));
   c_.rootfs = parent.rootfs;
   c_.rootfs.snapshot_key.clear();  // the parent's to remove
   c_.hostname = parent.hostname;
@@ -120,6 +121,20 @@ Result<ContainerPtr> Containerizer::find_parent(const ContainerId& id) const {
   return Error(Errc::conflict,
                cat("container '", parent->id.to_string(), "' is ", to_string(parent->state()),
                    ", a command can be run only in a running one"));
+}
+
+Co<Result<void>> Launch::explain_failure(Result<void> failed) {
+  if (!parent_) co_return failed;
+  const Error& error = failed.error();
+  const bool may_be_its_end = error.is_errno(ESRCH) || error.is_errno(ENOMEM) ||
+                              error.is_errno(EPIPE) || error.is(Errc::not_found) ||
+                              error.is(Errc::conflict);
+  // KERNEL: a pid namespace takes nobody any more a moment before its first process has ended.
+  const auto limit = std::chrono::milliseconds(may_be_its_end ? 200 : 0);
+  const bool has_ended = (co_await wait_fd(parent_->pidfd(), Readiness::read, limit)).has_value();
+  if (!has_ended) co_return failed;
+  co_return Error(Errc::conflict, cat("container '", c_.parent->id.to_string(),
+                                      "' ended while a command was being started in it"));
 }
 
 Co<void> Containerizer::wait_nested_ended(ContainerPtr container) {
