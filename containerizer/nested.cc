@@ -29,6 +29,7 @@ ContainerSpec nested_spec(ContainerSpec asked, const ContainerSpec& parent) {
   process.open_stdin = asked.process.open_stdin;
   process.init = false;
   out.name.clear();
+  out.restart = RestartPolicy();
   out.uris.clear();
   out.labels = std::move(asked.labels);
   out.stop_signal = std::move(asked.stop_signal);
