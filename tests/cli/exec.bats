@@ -109,7 +109,7 @@ only_web() { [ "$(gantry ps -aq | wc -l)" = 1 ] && [ "$(find "$GANTRY_RUNTIME_DI
   [ "$status" = 6 ]
   [ "$(cat "$DIR/attached")" = late ]
   run -125 --separate-stderr gantry attach talker
-  [[ "$stderr" == *"is exited"*"gantry logs"* ]]
+  [[ "$stderr" == *"talker' is "*"gantry logs"* ]]  # exited, or about to be
   run -125 --separate-stderr gantry attach nobody
   [[ "$stderr" == *nobody* ]]
   gantry rm talker
