@@ -100,13 +100,18 @@ class Prepared(GantryTest):
                     out.append(comm.parent.name)
         return out
 
-    def test_a_mount_made_shared_since_passes_mounts_on(self):
+    def private_mount(self):
+        """A file system of the host's, private, with a directory `below` to mount on."""
         place = self.top / "shared-later"
         place.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "later", place], check=True)
         self.addCleanup(subprocess.run, ["umount", "-R", place], check=True)
         subprocess.run(["mount", "--make-private", place], check=True)
         (place / "below").mkdir()
+        return place
+
+    def test_a_mount_made_shared_since_passes_mounts_on(self):
+        place = self.private_mount()
         self.executor.run("first", ["/bin/true"], self.root)
         wait_until(lambda: self.prepared() > 0)
         subprocess.run(["mount", "--make-shared", place], check=True)
@@ -118,12 +123,7 @@ class Prepared(GantryTest):
         self.executor.remove("second", force=True)
 
     def test_a_mount_made_shared_since_passes_mounts_on_to_the_hosts_root(self):
-        place = self.top / "shared-later"
-        place.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "later", place], check=True)
-        self.addCleanup(subprocess.run, ["umount", "-R", place], check=True)
-        subprocess.run(["mount", "--make-private", place], check=True)
-        (place / "below").mkdir()
+        place = self.private_mount()
         self.executor.run("first", ["/bin/true"])
         wait_until(lambda: self.prepared() > 0)
         self.executor.run("second", ["/bin/true"])
