@@ -64,6 +64,14 @@ int Launcher::move_up(int fd) {
   return up;
 }
 
+int Launcher::raise(int fd) {
+  if (fd < 0 || fd >= kKeptBase) return fd;
+  const int up = fcntl(fd, F_DUPFD_CLOEXEC, kKeptBase);
+  if (up < 0) return fd;
+  close(fd);
+  return up;
+}
+
 const char* Launcher::check_launch(const Request& request, const node::Received& received,
                                    int* error) {
   *error = EINVAL;

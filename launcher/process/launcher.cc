@@ -46,6 +46,7 @@ const char* Launcher::open(int runtime_dir) {
     errno = -listen_;
     return "listen on launcher.sock";
   }
+  listen_ = raise(listen_);
   watch(listen_, kListen, 0, EPOLLIN);
   return nullptr;
 }
@@ -105,6 +106,7 @@ void Launcher::dispatch(uint32_t source, uint32_t index, uint32_t events) {
 void Launcher::accept_client() {
   int fd = accept4(listen_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
   if (fd < 0) return;
+  fd = raise(fd);
   if (node::peer_uid(fd) == 0) {
     for (uint32_t i = 0; i < kMaxClients; ++i) {
       if (clients_[i].fd >= 0) continue;

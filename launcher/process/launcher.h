@@ -16,7 +16,8 @@
 
 namespace gantry::launcher {
 // Descriptors that are kept live from here on, so that a child can drop them with one close_range
-// and the launch's own get the low numbers.
+// and the launch's own get the low numbers. So do our sockets: a child that hangs would keep them
+// open after our death, and whoever connects then waits for an answer.
 inline constexpr int kKeptBase = 256;
 inline constexpr int kMaxClients = 16;
 
@@ -78,7 +79,8 @@ class Launcher {
   bool keep_io(uint32_t index, const Request& request, node::Received& received, int first,
                uint32_t slot);
   void answer_running(uint32_t index, const Request& request, uint32_t slot, int pidfd);
-  int move_up(int fd);  // to kKeptBase or above; the original is closed
+  int move_up(int fd);       // to kKeptBase or above; the original is closed
+  static int raise(int fd);  // the same; it stays (or invalid) where that cannot be
 
   // upgrade.cc
   void upgrade(uint32_t index, const Request& request, node::Received& received);

@@ -29,7 +29,7 @@ void Launcher::connect_logger() {
     close(fd);
     return start_logger();
   }
-  logger_ = fd;
+  logger_ = raise(fd);
   // ORDER: its entries are awaited before the first request, so that no key is told twice. It is
   // local and single-threaded; two seconds without a message count as dead.
   const int64_t deadline = monotonic_ns() + 2'000'000'000;
@@ -49,7 +49,7 @@ void Launcher::connect_logger() {
     }
     const bool is_end = request.head.type == MessageType::kHeldEnd;
     if (is_end && received.fd_count == 1) {
-      logger_listen_ = received.fds[0];
+      logger_listen_ = raise(received.fds[0]);
       received.fds[0] = -1;
     } else {
       held(request, received);
@@ -89,7 +89,7 @@ void Launcher::start_logger() {
   if (now - logger_started_ns_[1] < 1'000'000'000) return;
   logger_started_ns_[1] = logger_started_ns_[0];
   logger_started_ns_[0] = now;
-  if (logger_listen_ < 0) logger_listen_ = node::listen_at(logger_socket_path_);
+  if (logger_listen_ < 0) logger_listen_ = raise(node::listen_at(logger_socket_path_));
   int pair[2];
   if (logger_listen_ < 0 ||
       socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
@@ -118,7 +118,7 @@ void Launcher::start_logger() {
     return;
   }
   logger_pid_ = pid;
-  logger_ = pair[0];
+  logger_ = raise(pair[0]);
   watch(logger_, kLogger, 0, EPOLLIN | EPOLLET);
 }
 

@@ -160,9 +160,9 @@ const char* Launcher::open_again(int runtime_dir, int handover) {
   if (const char* wrong = table_.open(runtime_dir, Table::Former::became_this)) return wrong;
   if (const char* wrong = open_loop()) return wrong;
   options_.lock = header.lock;
-  listen_ = header.listen;
-  logger_listen_ = header.logger_listen;
-  logger_ = header.logger;
+  listen_ = raise(header.listen);
+  logger_listen_ = raise(header.logger_listen);
+  logger_ = raise(header.logger);
   logger_pid_ = header.logger_pid;
   for (uint32_t n = 0; n < sizes[3]; ++n) {
     HandoverEntry entry;
@@ -181,7 +181,7 @@ const char* Launcher::open_again(int runtime_dir, int handover) {
   }
   close(handover);
   for (uint32_t i = 0; i < kMaxClients; ++i) {
-    clients_[i] = {header.clients[i].fd, header.clients[i].missed_exits != 0};
+    clients_[i] = {raise(header.clients[i].fd), header.clients[i].missed_exits != 0};
     const uint32_t writable = clients_[i].missed_exits ? static_cast<uint32_t>(EPOLLOUT) : 0u;
     if (clients_[i].fd >= 0) watch(clients_[i].fd, kClient, i, EPOLLIN | EPOLLET | writable);
   }

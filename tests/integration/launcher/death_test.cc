@@ -1,6 +1,7 @@
 // Whoever dies: what runs goes on, and its exit is true.
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <filesystem>
@@ -20,19 +21,35 @@ class Death : public ::testing::Test {
   }
   // What an executor's death and a new one's start are to the launcher.
   void replace_executor() {
+    close_executor();
+    new_executor();
+  }
+  void close_executor() {
     auto close = [](RemoteLauncher& l) -> Co<bool> {
       co_await l.close();
       co_return true;
     };
     rig.run(close(*rig.launcher));
+  }
+  void new_executor() {
     rig.launcher = std::make_unique<RemoteLauncher>(rig.loop.get_executor());
     auto started = rig.run(rig.launcher->start_or_connect(rig.config()));
     ASSERT_TRUE(started) << started.error().to_string();
   }
-  void kill_launcher() {
-    auto pidfd = sys::pidfd_open(rig.launcher->launcher_pid());
+  void kill_launcher() { kill_launcher(rig.launcher->launcher_pid()); }
+  void kill_launcher(pid_t pid) {
+    auto pidfd = sys::pidfd_open(pid);
     ASSERT_TRUE(pidfd && sys::pidfd_send_signal(pidfd->get(), SIGKILL));
     ASSERT_TRUE(rig.run(wait_fd(pidfd->get(), Readiness::read, 5s)));
+  }
+  // A plan of plain_plan's: its pipe's reading end is the one descriptor it blocks on.
+  static Co<bool> waits_for_its_signal(pid_t pid) {
+    for (int i = 0; i < 500; ++i) {
+      auto where = sys::read_file(cat("/proc/", pid, "/syscall"), 4096);
+      if (where && where->starts_with(cat(SYS_read, " "))) co_return true;
+      co_await sleep_for(10ms);
+    }
+    co_return false;
   }
   Co<bool> new_launcher(pid_t old) {
     for (int i = 0; i < 500 && rig.launcher->launcher_pid() == old; ++i) co_await sleep_for(10ms);
@@ -126,6 +143,29 @@ TEST_F(Death, OfTheLauncherKillsAChildThatWasStillBeingSetUp) {
   ASSERT_TRUE(rig.run(new_launcher(old)));
   rig.run(rig.launcher->wait_exit("half")).ignore("true or lost, by the kernel's version");
   EXPECT_TRUE(rig.run(rig.launcher->forget("half")));
+}
+
+TEST_F(Death, OfBothIsNotHiddenByAChildThatHangsInItsSetUp) {
+  PlanSetup setup = plain_plan({"true"});
+  // As one that the kernel does not let die, stuck on a dead file system.
+  setup.builder.add(Stage::begin, {.kind = OpKind::kParentDeathSignal, .a = 0});
+  auto plan = std::move(setup.builder).seal();
+  ASSERT_TRUE(plan);
+  auto child = rig.run(rig.launcher->launch("hangs", *plan, {}));
+  ASSERT_TRUE(child) << child.error().to_string();
+  ASSERT_TRUE(rig.run(waits_for_its_signal(child->process.pid())));
+  const pid_t old = rig.launcher->launcher_pid();
+  close_executor();
+  kill_launcher(old);
+  const int64_t since = sys::monotonic_ns();
+  new_executor();
+  EXPECT_LT(sys::monotonic_ns() - since, 5'000'000'000) << "it asked the dead one's socket";
+  EXPECT_NE(rig.launcher->launcher_pid(), old);
+  EXPECT_FALSE(child->process.ended());
+  setup.signal_write.reset();
+  EXPECT_TRUE(rig.run(wait_fd(child->process.pidfd(), Readiness::read, 5s)));
+  rig.run(rig.launcher->wait_exit("hangs")).ignore("true or lost, by the kernel's version");
+  EXPECT_TRUE(rig.run(rig.launcher->forget("hangs")));
 }
 
 TEST_F(Death, OfLauncherAndExecutorTogether) {
