@@ -10,7 +10,7 @@
 namespace gantry {
 struct CriuSettings {
   std::string program;  // absolute path; empty: `criu` of the usual directories
-  std::string tar;      // what CRIU calls as `tar`: gantry-criu-tar; empty: the host's
+  UniqueFd tar;         // what CRIU calls as `tar`: gantry-criu-tar, sealed; none: the host's
   std::string probe;    // the file that keeps CRIU's probe of the kernel; empty: none
 };
 
@@ -28,7 +28,7 @@ class CriuCheckpointer final : public Checkpointer {
  private:
   LaunchBackend& backend_;
   std::string program_;
-  std::string tar_;
+  UniqueFd tar_;
   KernelProbe probe_;
 };
 

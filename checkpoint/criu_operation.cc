@@ -45,12 +45,11 @@ Co<Result<std::unique_ptr<CriuProcess>>> CriuProcess::start(CriuHost host, std::
       new CriuProcess(host, std::move(program), std::move(workspace)));
   std::vector<std::string> kept = paths;
   kept.push_back(self->program_);
-  if (!host.tar.empty()) kept.push_back(host.tar);
   CriuSession::Settings settings{.program = self->program_, .key = helper_key()};
   if (GANTRY_CO_TRY(self->workspace_.become_run(plan, kept))) {
     host.probe.give(self->workspace_, self->program_);
-    if (!host.tar.empty()) {
-      GANTRY_CO_TRY(self->workspace_.link(host.tar, "tar"));
+    if (host.tar) {
+      GANTRY_CO_TRY(self->workspace_.add_program(host.tar, "tar"));
       settings.path = cat("/run:", settings.path);
     }
   }

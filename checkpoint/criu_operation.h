@@ -44,7 +44,7 @@ Result<std::set<std::string>> host_devices();
 struct CriuHost {
   LaunchBackend& backend;
   KernelProbe& probe;
-  const std::string& tar;
+  const UniqueFd& tar;
 };
 
 // A CRIU that has said which version it is; nothing else was asked of it yet.

@@ -12,6 +12,7 @@
 #include "base/path_at.h"
 #include "base/process_ref.h"
 #include "base/record_file.h"
+#include "base/sealed_program.h"
 #include "base/sys.h"
 
 namespace gantry {
@@ -57,7 +58,7 @@ Result<Workspace> Workspace::make() {
   if (::syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) < 0) {
     return Error::from_errno(errno, "make a tmpfs");
   }
-  constexpr unsigned kAttributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+  constexpr unsigned kAttributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
   return Workspace(GANTRY_TRY(syscall_fd(
       ::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC, kAttributes), "make a tmpfs")));
 }
@@ -71,9 +72,9 @@ Result<void> Workspace::write(const char* name, std::string_view bytes) const {
   return sys::write_all(fd.get(), bytes);
 }
 
-Result<void> Workspace::link(const std::string& target, const char* name) const {
-  if (::symlinkat(target.c_str(), tmpfs_.get(), name) == 0) return {};
-  return Error::from_errno(errno, cat("link ", name));
+Result<void> Workspace::add_program(const UniqueFd& program, const char* name) const {
+  UniqueFd fd = GANTRY_TRY(sys::open_at(tmpfs_.get(), name, O_WRONLY | O_CREAT | O_EXCL, 0700));
+  return copy_program(program, fd.get()).context(name);
 }
 
 Result<bool> Workspace::become_run(LaunchPlan::Builder& plan,

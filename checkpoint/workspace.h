@@ -22,7 +22,7 @@ class Workspace {
   // Errc: ENOENT when CRIU did not get as far as having one.
   Result<std::string> read(const char* name) const;
   Result<void> write(const char* name, std::string_view bytes) const;
-  Result<void> link(const std::string& target, const char* name) const;
+  Result<void> add_program(const UniqueFd& program, const char* name) const;
   // Makes it the /run of a child that has a mount namespace of its own. What `paths` name below
   // /run stays in sight. False: it cannot be (one of them is /run itself, or above), /run stays.
   Result<bool> become_run(LaunchPlan::Builder& plan, const std::vector<std::string>& paths) const;

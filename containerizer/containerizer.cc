@@ -137,7 +137,7 @@ Co<Result<Containerizer::LaunchAnswer>> Containerizer::launch(ContainerId id, Co
     spec = nested_spec(std::move(spec), *parent->spec);
   }
   if (!spec.name.empty()) names_.emplace(spec.name, id);
-  mount_init(spec, config_.init_program);
+  mount_init(spec, parts_.init.mounted());
   auto container = std::make_shared<Container>(
       id, std::make_shared<const ContainerSpec>(std::move(spec)), executor_);
   container->parent = parent;

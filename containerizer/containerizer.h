@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "containerizer/container.h"
+#include "containerizer/init_program.h"
 #include "containerizer/prepared_children.h"
 #include "containerizer/turns.h"
 #include "fetcher/fetcher.h"
@@ -27,7 +28,6 @@ namespace gantry {
 struct ContainerizerConfig {
   std::string runtime_dir;               // absolute; containers/NAME below it
   std::string data_dir;                  // absolute; sandboxes/NAME below it
-  std::string init_program;              // absolute path of gantry-init
   std::chrono::seconds setup_limit{30};  // from clone to exec
   size_t prepared_children = 0;          // kept ready of each kind (prepared_children.h)
 };
@@ -40,6 +40,7 @@ struct ContainerizerParts {
   Fetcher& fetcher;
   WorkerClient& worker;
   ContainerCgroups& cgroups;
+  InitProgram& init;
   std::vector<Isolator*> isolators;  // in prepare order
   // Parses ContainerSpec::request_bytes of a record again.
   std::function<Result<ContainerSpec>(const std::string& request_bytes)> parse_spec;

@@ -210,7 +210,8 @@ Co<Result<void>> Launch::provision() {
   if (spec.process.init) {
     const bool on_host = c_.rootfs.kind == Rootfs::Kind::host;
     spec.process.args.insert(spec.process.args.begin(),
-                             on_host ? owner_.config_.init_program : kInitPath);
+                             on_host ? owner_.parts_.init.installed() : kInitPath);
+    if (!on_host) GANTRY_CO_TRY(owner_.parts_.init.ensure_mounted());
   }
   c_.credentials =
       GANTRY_CO_TRY(co_await owner_.parts_.provisioner.resolve_user(c_.rootfs, spec.process.user));

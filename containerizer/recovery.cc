@@ -115,7 +115,7 @@ Result<void> Recovery::read_record(const std::string& directory_name) {
 Result<void> Recovery::take(Found& found) {
   const ContainerRecord& record = found.record;
   ContainerSpec spec = GANTRY_TRY(owner_.parts_.parse_spec(record.request_bytes));
-  mount_init(spec, owner_.config_.init_program);
+  mount_init(spec, owner_.parts_.init.mounted());
   spec.is_session = record.is_session;
   auto container = std::make_shared<Container>(
       record.id, std::make_shared<const ContainerSpec>(std::move(spec)), owner_.executor_);

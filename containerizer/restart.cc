@@ -85,7 +85,7 @@ Co<Result<void>> Containerizer::run_again(ContainerPtr container) {
   GANTRY_FAILPOINT_CO_TRY("restart.before");
   Result<ContainerSpec> spec = parts_.parse_spec(container->spec->request_bytes);
   if (!spec) co_return std::move(spec).error();
-  mount_init(*spec, config_.init_program);
+  mount_init(*spec, parts_.init.mounted());
   container->spec = std::make_shared<const ContainerSpec>(std::move(*spec));
   container->former_outcome = std::exchange(container->outcome, std::nullopt);
   container->former_exited_ns = std::exchange(container->exited_ns, 0);

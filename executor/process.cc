@@ -144,11 +144,27 @@ std::optional<gid_t> gantry_group() {
   return std::nullopt;
 }
 
+namespace {
+// One for each build that was mounted (containerizer/init_program.h).
+void remove_init_mounts(const std::string& path) {
+  std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(path.c_str()), &::closedir);
+  if (!dir) return;
+  while (const dirent* entry = ::readdir(dir.get())) {
+    if (entry->d_name[0] == '.') continue;
+    const std::string mount = cat(path, "/", entry->d_name);
+    ::umount2(mount.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+    ::rmdir(mount.c_str());
+  }
+  ::rmdir(path.c_str());
+}
+}  // namespace
+
 void remove_runtime_dir(const std::string& path) {
   auto dir = DirFd::open(path);
   if (!dir) return;
   if (::unlinkat(dir->get(), "containers", AT_REMOVEDIR) != 0 && errno != ENOENT) return;
   ::unlinkat(dir->get(), "staging", AT_REMOVEDIR);
+  remove_init_mounts(path + "/init");
   for (const char* file :
        {"gantry.sock", "launcher.sock", "logger.sock", "launcher.table", "lock", "start.lock"}) {
     ::unlinkat(dir->get(), file, 0);

@@ -11,6 +11,7 @@
 #include "checkpoint/criu_checkpointer.h"
 #include "containerizer/garbage.h"
 #include "base/failpoint.h"
+#include "base/sealed_program.h"
 #include "base/sys.h"
 #include "executor/http/router.h"
 #include "executor/http/server.h"
@@ -64,6 +65,18 @@ std::string host_name() {
   return ::gethostname(name, sizeof name - 1) == 0 ? name : "localhost";
 }
 
+// What is run while we live, read now: a new installation changes nothing before the upgrade.
+// (Launcher and logger: launcher/start_launcher.h.)
+struct Sealed {
+  UniqueFd worker, criu_tar;
+  InitProgram init;
+};
+Result<Sealed> seal_programs(const std::string& directory, const std::string& runtime_dir) {
+  return Sealed{.worker = GANTRY_TRY(seal_program(directory + "/gantry-worker")),
+                .criu_tar = GANTRY_TRY(seal_program(directory + "/gantry-criu-tar")),
+                .init = GANTRY_TRY(InitProgram::open(directory + "/gantry-init", runtime_dir))};
+}
+
 CgroupOptions cgroup_options(const Config& config) {
   CgroupOptions options = default_cgroup_options(config.cgroup_root);
   options.pool_size = kCgroupPool;
@@ -72,7 +85,7 @@ CgroupOptions cgroup_options(const Config& config) {
 }  // namespace
 
 struct Wiring::Parts {
-  Parts(const Config& c, asio::any_io_executor e, std::string programs_,
+  Parts(const Config& c, asio::any_io_executor e, std::string programs_, Sealed sealed,
         std::unique_ptr<ContainerCgroups> cgroups_, AuditLog audit_)
       : config(c),
         executor(e),
@@ -81,7 +94,8 @@ struct Wiring::Parts {
         audit_log(std::move(audit_)),
         launcher(e),
         logs(e, c.runtime_dir),
-        worker(e, {.program = programs + "/gantry-worker"}),
+        init(std::move(sealed.init)),
+        worker(e, {.program = std::move(sealed.worker)}),
         fetcher(e, worker, {.cache_dir = c.data_dir + "/fetcher"}),
         server(e) {}
 
@@ -92,6 +106,7 @@ struct Wiring::Parts {
   AuditLog audit_log;
   RemoteLauncher launcher;
   LogClient logs;
+  InitProgram init;
   WorkerClient worker;
   Fetcher fetcher;
   std::unique_ptr<Provisioner> provisioner;
@@ -122,9 +137,12 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs st
   CgroupLayout layout = GANTRY_TRY(CgroupLayout::detect());
   auto cgroups =
       GANTRY_TRY(ContainerCgroups::open(executor, std::move(layout), cgroup_options(config)));
+  std::string programs = GANTRY_TRY(program_directory());
+  Sealed sealed = GANTRY_TRY(seal_programs(programs, config.runtime_dir));
+  UniqueFd criu_tar = std::move(sealed.criu_tar);
   auto parts =
-      std::make_unique<Parts>(config, executor, GANTRY_TRY(program_directory()), std::move(cgroups),
-                              GANTRY_TRY(AuditLog::open(config.data_dir)));
+      std::make_unique<Parts>(config, executor, std::move(programs), std::move(sealed),
+                              std::move(cgroups), GANTRY_TRY(AuditLog::open(config.data_dir)));
   Parts& p = *parts;
   p.provisioner = GANTRY_TRY(open_provisioner(executor, p.worker, {.data_dir = config.data_dir}));
   p.isolators = make_default_isolators(executor, *p.cgroups);
@@ -140,7 +158,6 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs st
   p.containerizer = std::make_unique<Containerizer>(
       ContainerizerConfig{.runtime_dir = config.runtime_dir,
                           .data_dir = config.data_dir,
-                          .init_program = p.programs + "/gantry-init",
                           .prepared_children = static_cast<size_t>(config.prepared_children)},
       ContainerizerParts{.backend = p.launcher,
                          .logs = p.logs,
@@ -148,6 +165,7 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs st
                          .fetcher = p.fetcher,
                          .worker = p.worker,
                          .cgroups = *p.cgroups,
+                         .init = p.init,
                          .isolators = std::move(isolators),
                          .parse_spec = wire::parse_request_bytes},
       executor);
@@ -159,7 +177,7 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs st
       *p.containerizer, executor);
   p.checkpointer = std::make_unique<CriuCheckpointer>(
       p.launcher, CriuSettings{.program = config.criu,
-                               .tar = p.programs + "/gantry-criu-tar",
+                               .tar = std::move(criu_tar),
                                .probe = config.runtime_dir + "/criu.probe"});
   p.checkpoints =
       std::make_unique<ContainerCheckpoints>(config.data_dir, *p.containerizer, *p.checkpointer);

@@ -46,13 +46,17 @@ class SpawnSetup {
     kept_.push_back(std::move(high));
     return {};
   }
-  Result<pid_t> start(const std::string& program, char* const argv[]) {
+  Result<pid_t> start(const UniqueFd& program, char* const argv[]) {
+    // Above the targets too: the new process opens it by its number.
+    const UniqueFd high(::fcntl(program.get(), F_DUPFD_CLOEXEC, kAboveTargets));
+    if (!high) return Error::from_errno(errno, "duplicate a descriptor of gantry-worker");
+    const std::string path = cat("/proc/self/fd/", high.get());
     pid_t pid = 0;
     char* const environment[] = {nullptr};
     // KERNEL: glibc's posix_spawn is clone(CLONE_VM | CLONE_VFORK): no copy of our address space,
     // and the child runs only async-signal-safe code before exec.
-    int error = ::posix_spawn(&pid, program.c_str(), &actions_, &attributes_, argv, environment);
-    if (error != 0) return Error::from_errno(error, cat("start ", program));
+    int error = ::posix_spawn(&pid, path.c_str(), &actions_, &attributes_, argv, environment);
+    if (error != 0) return Error::from_errno(error, "start gantry-worker");
     return pid;
   }
 

@@ -20,7 +20,7 @@
 
 namespace gantry {
 struct WorkerOptions {
-  std::string program;      // absolute path of gantry-worker
+  UniqueFd program;         // gantry-worker, sealed
   size_t max_workers = 16;  // at a time; more wait their turn
 };
 

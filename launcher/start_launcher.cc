@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/sealed_program.h"
 #include "base/sys.h"
 #include "launcher/protocol.h"
 
@@ -13,15 +14,6 @@ namespace gantry {
 namespace {
 using namespace std::chrono_literals;
 constexpr int kLoggerFd = 10;
-
-// Adds what names its contents to `build`.
-Result<UniqueFd> sealed_copy(const std::string& path, const char* name, std::string& build) {
-  std::string bytes = GANTRY_TRY(sys::read_file(path, 64u << 20).context("read ", path));
-  char digits[20];
-  std::snprintf(digits, sizeof digits, "%016zx", std::hash<std::string_view>()(bytes));
-  build += cat(build.empty() ? "" : "-", digits);
-  return sys::sealed_memfd(name, std::as_bytes(std::span(bytes.data(), bytes.size())));
-}
 
 struct Spawned {
   pid_t pid;
@@ -112,8 +104,9 @@ Co<Result<LauncherWas>> start_and_wait(const LauncherPrograms& programs,
 Result<LauncherPrograms> load_launcher_programs(const std::string& launcher_binary,
                                                 const std::string& logger_binary) {
   LauncherPrograms out;
-  out.launcher = GANTRY_TRY(sealed_copy(launcher_binary, "gantry-launcher", out.build));
-  out.logger = GANTRY_TRY(sealed_copy(logger_binary, "gantry-logger", out.build));
+  out.launcher = GANTRY_TRY(seal_program(launcher_binary));
+  out.logger = GANTRY_TRY(seal_program(logger_binary));
+  out.build = cat(GANTRY_TRY(build_of(out.launcher)), "-", GANTRY_TRY(build_of(out.logger)));
   return out;
 }
 

@@ -1,6 +1,7 @@
 // gantry-worker JOB PARENT-PID LAST-FD: one operation on bytes or trees that a tenant wrote.
 // Started by the executor only (fetcher/worker_client.h); request and answer on descriptor 3.
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -58,6 +59,7 @@ Result<Fields> run(const std::string& name, int last_fd) {
 }
 
 int main_of_worker(int argc, char** argv) {
+  ::prctl(PR_SET_NAME, "gantry-worker");  // KERNEL: exec of a descriptor's path names it by number
   int parent = 0, last_fd = 0;
   if (argc != 4 || !parse_number(argv[2], parent) || !parse_number(argv[3], last_fd)) return 64;
   // File names are bytes to us; libarchive converts pax headers through the locale.

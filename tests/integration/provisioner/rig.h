@@ -17,6 +17,7 @@
 
 #include "base/co.h"
 #include "base/scope.h"
+#include "base/sealed_program.h"
 #include "base/sys.h"
 #include "fetcher/worker_client.h"
 #include "provisioner/provisioner.h"
@@ -34,7 +35,7 @@ class Rig : public ::testing::Test {
     char name[] = "/tmp/gantry-prov-test.XXXXXX";
     ASSERT_NE(::mkdtemp(name), nullptr);
     dir_ = name;
-    worker_.emplace(loop_.get_executor(), WorkerOptions{worker_program()});
+    worker_.emplace(loop_.get_executor(), WorkerOptions{*seal_program(worker_program())});
   }
   void TearDown() override {
     worker_.reset();
