@@ -230,8 +230,8 @@ def main():
         return
     with support.workspace() as path:
         bench = Bench(arguments.build, path)
-        with support.executor(bench.bin, path) as environment:
-            bench.api = support.Api(environment["GANTRY_SOCKET"])
+        with support.executor(bench.bin, path) as executor:
+            bench.api = support.Api(str(executor.socket))
             bench.api.call("LAUNCH_CONTAINER", launch_container={
                 "container_id": {"value": "bench"}, "gantry_spec": {"rootfs": str(bench.root), "args": COMMAND}})
             bench.run_gantry(2)  # warm

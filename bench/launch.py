@@ -34,10 +34,7 @@ class Bench:
             # crun refuses hybrid hosts: the cgroup2 mount is hidden in a mount namespace made beforehand.
             script = 'mountpoint -q /sys/fs/cgroup/unified && umount /sys/fs/cgroup/unified; exec "$@"'
             words = ["unshare", "-m", "sh", "-c", script, "sh"] + words
-        done = subprocess.run(words, env=self.environment, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            sys.exit(f"{' '.join(words)}\nfailed: {done.stderr[-2000:]}")
-        lines = done.stdout.split()
+        lines = support.output_of(words, self.environment).split()
         return float(lines[0]) if in_flight > 1 else [float(line) for line in lines]
 
     def find_peers(self):
@@ -151,10 +148,10 @@ def main():
     with support.workspace() as path:
         bench = Bench(arguments.build, path)
         bench.find_peers()
-        with support.executor(bench.bin, path) as environment:
-            bench.environment = environment
-            bench.api = support.Api(environment["GANTRY_SOCKET"])
-            contenders = bench.contenders(environment["GANTRY_SOCKET"])
+        with support.executor(bench.bin, path) as executor:
+            bench.environment = executor.environment
+            bench.api = support.Api(str(executor.socket))
+            contenders = bench.contenders(executor.socket)
             for command, hide in contenders.values():  # warm: page cache, filters compiled, sockets open
                 bench.run(command, 3, hide_unified=hide)
             for name, (version, _) in bench.peers.items():

@@ -10,6 +10,11 @@
 #include "base/sys.h"
 
 namespace gantry {
+namespace {
+constexpr auto kPause = std::chrono::milliseconds(20);
+constexpr size_t kMostDiscarded = 128;  // a burst of some 30 containers
+}  // namespace
+
 Result<void> apply_default(int containers_fd, const std::string& name, const CgroupDefault& value) {
   if (value.kind == CgroupDefault::Kind::write) {
     return cgroup::write_at(containers_fd, name, value.file, value.value);
@@ -52,6 +57,7 @@ Result<std::optional<UniqueFd>> CgroupPool::take(size_t parent, const std::strin
   while (!slots.empty()) {
     Slot slot = std::move(slots.back());
     slots.pop_back();
+    last_use_ = std::chrono::steady_clock::now();
     // KERNEL: kernfs refuses an existing target, other than rename(2) of ordinary directories.
     if (::renameat(fd, slot.name.c_str(), fd, name.c_str()) != 0) {
       if (errno == EEXIST) {
@@ -66,15 +72,31 @@ Result<std::optional<UniqueFd>> CgroupPool::take(size_t parent, const std::strin
   return std::optional<UniqueFd>();
 }
 
+std::string CgroupPool::rename_to_own(size_t parent, const std::string& name) {
+  const int fd = parents_[parent].containers_fd;
+  auto link_count = sys::stat_at(fd, name.c_str());
+  if (!link_count || link_count->st_nlink > 2) return "";
+  std::string own = next_name();
+  return ::renameat(fd, name.c_str(), fd, own.c_str()) == 0 ? own : "";
+}
+
 bool CgroupPool::give_back(size_t parent, const std::string& name) {
   if (!parents_[parent].is_reusable || slots_[parent].size() >= size_) return false;
-  const int fd = parents_[parent].containers_fd;
-  // A task may have made cgroups of its own in it; those go with the ordinary removal.
-  auto link_count = sys::stat_at(fd, name.c_str());
-  if (!link_count || link_count->st_nlink > 2) return false;
-  std::string own = next_name();
-  if (::renameat(fd, name.c_str(), fd, own.c_str()) != 0) return false;
+  std::string own = rename_to_own(parent, name);
+  if (own.empty()) return false;
   slots_[parent].push_back({std::move(own), UniqueFd()});
+  return true;
+}
+
+bool CgroupPool::discard(size_t parent, const std::string& name) {
+  if (size_ == 0 || discarded_.size() >= kMostDiscarded) return false;
+  // KERNEL: unlike rmdir, rename takes a v1 directory with members.
+  const auto members = cgroup::read_at(parents_[parent].containers_fd, name, "cgroup.procs");
+  if (!members || !members->empty()) return false;
+  std::string own = rename_to_own(parent, name);
+  if (own.empty()) return false;
+  discarded_.push_back({parent, std::move(own)});
+  last_use_ = std::chrono::steady_clock::now();
   return true;
 }
 
@@ -85,38 +107,63 @@ bool CgroupPool::is_low() const {
   return false;
 }
 
-void CgroupPool::refill() {
-  if (is_filling_ || size_ == 0) return;
-  bool is_full = true;
+bool CgroupPool::is_full() const {
   for (size_t i = 0; i < slots_.size(); ++i) {
-    is_full = is_full && (parents_[i].containers_fd < 0 || slots_[i].size() >= size_);
+    if (parents_[i].containers_fd >= 0 && slots_[i].size() < size_) return false;
   }
-  if (is_full) return;
-  is_filling_ = true;
-  scope_.spawn(fill());
+  return true;
 }
 
-Co<void> CgroupPool::fill() {
-  // One directory of one hierarchy at a time: the kernel has one lock for all of them, and a launch
-  // that comes meanwhile must not wait for a long queue.
+void CgroupPool::refill() {
+  if (is_tending_ || size_ == 0 || (is_full() && discarded_.empty())) return;
+  is_tending_ = true;
+  scope_.spawn(tend());
+}
+
+Co<void> CgroupPool::tend() {
   // Launches come in bursts: what is left is used first, in peace.
-  if (!is_low()) co_await sleep_for(std::chrono::milliseconds(20));
-  for (bool is_full = false; !is_full && !co_await is_cancelled();) {
-    is_full = true;
+  if (!is_low()) co_await sleep_for(kPause);
+  co_await fill();
+  co_await clear_discarded();
+  is_tending_ = false;
+}
+
+// One directory of one hierarchy at a time: the kernel has one lock for all of them, and a launch
+// that comes meanwhile must not wait for a long queue.
+Co<void> CgroupPool::fill() {
+  while (!is_full() && !co_await is_cancelled()) {
     for (size_t parent = 0; parent < parents_.size() && !co_await is_cancelled(); ++parent) {
       if (parents_[parent].containers_fd < 0 || slots_[parent].size() >= size_) continue;
       std::string name = next_name();
       const Parent* from = &parents_[parent];
       auto made = co_await offload([from, name] { return make(*from, name); });
-      if (!made) {  // a host at its limit of cgroups: launches go on without a pool
-        is_filling_ = false;
-        co_return;
-      }
+      if (!made) co_return;  // a host at its limit of cgroups: launches go on without a pool
       slots_[parent].insert(slots_[parent].begin(), std::move(*made));
-      is_full = is_full && slots_[parent].size() >= size_;
     }
   }
-  is_filling_ = false;
+}
+
+Co<void> CgroupPool::wait_for_pause() {
+  for (;;) {
+    const auto left = last_use_ + kPause - std::chrono::steady_clock::now();
+    if (left <= left.zero() || co_await is_cancelled()) co_return;
+    co_await sleep_for(left);
+  }
+}
+
+Co<void> CgroupPool::clear_discarded() {
+  for (size_t left = discarded_.size(); left > 0; --left) {
+    co_await wait_for_pause();
+    if (discarded_.empty() || co_await is_cancelled()) co_return;
+    Discarded next = std::move(discarded_.front());
+    discarded_.erase(discarded_.begin());
+    const int fd = parents_[next.parent].containers_fd;
+    const bool is_gone = co_await offload([fd, name = next.name] {
+      return ::unlinkat(fd, name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT;
+    });
+    // A zombie that nobody has reaped is no member, and still keeps it busy.
+    if (!is_gone) discarded_.push_back(std::move(next));
+  }
 }
 
 Co<void> CgroupPool::close() {
@@ -125,6 +172,9 @@ Co<void> CgroupPool::close() {
     for (const Slot& slot : std::exchange(slots_[parent], {})) {
       ::unlinkat(parents_[parent].containers_fd, slot.name.c_str(), AT_REMOVEDIR);
     }
+  }
+  for (const Discarded& one : std::exchange(discarded_, {})) {
+    ::unlinkat(parents_[one.parent].containers_fd, one.name.c_str(), AT_REMOVEDIR);
   }
 }
 

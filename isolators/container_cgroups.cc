@@ -327,6 +327,7 @@ Result<bool> ContainerCgroups::try_remove(size_t index, const std::string& name)
   const bool may_recycle = group != groups_.end() && group->second.may_recycle &&
                            !group->second.written.contains(index) && !is_nested(name);
   if (may_recycle && is_at_rest(hierarchy, name) && pool_->give_back(index, name)) return true;
+  if (!is_nested(name) && pool_->discard(index, name)) return true;
   return cgroup::try_remove_tree_at(fd, name);
 }
 
