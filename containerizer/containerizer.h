@@ -14,10 +14,10 @@
 #include <string>
 #include <vector>
 
+#include "base/turns.h"
 #include "containerizer/container.h"
 #include "containerizer/init_program.h"
 #include "containerizer/prepared_children.h"
-#include "containerizer/turns.h"
 #include "fetcher/fetcher.h"
 #include "isolators/container_cgroups.h"
 #include "launcher/launch_backend.h"

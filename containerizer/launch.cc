@@ -113,7 +113,7 @@ Co<Result<void>> Launch::run() {
   phase("record");
   GANTRY_CO_TRY(co_await provision());
   phase("provision");
-  Turns::Turn turn = co_await owner_.turns_.take();
+  Turns::Turn turn = GANTRY_CO_TRY(co_await owner_.turns_.take());
   for (int prepared_left = kMostPrepared;; --prepared_left) {
     Result<void> started = co_await start(prepared_left > 0);
     if (started || !co_await has_lost_prepared()) co_return started;

@@ -119,12 +119,9 @@ struct WorkerClient::Child {
 };
 
 WorkerClient::WorkerClient(asio::any_io_executor executor, WorkerOptions options)
-    : options_(std::move(options)), turn_(std::move(executor)) {}
+    : options_(std::move(options)), turns_(std::move(executor), options_.max_workers) {}
 
-WorkerClient::~WorkerClient() {
-  GANTRY_CHECK(running_ == 0);
-  sweep();
-}
+WorkerClient::~WorkerClient() { sweep(); }
 
 void WorkerClient::sweep() {
   std::erase_if(abandoned_, [](pid_t pid) {
@@ -207,17 +204,11 @@ Co<int> WorkerClient::reap(Child child, bool kill_first) {
 
 Co<Result<Fields>> WorkerClient::run(WorkerRequest request) {
   auto deadline = Clock::now() + request.limit;
-  while (running_ >= options_.max_workers) {
-    bool turned = co_await turn_.wait(deadline - Clock::now());
-    if (co_await is_cancelled()) co_return Error(Errc::cancelled, cat(request.job, ": cancelled"));
-    if (!turned && Clock::now() >= deadline) {
-      co_return Error(Errc::timed_out, cat(request.job, ": too many workers at a time"));
-    }
-  }
+  auto turn = co_await turns_.take(request.limit);
+  if (!turn) co_return std::move(turn).error().context(cat(request.job, ": waiting for a worker"));
   sweep();
   auto child = spawn(request);
   if (!child) co_return std::move(child).error().context(request.job);
-  ++running_;
   request.fds.clear();
   request.input.reset();
   auto answer =
@@ -226,8 +217,6 @@ Co<Result<Fields>> WorkerClient::run(WorkerRequest request) {
   // side of the conversation is dying, and how is worth knowing.
   bool died = !answer && answer.error().is(Errc::corrupt);
   int status = co_await reap(std::move(*child), !died);
-  --running_;
-  turn_.notify();
   if (died && status >= 0 && WIFSIGNALED(status)) {
     co_return Error(Errc::corrupt, cat(request.job, ": gantry-worker ", describe_death(status)));
   }

@@ -15,6 +15,7 @@
 
 #include "base/co.h"
 #include "base/result.h"
+#include "base/turns.h"
 #include "base/unique_fd.h"
 #include "fetcher/worker_message.h"
 
@@ -51,8 +52,7 @@ class WorkerClient {
   void sweep();
 
   WorkerOptions options_;
-  Event turn_;
-  size_t running_ = 0;
+  Turns turns_;
   std::vector<pid_t> abandoned_;  // killed, but stuck in the kernel; reaped when they let go
 };
 }  // namespace gantry

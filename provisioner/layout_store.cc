@@ -65,7 +65,7 @@ LayoutStore::LayoutStore(asio::any_io_executor executor, WorkerClient& worker, T
       layers_(layers),
       data_dir_(std::move(data_dir)),
       limits_(limits),
-      lock_(std::move(executor)) {}
+      turns_(std::move(executor), 1) {}
 
 Result<void> LayoutStore::load() {
   GANTRY_TRY(sys::ensure_directories(cat(data_dir_, "/images/blobs/sha256"), 0700));
@@ -176,7 +176,7 @@ Co<Result<void>> LayoutStore::unpack_missing(std::shared_ptr<const CatalogEntry>
 }
 
 Co<Result<void>> LayoutStore::ensure_layers(oci::Digest image) {
-  auto guard = GANTRY_CO_TRY(co_await lock_.acquire());
+  auto guard = GANTRY_CO_TRY(co_await turns_.take());
   auto it = entries_.find(image.hex());
   if (it == entries_.end()) {
     co_return Error(Errc::not_found, cat("no image ", image.to_string()));
@@ -238,7 +238,7 @@ Co<Result<std::vector<ImageInfo>>> LayoutStore::commit(Fields answer, std::strin
                     cat("it holds ", images.size(), " images, which cannot all be named ",
                         name->to_string(), ": leave the name out"));
   }
-  auto guard = GANTRY_CO_TRY(co_await lock_.acquire());
+  auto guard = GANTRY_CO_TRY(co_await turns_.take());
   Entries next = entries_;
   std::vector<ImageInfo> out;
   for (CatalogEntry& image : images) {
@@ -322,7 +322,7 @@ Co<Result<void>> LayoutStore::publish(Entries next) {
 }
 
 Co<Result<void>> LayoutStore::remove(ImageRef reference) {
-  auto guard = GANTRY_CO_TRY(co_await lock_.acquire());
+  auto guard = GANTRY_CO_TRY(co_await turns_.take());
   const CatalogEntry* entry = GANTRY_CO_TRY(find(reference));
   std::string hex = entry->info.digest.hex();
   Entries next = entries_;

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "provisioner/async_lock.h"
+#include "base/turns.h"
 #include "provisioner/image_store.h"
 #include "provisioner/layer_store.h"
 
@@ -73,7 +73,7 @@ class LayoutStore final : public ImageStore {
   LayerStore& layers_;
   std::string data_dir_;
   StoreLimits limits_;
-  AsyncLock lock_;
+  Turns turns_;  // one: adding and removing images
   UniqueFd images_fd_, catalog_fd_, blobs_fd_;
   Entries entries_;
   std::map<std::string, std::string, std::less<>> names_;  // "busybox:latest" → manifest's hex
