@@ -12,7 +12,12 @@ double seconds_of(const Json& container, std::string_view field) {
   return static_cast<double>(integer_of(container, cat(field, ".nanoseconds"))) / 1e9;
 }
 
-bool has_ended(const Json& container) { return text_of(container, "state") == "exited"; }
+// One whose end is known has ended, though its kernel objects may still be going (a WAIT was
+// answered).
+bool has_ended(const Json& container) {
+  const std::string state = text_of(container, "state");
+  return state == "exited" || (state == "destroying" && find(container, "exit") != nullptr);
+}
 
 // "running for 5 minutes", "exited (3) 2 hours ago", "paused".
 std::string describe_state(const Json& container, double now) {
