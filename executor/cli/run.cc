@@ -1,4 +1,7 @@
 // gantry run
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "base/sys.h"
 #include "executor/cli/command_list.h"
 #include "executor/cli/foreground.h"
@@ -16,15 +19,12 @@ constexpr ForeignFlag kForeignFlags[] = {
      {},
      "name what is needed: --cap-add ALL --security-opt seccomp=unconfined "
      "--security-opt systempaths=unconfined"},
-    {"mount", {}, "write -v SOURCE:PLACE[:ro], or --tmpfs PLACE"},
     {"P", {}, "name each port: -p HOST:CONTAINER"},
     {"publish-all", {}, "name each port: -p HOST:CONTAINER"},
     {"pull", {}, "an image comes into the store by `gantry import`"},
-    {"cidfile", {}, "-d prints the id: id=$(gantry run -d …)"},
     {"device", {}, "only the default devices can be used yet"},
     {"gpus", {}, "only the default devices can be used yet"},
     {"expose", {}, "every port is open to the host; -p HOST:CONTAINER publishes one"},
-    {"shm-size", {}, "write --tmpfs /dev/shm:size=64m"},
     {"log-driver", {}, "`gantry logs` reads the output, and so do files in the sandbox"},
     {"log-opt", {}, "`gantry logs` reads the output, and so do files in the sandbox"},
     {"pid", {}, "each container has a process namespace of its own"},
@@ -52,6 +52,7 @@ void RunOptions::declare(Flags& flags) {
       "run it again when it ends: no, on-failure[:TIMES], always (until `gantry stop`, and after "
       "a reboot), unless-stopped");
   flags.add(0, "name", "NAME", &name, "a name, unique among containers");
+  flags.add(0, "cidfile", "FILE", &cidfile, "a new file for the id");
   flags.add('l', "label", "KEY=VALUE", &labels, "a label; data only");
   flags.add(0, "stop-signal", "SIGNAL", &stop_signal,
             "what `gantry stop` sends first (default: the image's, else SIGTERM)");
@@ -76,6 +77,10 @@ void RunOptions::declare(Flags& flags) {
             "a directory or file of the host; PLACE alone: a volume that goes with the container; "
             "options: ro, nosuid, nodev, noexec, bind, and the propagation");
   flags.add(0, "tmpfs", "PLACE[:size=64m]", &tmpfs, "an empty file system in memory");
+  flags.add(0, "mount", "KEY=VALUE,...", &mounts,
+            "the same in Docker's long form: type=bind|volume|tmpfs, source, target, readonly, "
+            "bind-propagation, tmpfs-size, tmpfs-mode");
+  flags.add(0, "shm-size", "SIZE", &shm_size, "the size of /dev/shm (64m)");
   flags.add(0, "rootfs", "DIR", &rootfs, "a directory as root file system instead of an image");
   flags.toggle(0, "read-only", &read_only, "the root file system cannot be written");
   flags.add(0, "uri", "URI#sha256=HEX", &uris,
@@ -108,6 +113,12 @@ void RunOptions::declare(Flags& flags) {
 }
 
 namespace {
+Result<void> write_new_file(const std::string& path, const std::string& text) {
+  const UniqueFd file =
+      GANTRY_TRY(sys::open(path, O_WRONLY | O_CREAT | O_EXCL, 0644).context("--cidfile"));
+  return sys::write_all(file.get(), text).context("--cidfile ", path);
+}
+
 class Run final : public Command {
  public:
   void declare(Flags& flags) override { options_.declare(flags); }
@@ -120,6 +131,15 @@ class Run final : public Command {
     if (options_.terminal && !options_.detach) GANTRY_TRY(check_terminal(options_.interactive));
     const std::string id = sys::random_hex(16);
     const std::string request = GANTRY_TRY(run_request(options_, id, words));
+    if (!options_.cidfile.empty()) GANTRY_TRY(write_new_file(options_.cidfile, id));
+    Result<int> status = launch(session, id, request);
+    const bool is_launched = status && (!options_.detach || *status == 0);
+    if (!is_launched && !options_.cidfile.empty()) ::unlink(options_.cidfile.c_str());
+    return status;
+  }
+
+ private:
+  Result<int> launch(Session& session, const std::string& id, const std::string& request) {
     if (!options_.detach) {
       return run_in_foreground(session, {.id = id, .parent = {}}, request,
                                {.stdin_attached = options_.interactive,
@@ -138,7 +158,6 @@ class Run final : public Command {
     return 0;
   }
 
- private:
   RunOptions options_;
 };
 }  // namespace

@@ -9,7 +9,7 @@
 
 namespace gantry::cli {
 namespace {
-Result<void> mount_option(JsonWriter& json, std::string_view word, std::string_view option) {
+Result<void> mount_option(JsonWriter& json, std::string_view flag, std::string_view option) {
   static constexpr auto kPropagations = std::to_array<Pair>({{"private", "PRIVATE"},
                                                              {"rprivate", "RPRIVATE"},
                                                              {"slave", "SLAVE"},
@@ -35,7 +35,7 @@ Result<void> mount_option(JsonWriter& json, std::string_view word, std::string_v
     return {};
   }
   return usage_error(
-      cat("-v ", word, ": unknown option \"", option,
+      cat(flag, ": unknown option \"", option,
           "\". Known: ro, rw, nosuid, nodev, noexec, bind, rbind, private, rprivate, "
           "slave, rslave, shared, rshared"));
 }
@@ -63,11 +63,19 @@ Result<void> write_volume(JsonWriter& json, const std::string& word) {
   json.text("destination", destination);
   if (parts.size() == 3) {
     for (const std::string_view option : split_words(parts[2], ',')) {
-      GANTRY_TRY(mount_option(json, word, option));
+      GANTRY_TRY(mount_option(json, cat("-v ", word), option));
     }
   }
   json.close();
   return {};
+}
+
+Result<int64_t> octal_mode(std::string_view flag, std::string_view value) {
+  char* end = nullptr;
+  const std::string text(value);
+  const unsigned long mode = ::strtoul(text.c_str(), &end, 8);
+  if (!text.empty() && *end == '\0' && mode <= 07777) return static_cast<int64_t>(mode);
+  return usage_error(cat(flag, ": mode is octal, like 1777"));
 }
 
 // DESTINATION[:size=64m,mode=1777,ro,noexec…]
@@ -85,16 +93,73 @@ Result<void> write_tmpfs(JsonWriter& json, const std::string& word) {
       json.integer("size_bytes", static_cast<int64_t>(GANTRY_TRY(
                                      parse_bytes(cat("--tmpfs ", word, ": size"), pair->value))));
     } else if (pair && pair->key == "mode") {
-      char* end = nullptr;
-      const std::string text(pair->value);
-      const unsigned long mode = ::strtoul(text.c_str(), &end, 8);
-      if (text.empty() || *end != '\0' || mode > 07777) {
-        return usage_error(cat("--tmpfs ", word, ": mode is octal, like 1777"));
-      }
-      json.integer("mode", static_cast<int64_t>(mode));
+      json.integer("mode", GANTRY_TRY(octal_mode(cat("--tmpfs ", word), pair->value)));
     } else if (option != "exec" && option != "suid" && option != "dev") {
-      GANTRY_TRY(mount_option(json, word, option));
+      GANTRY_TRY(mount_option(json, cat("--tmpfs ", word), option));
     }
+  }
+  json.close();
+  return {};
+}
+
+// One of the parts of a --mount; false: no key of this name.
+Result<bool> mount_part(JsonWriter& json, const std::string& flag, std::string_view key,
+                        std::string_view value) {
+  if (key == "target" || key == "destination" || key == "dst") {
+    if (!value.starts_with('/')) {
+      return usage_error(cat(flag, ": the place in the container must begin with a slash"));
+    }
+    json.text("destination", value);
+  } else if (key == "readonly" || key == "ro") {
+    if (value != "" && value != "true" && value != "1" && value != "false" && value != "0") {
+      return usage_error(cat(flag, ": ", key, " is true or false, not \"", value, "\""));
+    }
+    if (value != "false" && value != "0") json.boolean("read_only", true);
+  } else if (key == "bind-propagation") {
+    GANTRY_TRY(mount_option(json, flag, value));
+  } else if (key == "tmpfs-size") {
+    json.integer("size_bytes",
+                 static_cast<int64_t>(GANTRY_TRY(parse_bytes(cat(flag, ": tmpfs-size"), value))));
+  } else if (key == "tmpfs-mode") {
+    json.integer("mode", GANTRY_TRY(octal_mode(flag, value)));
+  } else {
+    return false;
+  }
+  return true;
+}
+
+// Docker's: type=bind|volume|tmpfs,source=…,target=…[,readonly][,…]
+Result<void> write_mount(JsonWriter& json, const std::string& word) {
+  const std::string flag = cat("--mount ", word);
+  std::string_view type = "volume", source;
+  bool has_target = false;
+  json.open();
+  for (const std::string_view part : split_words(word, ',')) {
+    const Pair pair = cut(part, '=').value_or(Pair{part, ""});
+    if (pair.key == "type") {
+      type = pair.value;
+    } else if (pair.key == "source" || pair.key == "src") {
+      source = pair.value;
+    } else if (!GANTRY_TRY(mount_part(json, flag, pair.key, pair.value))) {
+      return usage_error(cat(flag, ": unknown key \"", pair.key,
+                             "\". Known: type, source, target, readonly, bind-propagation, "
+                             "tmpfs-size, tmpfs-mode"));
+    } else {
+      has_target = has_target || pair.value.starts_with('/');
+    }
+  }
+  if (!has_target) return usage_error(cat(flag, ": needs target=PLACE"));
+  if (type == "bind") {
+    if (source.empty()) return usage_error(cat(flag, ": type=bind needs source=PATH"));
+    json.text("type", "BIND").text("source", absolute_path(source));
+  } else if (type == "volume") {
+    json.text("type", "VOLUME");
+    if (!source.empty()) json.text("source", source);
+  } else if (type == "tmpfs") {
+    if (!source.empty()) return usage_error(cat(flag, ": type=tmpfs has no source"));
+    json.text("type", "TMPFS");
+  } else {
+    return usage_error(cat(flag, ": type is bind, volume or tmpfs, not \"", type, "\""));
   }
   json.close();
   return {};
@@ -126,12 +191,21 @@ Result<void> write_uri(JsonWriter& json, const std::string& word) {
 }
 }  // namespace
 
-Result<void> write_mounts(JsonWriter& json, const std::vector<std::string>& volumes,
-                          const std::vector<std::string>& tmpfs) {
-  if (volumes.empty() && tmpfs.empty()) return {};
+Result<void> write_mounts(JsonWriter& json, const RunOptions& options) {
+  const std::string& shm = options.shm_size;
+  if (options.volumes.empty() && options.tmpfs.empty() && options.mounts.empty() && shm.empty()) {
+    return {};
+  }
   json.open_list("mounts");
-  for (const std::string& word : volumes) GANTRY_TRY(write_volume(json, word));
-  for (const std::string& word : tmpfs) GANTRY_TRY(write_tmpfs(json, word));
+  for (const std::string& word : options.volumes) GANTRY_TRY(write_volume(json, word));
+  for (const std::string& word : options.tmpfs) GANTRY_TRY(write_tmpfs(json, word));
+  for (const std::string& word : options.mounts) GANTRY_TRY(write_mount(json, word));
+  if (!shm.empty()) {
+    json.open().text("type", "TMPFS").text("destination", "/dev/shm").integer("mode", 01777);
+    json.integer("size_bytes", static_cast<int64_t>(GANTRY_TRY(parse_bytes("--shm-size", shm))));
+    for (const char* option : {"nosuid", "nodev", "noexec"}) json.boolean(option, true);
+    json.close();
+  }
   json.close_list();
   return {};
 }

@@ -1,4 +1,4 @@
-// -v, --tmpfs and --uri of `gantry run`: what files a container gets.
+// -v, --tmpfs, --mount, --shm-size and --uri of `gantry run`: what files a container gets.
 #pragma once
 
 #include <string>
@@ -6,11 +6,10 @@
 
 #include "base/result.h"
 #include "executor/cli/json.h"
+#include "executor/cli/run_request.h"
 
 namespace gantry::cli {
-// SOURCE:PLACE[:OPTIONS] and PLACE[:OPTIONS].
-Result<void> write_mounts(JsonWriter& json, const std::vector<std::string>& volumes,
-                          const std::vector<std::string>& tmpfs);
+Result<void> write_mounts(JsonWriter& json, const RunOptions& options);
 // URI#sha256=HEX[&…]
 Result<void> write_uris(JsonWriter& json, const std::vector<std::string>& uris);
 }  // namespace gantry::cli

@@ -198,7 +198,7 @@ Result<void> write_spec(JsonWriter& json, const RunOptions& options,
   GANTRY_TRY(write_process(json, options, words));
   GANTRY_TRY(write_security(json, options));
   GANTRY_TRY(write_resources(json, options));
-  GANTRY_TRY(write_mounts(json, options.volumes, options.tmpfs));
+  GANTRY_TRY(write_mounts(json, options));
   GANTRY_TRY(write_uris(json, options.uris));
   GANTRY_TRY(write_network(json, options));
   if (!options.hostname.empty()) json.text("hostname", options.hostname);

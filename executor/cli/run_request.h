@@ -15,10 +15,10 @@ struct RunOptions {
        init = false;
   std::string name, workdir, user, hostname, memory, memory_reservation, memory_swap, cpus,
       cpu_shares, cpuset, cpuset_mems, pids, network, rootfs, stop_signal, stop_timeout, restart,
-      oom_score_adj;
+      oom_score_adj, shm_size, cidfile;
   std::optional<std::string> entrypoint;
-  std::vector<std::string> env, env_files, volumes, tmpfs, labels, ulimits, cap_add, cap_drop,
-      ports, uris, dns, hosts, security, sysctls, groups;
+  std::vector<std::string> env, env_files, volumes, tmpfs, mounts, labels, ulimits, cap_add,
+      cap_drop, ports, uris, dns, hosts, security, sysctls, groups;
   void declare(Flags& flags);
 };
 

@@ -187,3 +187,29 @@ taken() { ! grep -q '^ShdPnd:.*[1-9a-f]' "/proc/$1/status"; }  # PID has read al
   [ "$(cat "$DIR/out")" = "$(seq 0 39)" ]
   [ "$(cat "$DIR/err")" = "$(seq -f 'e%g' 0 39)" ]
 }
+
+@test "--mount, in Docker's long form, and --shm-size" {
+  mkdir -p "$DIR/given"
+  echo from the host >"$DIR/given/file"
+  [ "$(in_root --mount "type=bind,src=$DIR/given,dst=/given,readonly" /bin/cat /given/file)" = "from the host" ]
+  run ! in_root --mount "type=bind,src=$DIR/given,dst=/given,readonly" /bin/sh -c 'echo x >/given/file'
+  in_root --mount "type=bind,src=$DIR/given,dst=/given" /bin/sh -c 'echo x >/given/other'
+  [ -f "$DIR/given/other" ]
+  [[ "$(in_root --mount type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=700 /bin/sh -c 'stat -c %a /t; /bin/busybox df -k /t | tail -1')" == "700"*1024* ]]
+  [[ "$(in_root --shm-size 2m /bin/busybox df -k /dev/shm)" == *2048* ]]
+  run -125 --separate-stderr in_root --mount type=bind,target=/x /bin/true
+  [[ "$stderr" == *"--mount type=bind,target=/x: type=bind needs source=PATH"* ]]
+  run -125 --separate-stderr in_root --mount type=bind,src=/etc /bin/true
+  [[ "$stderr" == *"needs target=PLACE"* ]]
+  run -125 --separate-stderr in_root --mount type=bind,src=/etc,dst=/x,colour=red /bin/true
+  [[ "$stderr" == *'unknown key "colour"'* ]]
+}
+
+@test "--cidfile: a new file for the id, and none for what did not start" {
+  id=$(gantry run -d --rm --cidfile "$DIR/cid" --rootfs "$ROOT" /bin/true)
+  [ "$(cat "$DIR/cid")" = "$id" ]
+  run -125 --separate-stderr in_root --cidfile "$DIR/cid" /bin/true
+  [[ "$stderr" == *"--cidfile"*"File exists"* ]]
+  run -125 gantry run -d --cidfile "$DIR/cid2" --rootfs "$DIR/nowhere" /bin/true
+  [ ! -e "$DIR/cid2" ]
+}

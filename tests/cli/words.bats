@@ -41,7 +41,7 @@ teardown() { rm -rf "$DIR"; }
 }
 
 @test "docker's words: understood, or told what to do instead" {
-  for words in "run --privileged x" "run --mount a x"; do
+  for words in "run --privileged x" "run --gpus all x"; do
     # shellcheck disable=SC2086
     run --separate-stderr gantry $words
     [ "$status" = 125 ]
