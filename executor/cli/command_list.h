@@ -28,5 +28,7 @@ std::unique_ptr<Command> make_submit();      // submit.cc
 std::unique_ptr<Command> make_executor();    // executor.cc
 std::unique_ptr<Command> make_doctor();      // doctor.cc
 std::unique_ptr<Command> make_version();     // version.cc
+std::unique_ptr<Command> make_completion();  // completion.cc
+std::unique_ptr<Command> make_complete();    // completion.cc
 std::unique_ptr<Command> make_help();        // version.cc
 }  // namespace gantry::cli

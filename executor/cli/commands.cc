@@ -164,6 +164,16 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      make_doctor},
     {"version", kHost, "[flags]", "Print the version",
      "Of this program; with --executor also the executor's.", "gantry version\n", make_version},
+    {"completion", kHost, "bash|zsh|fish", "Print a script that lets TAB complete",
+     "Commands, flags, their values, containers and images. Offers containers and images only "
+     "while "
+     "an executor\nruns; starts none.",
+     "source <(gantry completion bash)  # in this shell\n"
+     "gantry completion zsh > \"${fpath[1]}/_gantry\"\n"
+     "gantry completion fish > ~/.config/fish/completions/gantry.fish\n",
+     make_completion, kUsageStatus},
+    {"complete", kHost, "-- [WORD...]", "What TAB offers after these words", "", "", make_complete,
+     kUsageStatus, true},
     {"help", kHost, "[COMMAND]", "Explain a command", "", "", make_help, kUsageStatus, true},
 });
 }  // namespace
