@@ -22,6 +22,7 @@ std::unique_ptr<Command> make_rm();          // lifecycle.cc
 std::unique_ptr<Command> make_images();      // images.cc
 std::unique_ptr<Command> make_import();      // import.cc
 std::unique_ptr<Command> make_rmi();         // images.cc
+std::unique_ptr<Command> make_prune();       // prune.cc
 std::unique_ptr<Command> make_checkpoint();  // checkpoint.cc
 std::unique_ptr<Command> make_restore();     // checkpoint.cc
 std::unique_ptr<Command> make_submit();      // submit.cc

@@ -100,6 +100,14 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "gantry rm -f web\n"
      "gantry rm $(gantry ps -aq)  # all\n",
      make_rm},
+    {"prune", kContainers, "[flags]", "Remove all containers that have ended",
+     "With --images also every image that no container uses. Those that are about to run again "
+     "stay. "
+     "The executor\nremoves old ones by itself too: exited_containers, exited_seconds and "
+     "disk_headroom_percent of its settings.",
+     "gantry prune\n"
+     "gantry prune -f --images --older-than 24h\n",
+     make_prune},
     {"checkpoint", kContainers, "[flags] CONTAINER",
      "Write a running container's processes to disk and end it",
      "Memory, open files, and where each process was. `gantry restore` brings it back with the "

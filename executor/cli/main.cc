@@ -40,7 +40,7 @@ std::string_view hint_for(std::string_view name) {
        "`gantry run --restart always` runs it again; else `gantry rm` it and `gantry run` another"},
       {"save", "the store is an OCI layout that skopeo reads"},
       {"start", "a container runs once; `gantry run` makes another"},
-      {"system", "`gantry rm $(gantry ps -aq)` removes what has ended, `gantry rmi` images"},
+      {"system", "`gantry prune --images` removes what nobody needs"},
       {"tag", "`gantry import PATH NAME` names an image"},
       {"top", "`gantry stats` shows what it uses, `gantry exec NAME ps` what runs in it"},
       {"unpause", "here it is `gantry resume`"},

@@ -186,3 +186,15 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   [ "$status" = 125 ]
   [[ "$stderr" == "gantry: --restart and --rm exclude each other"* ]]
 }
+
+@test "prune: what has ended, not what runs; asks, or needs -f" {
+  start runs /bin/sleep 100
+  start done /bin/true
+  gantry wait done
+  run -125 --separate-stderr gantry prune </dev/null
+  [[ "$stderr" == *"give -f"* ]]
+  [ "$(gantry prune -f --older-than 1h)" = "removed 0 containers" ]
+  [ "$(gantry prune -f --json | jq -c '[(.containers | length), .images]')" = '[1,[]]' ]
+  [ "$(gantry ps -aq | wc -l)" = 1 ]
+  gantry rm -f runs
+}
