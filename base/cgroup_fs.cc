@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "base/backoff.h"
 #include "base/sys.h"
 
 namespace gantry {
@@ -194,33 +195,6 @@ Result<bool> is_frozen_v2(int dir_fd, const std::string& path) {
   return frozen != events.end() && frozen->second == 1;
 }
 
-std::string name_processes(int dir_fd, const std::string& path) {
-  auto pids = processes_at(dir_fd, path);
-  if (!pids || pids->empty()) return "no process, but the kernel still holds it";
-  std::string text = cat(pids->size(), pids->size() == 1 ? " process" : " processes", " left: pid ",
-                         pids->front());
-  if (auto comm = sys::read_file(cat("/proc/", pids->front(), "/comm"), 64)) {
-    text += cat(" (", trim(*comm), ")");
-  }
-  return text;
-}
-
-// Pauses that grow from 0.2 to 50 ms, for at most `limit` together.
-class Backoff {
- public:
-  explicit Backoff(Duration limit) : end_(std::chrono::steady_clock::now() + limit) {}
-  Co<bool> again() {
-    if (std::chrono::steady_clock::now() >= end_) co_return false;
-    co_await sleep_for(pause_);
-    pause_ = std::min<Duration>(pause_ * 2, std::chrono::milliseconds(50));
-    co_return true;
-  }
-
- private:
-  std::chrono::steady_clock::time_point end_;
-  Duration pause_ = std::chrono::microseconds(200);
-};
-
 Result<void> signal_all(int dir_fd, const std::string& path) {
   for (pid_t pid : GANTRY_TRY(processes_at(dir_fd, path))) {
     // SAFETY: by pid, but the caller has frozen them (or looks again): none of them can have been
@@ -269,77 +243,6 @@ Result<void> write_checked_at(int dir_fd, const std::string& path, std::string_v
 
 Result<UniqueFd> open_join_at(int dir_fd, const std::string& path, bool is_v2) {
   return sys::open_at(dir_fd, join(path, is_v2 ? "cgroup.procs" : "tasks").c_str(), O_WRONLY);
-}
-
-Result<std::vector<std::string>> children_at(int dir_fd, const std::string& path) {
-  std::vector<std::string> out;
-  auto fd = sys::open_at(dir_fd, path.empty() ? "." : path.c_str(), O_RDONLY | O_DIRECTORY);
-  if (!fd) {
-    if (fd.error().is_errno(ENOENT)) return out;
-    return std::move(fd).error();
-  }
-  std::unique_ptr<DIR, int (*)(DIR*)> list(::fdopendir(fd->get()), ::closedir);
-  if (list == nullptr) return Error::from_errno(errno, cat("list cgroup ", path));
-  (void)fd->release();
-  while (const dirent* entry = ::readdir(list.get())) {
-    const std::string_view name = entry->d_name;
-    if (entry->d_type == DT_DIR && name != "." && name != "..") out.emplace_back(name);
-  }
-  std::ranges::sort(out);
-  return out;
-}
-
-// Depth first without recursion: a task can nest deeper than any stack of ours.
-Result<std::vector<pid_t>> processes_at(int dir_fd, const std::string& path) {
-  std::vector<pid_t> out;
-  std::vector<std::string> todo = {path};
-  while (!todo.empty()) {
-    const std::string here = std::move(todo.back());
-    todo.pop_back();
-    auto text = read_at(dir_fd, here, "cgroup.procs");
-    if (!text) {
-      // KERNEL: EOPNOTSUPP in a threaded v2 cgroup; its processes are listed by the domain above.
-      if (text.error().is_errno(ENOENT) || text.error().is_errno(ENODEV) ||
-          text.error().is_errno(EOPNOTSUPP)) {
-        continue;
-      }
-      return std::move(text).error();
-    }
-    const auto pids = parse_pids(*text);
-    out.insert(out.end(), pids.begin(), pids.end());
-    for (const std::string& name : GANTRY_TRY(children_at(dir_fd, here))) {
-      todo.push_back(join(here, name));
-    }
-  }
-  return out;
-}
-
-Result<bool> try_remove_tree_at(int dir_fd, const std::string& path) {
-  if (::unlinkat(dir_fd, path.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return true;
-  if (errno != EBUSY) return Error::from_errno(errno, cat("remove cgroup ", path));
-  // Either processes or children: list all directories below, parents first, and remove backwards.
-  std::vector<std::string> all = {path};
-  for (size_t i = 0; i < all.size(); ++i) {
-    const std::string here = all[i];
-    for (const std::string& name : GANTRY_TRY(children_at(dir_fd, here))) {
-      all.push_back(join(here, name));
-    }
-  }
-  bool is_gone = true;
-  for (auto it = all.rbegin(); it != all.rend(); ++it) {
-    if (::unlinkat(dir_fd, it->c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) continue;
-    if (errno != EBUSY) return Error::from_errno(errno, cat("remove cgroup ", *it));
-    is_gone = false;
-  }
-  return is_gone;
-}
-
-Co<Result<void>> remove_tree_at(int dir_fd, std::string path, Duration limit) {
-  Backoff backoff(limit);
-  do {
-    if (GANTRY_CO_TRY(try_remove_tree_at(dir_fd, path))) co_return Result<void>();
-  } while (co_await backoff.again());
-  co_return Error(Errc::busy, cat("remove cgroup ", path, ": ", name_processes(dir_fd, path)));
 }
 
 namespace {
@@ -397,7 +300,7 @@ Co<Result<void>> thaw_at(int dir_fd, std::string path, bool is_v2, Duration limi
 Co<Result<void>> kill_at(int dir_fd, std::string path, bool is_v2, Duration limit) {
   Backoff backoff(limit);
   do {
-    if (GANTRY_CO_TRY(processes_at(dir_fd, path)).empty()) co_return Result<void>();
+    if (GANTRY_CO_TRY(is_empty_at(dir_fd, path, is_v2))) co_return Result<void>();
     if (is_v2) {
       auto asked = write_at(dir_fd, path, "cgroup.kill", "1");
       // KERNEL: cgroup.kill came with 5.14.

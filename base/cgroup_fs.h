@@ -81,12 +81,16 @@ Result<UniqueFd> open_join_at(int dir_fd, const std::string& path, bool is_v2);
 Result<std::vector<std::string>> children_at(int dir_fd, const std::string& path);
 // The processes in it and below. Missing: empty.
 Result<std::vector<pid_t>> processes_at(int dir_fd, const std::string& path);
+// "2 processes left: pid 12 (sleep)", for errors.
+std::string name_processes(int dir_fd, const std::string& path);
+// Whether there are none; on v2 one look, however much is below.
+Result<bool> is_empty_at(int dir_fd, const std::string& path, bool is_v2);
 
 // Removes the directory and those below, bottom-up, retrying EBUSY with growing pauses for up to
 // `limit` (processes that are just dying; Mesos saw 100 to 200 ms). Missing is success; Errc::busy
 // afterwards, naming a process that is still there.
 Co<Result<void>> remove_tree_at(int dir_fd, std::string path, Duration limit);
-// One pass of the same without waiting: false when something was busy.
+// One pass of the same without waiting: false when something was busy, or there was much to do.
 Result<bool> try_remove_tree_at(int dir_fd, const std::string& path);
 
 // Freezes all processes in it and below; completes when the kernel says that they are frozen. When

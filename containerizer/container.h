@@ -5,6 +5,7 @@
 // from its record (container_record.h).
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <set>
@@ -38,6 +39,7 @@ class Container {
   int64_t created_ns = 0;
   int64_t started_ns = 0;
   int64_t exited_ns = 0;
+  std::chrono::steady_clock::time_point ended_at;  // its age, whatever becomes of the host's clock
 
   std::optional<ProcessRef> process;
   std::optional<ExitOutcome> outcome;  // set once; waiters may be answered from then on

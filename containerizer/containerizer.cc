@@ -195,7 +195,7 @@ Co<void> Containerizer::watch_exit(ContainerPtr container) {
   if (container->state() == ContainerState::running) {
     write_record(*container).ignore("the record of the launch adopts it as well");
   }
-  Result<ExitRecord> exit = co_await parts_.backend.wait_exit(container->id.hash());
+  Result<ExitRecord> exit = co_await wait_exit(container);
   if (co_await is_cancelled()) co_return;
   // Adopted between its plan and its exec, which it did not come to.
   const bool has_run = !exit || exit->has_execed;
@@ -268,6 +268,7 @@ Co<void> Containerizer::finish(ContainerPtr container, ExitOutcome outcome) {
   if (container->state() == ContainerState::exited) co_return;
   container->transition(ContainerState::destroying);
   if (container->exited_ns == 0) container->exited_ns = sys::realtime_ns();
+  container->ended_at = std::chrono::steady_clock::now();
   if (outcome.kind == ExitOutcome::Kind::failed && container->process) {
     // The child of a failed launch ends by itself; be sure, and let the launcher record it.
     container->process->signal(SIGKILL).ignore("it may be gone");
@@ -342,6 +343,10 @@ Co<Result<void>> Containerizer::remove_storage(ContainerPtr container) {
 }
 
 Co<Result<void>> Containerizer::kill_all(ContainerId id) {
+  // Somebody may have moved its first process out of its cgroups.
+  if (const ContainerPtr container = find(id); container && container->process) {
+    container->process->signal(SIGKILL).ignore("it may have ended");
+  }
   co_return co_await parts_.cgroups.kill_all(ContainerCgroups::name_of(id), kKillLimit);
 }
 

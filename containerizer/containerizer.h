@@ -68,8 +68,9 @@ class Containerizer {
   // Once, before anything else: adopts, finishes or removes what an earlier executor left, and runs
   // again what a reboot has ended and its policy wants to run.
   Co<Result<void>> recover();
-  // Paths of registrations that recover() has set aside.
+  // Records and registrations that recover() has set aside, and what it could not remove.
   const std::vector<std::string>& damaged() const { return damaged_; }
+  const std::vector<std::string>& left_behind() const { return left_behind_; }
 
   enum class LaunchAnswer { started, already_there };
   // Answers when the command has been exec'd. A failed launch leaves nothing behind and is
@@ -156,6 +157,8 @@ class Containerizer {
   bool has_readers(const Container& container) const;
   size_t live_nested(const Container& container) const;
   Co<void> watch_exit(ContainerPtr container);
+  // How it ended, from the back end, or from the kernel where the back end does not know it.
+  Co<Result<ExitRecord>> wait_exit(ContainerPtr container);
   // `run --rm`: once nobody reads its output any more.
   Co<void> remove_when_read(ContainerPtr container);
   Co<void> watch_limit(ContainerPtr container, Isolator* isolator);
@@ -178,6 +181,7 @@ class Containerizer {
   uint64_t prepared_launches_ = 0;
   bool is_recovered_ = false;
   std::vector<std::string> damaged_;
+  std::vector<std::string> left_behind_;
   Scope scope_;
 };
 }  // namespace gantry

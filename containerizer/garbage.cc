@@ -4,13 +4,11 @@
 
 #include <algorithm>
 
-#include "base/sys.h"
-
 namespace gantry {
 namespace {
 using namespace std::chrono_literals;
 // Whoever started it may still come for its output, however short the disk is.
-constexpr int64_t kSparedNs = 10'000'000'000;
+constexpr Duration kSpared = 10s;
 }  // namespace
 
 Garbage::Garbage(GarbageConfig config, Containerizer& containerizer, asio::any_io_executor executor)
@@ -31,9 +29,8 @@ std::vector<ContainerPtr> Garbage::candidates() const {
     if (container->readers > 0 || container->removing || container->restart_due) continue;
     out.push_back(container);
   }
-  std::sort(out.begin(), out.end(), [](const ContainerPtr& a, const ContainerPtr& b) {
-    return a->exited_ns < b->exited_ns;
-  });
+  std::sort(out.begin(), out.end(),
+            [](const ContainerPtr& a, const ContainerPtr& b) { return a->ended_at < b->ended_at; });
   return out;
 }
 
@@ -53,9 +50,9 @@ Co<void> Garbage::collect() {
   const std::vector<ContainerPtr> exited = candidates();
   size_t left = exited.size();
   for (const ContainerPtr& container : exited) {
-    const int64_t age_ns = sys::realtime_ns() - container->exited_ns;
-    const bool is_old = age_ns > std::chrono::nanoseconds(config_.oldest_exited).count();
-    const bool is_spare = age_ns > kSparedNs && is_disk_short();
+    const Duration age = std::chrono::steady_clock::now() - container->ended_at;
+    const bool is_old = age > config_.oldest_exited;
+    const bool is_spare = age > kSpared && is_disk_short();
     if (!is_old && !is_spare && left <= config_.most_exited) co_return;
     Result<void> removed = co_await containerizer_.remove(container->id, Containerizer::Force::no);
     removed.ignore("tried again at the next look");

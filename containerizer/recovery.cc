@@ -34,6 +34,11 @@ Result<std::vector<std::string>> entries_of(const std::string& path) {
   return names;
 }
 
+// Nothing is wrong with what was to be read.
+bool is_shortage(const Error& error) {
+  return error.is_errno(EMFILE) || error.is_errno(ENFILE) || error.is_errno(ENOMEM);
+}
+
 ExitOutcome lost_in_reboot() {
   return {ExitOutcome::Kind::lost, 0, false, "the host was restarted while it ran"};
 }
@@ -92,8 +97,12 @@ Result<void> Recovery::read_records() {
       DirFd dir = GANTRY_TRY(DirFd::open(cat(owner_.config_.runtime_dir, "/containers")));
       if (read.error().is_errno(ENOENT)) {
         GANTRY_TRY(remove_tree_at(dir.get(), name));
+      } else if (is_shortage(read.error())) {
+        return read;
       } else {
         GANTRY_TRY(quarantine_record(dir.get(), name));
+        owner_.damaged_.push_back(
+            cat(owner_.config_.runtime_dir, "/containers/", name, ": ", read.error().to_string()));
       }
     }
   }
@@ -123,6 +132,8 @@ Result<void> Recovery::take(Found& found) {
   container->created_ns = record.created_ns;
   container->started_ns = record.started_ns;
   container->exited_ns = record.exited_ns;
+  const int64_t age_ns = std::max<int64_t>(sys::realtime_ns() - record.exited_ns, 0);
+  container->ended_at = std::chrono::steady_clock::now() - std::chrono::nanoseconds(age_ns);
   container->outcome = record.outcome;
   container->rootfs = record.rootfs;
   container->credentials = record.credentials;
@@ -152,7 +163,7 @@ Result<void> Recovery::take(Found& found) {
 Co<Result<void>> Recovery::read_registered() {
   Registrations registrations = GANTRY_CO_TRY(co_await offload(
       [data_dir = owner_.config_.data_dir] { return read_registrations(data_dir); }));
-  owner_.damaged_ = std::move(registrations.damaged);
+  std::ranges::move(registrations.damaged, std::back_inserter(owner_.damaged_));
   for (const std::string& bytes : registrations.records) {
     Result<ContainerRecord> record = parse_record(bytes);
     if (!record || owner_.find(record->id)) continue;
@@ -254,9 +265,9 @@ Co<Result<void>> Recovery::recover_parts() {
            .isolator_record = bytes == found.record.isolators.end() ? std::string() : bytes->second,
            .spec = found.container->spec.get()});
     }
-    GANTRY_CO_TRY((co_await isolator->recover(known)).context("recover ", isolator->name()));
+    note_left(isolator->name(), co_await isolator->recover(known));
   }
-  GANTRY_CO_TRY(co_await owner_.parts_.provisioner.recover(snapshots));
+  note_left("images", co_await owner_.parts_.provisioner.recover(snapshots));
   for (Found& found : found_) {
     // An image that cannot be read any more leaves the request's own words.
     if (found.record.process) (co_await complete_spec(*found.container)).ignore("see above");
@@ -266,6 +277,11 @@ Co<Result<void>> Recovery::recover_parts() {
         nested_spec(*container.spec, *container.parent->spec));
   }
   co_return Result<void>();
+}
+
+// One thing that does not go must not keep all containers from being looked after.
+void Recovery::note_left(std::string_view what, const Result<void>& recovered) {
+  if (!recovered) owner_.left_behind_.push_back(cat(what, ": ", recovered.error().to_string()));
 }
 
 // The record has the request; what the image added to it is taken over once more.

@@ -31,6 +31,7 @@ class Recovery {
   Co<Result<void>> classify();
   Result<void> adopt(Found& found);
   Co<Result<void>> recover_parts();
+  void note_left(std::string_view what, const Result<void>& recovered);
   Co<Result<void>> complete_spec(Container& container);
   Co<void> settle(Found& found);
   Co<void> fit_freezer(const Container& container);

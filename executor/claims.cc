@@ -10,6 +10,7 @@
 
 #include "base/cgroup_fs.h"
 #include "base/sys.h"
+#include "executor/process.h"
 #include "launcher/protocol.h"
 
 namespace gantry {
@@ -23,16 +24,9 @@ bool is_same_directory(const std::string& a, const std::string& b) {
   return a == b || (one && other && one->st_ino == other->st_ino && one->st_dev == other->st_dev);
 }
 
-bool is_locked_by_another(int fd) {
-  struct flock lock{};
-  lock.l_type = F_WRLCK;
-  lock.l_whence = SEEK_SET;
-  return ::fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-}
-
 bool launcher_lives(const std::string& runtime_dir) {
   auto fd = sys::open(cat(runtime_dir, "/", kLauncherLock), O_RDWR | O_NOFOLLOW);
-  return fd && is_locked_by_another(fd->get());
+  return fd && lock_holder(fd->get()) != 0;
 }
 
 // What a gantry-launcher was told; empty for any other process.
@@ -76,6 +70,11 @@ Result<void> lock_data_dir(int fd, const std::string& data_dir) {
   lock.l_whence = SEEK_SET;
   for (int look = 0; ::fcntl(fd, F_SETLK, &lock) != 0; ++look) {
     if (errno != EAGAIN && errno != EACCES) return Error::from_errno(errno, cat("lock ", data_dir));
+    const pid_t holder = lock_holder(fd);
+    if (look == kLooks && holder != 0 && is_dead(holder)) {
+      discard_lock(fd, data_dir + "/lock");
+      return Error(Errc::not_found, cat("the lock of ", data_dir, " was a dead executor's"));
+    }
     if (look == kLooks) return data_dir_taken(data_dir, sys::read_all(fd).value_or("?"));
     // lint: allow sleep, because there is no loop yet
     std::this_thread::sleep_for(kBetweenLooks);
@@ -100,7 +99,12 @@ Result<void> check_cgroup_root(const std::string& cgroup_root, const std::string
 Result<UniqueFd> claim_data_dir(const std::string& data_dir, const std::string& runtime_dir) {
   const std::string path = cat(data_dir, "/lock");
   UniqueFd fd = GANTRY_TRY(sys::open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
-  GANTRY_TRY(lock_data_dir(fd.get(), data_dir));
+  auto locked = lock_data_dir(fd.get(), data_dir);
+  if (!locked && locked.error().is(Errc::not_found)) {
+    fd = GANTRY_TRY(sys::open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
+    locked = lock_data_dir(fd.get(), data_dir);
+  }
+  GANTRY_TRY(std::move(locked));
   const std::string owner = GANTRY_TRY(sys::read_all(fd.get()).context(path));
   if (!owner.empty() && !is_same_directory(owner, runtime_dir) && launcher_lives(owner)) {
     return data_dir_taken(data_dir, owner);

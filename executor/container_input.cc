@@ -8,6 +8,9 @@
 
 namespace gantry {
 namespace {
+// How long a client that has gone may keep others from writing to a container that does not read.
+constexpr auto kLookAgain = std::chrono::seconds(5);
+
 class ContainerInput final : public InputSink {
  public:
   ContainerInput(LaunchBackend& backend, ContainerPtr container, UniqueFd pipe,
@@ -19,7 +22,7 @@ class ContainerInput final : public InputSink {
   ~ContainerInput() override { attached_.erase(container_->id.to_string()); }
 
   // A container that does not read makes its client wait, nobody else.
-  Co<Result<void>> write(std::string bytes) override {
+  Co<Result<void>> write(std::string bytes, std::function<bool()> is_client_gone) override {
     std::string_view rest = bytes;
     while (!rest.empty()) {
       if (!pipe_) co_return Error(Errc::not_found, "the container's input is closed");
@@ -27,8 +30,9 @@ class ContainerInput final : public InputSink {
       if (n > 0) {
         rest.remove_prefix(static_cast<size_t>(n));
       } else if (errno == EAGAIN) {
-        auto ready = co_await wait_fd(pipe_.get(), Readiness::write);
-        if (!ready) co_return ready;
+        auto ready = co_await wait_fd(pipe_.get(), Readiness::write, kLookAgain);
+        const bool is_just_slow = !ready && ready.error().is(Errc::timed_out) && !is_client_gone();
+        if (!ready && !is_just_slow) co_return ready;
       } else if (errno != EINTR) {
         co_return Error::from_errno(errno, "write to the container's input");
       }

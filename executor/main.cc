@@ -114,7 +114,11 @@ Result<int> run(const Config& config, const StartedAs& started_as, Handed handed
   // A client that starts one looks for another itself; one that waited here could begin to serve
   // after everybody has left.
   UniqueFd lock = std::move(handed.lock);
-  if (!lock) lock = GANTRY_TRY(take_runtime_dir(config.runtime_dir, config.on_demand ? 0 : 10));
+  if (!lock) {
+    lock = GANTRY_TRY(take_runtime_dir(config.runtime_dir, config.on_demand ? 0 : 10));
+    // A dead executor that hangs in the kernel may listen on, and never answer.
+    if (!handed.socket) ::unlink(config.socket.c_str());
+  }
   auto claim = claim_host(config);
   if (!claim) {
     if (!has_launcher(config)) remove_runtime_dir(config.runtime_dir);

@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -137,7 +138,8 @@ class OutputStream {
 class InputSink {
  public:
   virtual ~InputSink() = default;
-  virtual Co<Result<void>> write(std::string bytes) = 0;
+  // A container that does not read is waited for as long as somebody is there to write.
+  virtual Co<Result<void>> write(std::string bytes, std::function<bool()> is_client_gone) = 0;
   virtual Co<Result<void>> close() = 0;  // end-of-file for the container
   virtual Co<Result<void>> resize(uint16_t rows, uint16_t columns) = 0;
   // What write() writes to, for a client on this host to write to itself; -1: nothing to hand over.

@@ -5,11 +5,16 @@
 
 #include "api/proto/agent.pb.h"
 #include "api/wire/parse.h"
+#include "base/co.h"
+#include "executor/gradual_answer.h"
 #include "executor/http/exchange.h"
 #include "executor/negotiation.h"
 #include "executor/operator_backend.h"
 
 namespace gantry {
+// Less than a millisecond's work.
+inline constexpr size_t kListedAtOnce = 32;
+
 // Lifetime: of OperatorApi::handle.
 class OperatorCall {
  public:
@@ -79,6 +84,21 @@ class OperatorCall {
   // The id of a call's container_id; remembered for the audit log.
   Result<ContainerId> id_of(const wire::Field& field, const wire::ContainerID& in);
   http::Response answer(Answer::Type type);
+  // `add(Answer& piece, item)` for each; the loop is given back every so many.
+  template <class Items, class Add>
+  Co<http::Response> answer_list(Answer::Type type, std::string_view field, Items items, Add add) {
+    GradualAnswer out(negotiated_.answer, type, field);
+    Answer piece;
+    size_t count = 0;
+    for (const auto& item : items) {
+      add(piece, item);
+      if (++count % kListedAtOnce != 0 && count != items.size()) continue;
+      out.add(piece);
+      piece.Clear();
+      co_await asio::post(asio::use_awaitable);
+    }
+    co_return out.finish();
+  }
   http::Response done() { return http::Response::empty(200); }
   void audit(const http::Response& response);
 

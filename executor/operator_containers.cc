@@ -167,30 +167,33 @@ Co<Response> OperatorCall::get_containers() {
     return !is_live(c.state) || (c.id.parent() != nullptr && !nested) ||
            (c.id.parent() == nullptr && c.framework_id.empty() && !standalone);
   });
-  answer_.mutable_get_containers();
+  std::map<ContainerId, Usage> by_id;
   if (!all.empty()) {
     std::vector<ContainerId> ids;
     for (const auto& container : all) ids.push_back(container.id);
-    const auto usages = GANTRY_ANSWER_TRY(co_await backend_.usage(std::move(ids)));
-    std::map<ContainerId, const Usage*> by_id;
-    for (const auto& usage : usages) by_id[usage.id] = &usage.usage;
-    for (const auto& container : all) {
-      const auto found = by_id.find(container.id);
-      *answer_.mutable_get_containers()->add_containers() = container_to_wire(
-          container, found == by_id.end() ? nullptr : found->second, now_seconds());
-    }
+    auto usages = GANTRY_ANSWER_TRY(co_await backend_.usage(std::move(ids)));
+    for (auto& usage : usages) by_id.emplace(usage.id, std::move(usage.usage));
   }
-  co_return answer(Answer::GET_CONTAINERS);
+  co_return co_await answer_list(
+      Answer::GET_CONTAINERS, "get_containers", std::move(all),
+      [by_id = std::move(by_id)](Answer& piece, const ContainerSummary& container) {
+        const auto found = by_id.find(container.id);
+        *piece.mutable_get_containers()->add_containers() = container_to_wire(
+            container, found == by_id.end() ? nullptr : &found->second, now_seconds());
+      });
 }
 
 Co<Response> OperatorCall::list() {
-  answer_.mutable_gantry_list();
-  for (const ContainerSummary& summary : GANTRY_ANSWER_TRY(co_await backend_.list())) {
-    if (!call_.gantry_list().all() && !is_live(summary.state)) continue;
-    if (summary.id.parent() != nullptr && !call_.gantry_list().nested()) continue;
-    *answer_.mutable_gantry_list()->add_containers() = summary_to_wire(summary);
-  }
-  co_return answer(Answer::GANTRY_LIST);
+  auto all = GANTRY_ANSWER_TRY(co_await backend_.list());
+  std::erase_if(all, [this](const ContainerSummary& summary) {
+    return (!call_.gantry_list().all() && !is_live(summary.state)) ||
+           (summary.id.parent() != nullptr && !call_.gantry_list().nested());
+  });
+  co_return co_await answer_list(Answer::GANTRY_LIST, "gantry_list", std::move(all),
+                                 [](Answer& piece, const ContainerSummary& summary) {
+                                   *piece.mutable_gantry_list()->add_containers() =
+                                       summary_to_wire(summary);
+                                 });
 }
 
 Co<Response> OperatorCall::inspect() {
@@ -209,14 +212,15 @@ Co<Response> OperatorCall::stats() {
     ids.push_back(
         GANTRY_CALL_TRY(wire::parse_container_id(list[i], call_.gantry_stats().container_ids(i))));
   }
-  answer_.mutable_gantry_stats();
-  for (const ContainerUsage& usage : GANTRY_ANSWER_TRY(co_await backend_.usage(std::move(ids)))) {
-    auto* out = answer_.mutable_gantry_stats()->add_containers();
-    *out->mutable_container_id() = wire::to_wire(usage.id);
-    if (!usage.name.empty()) out->set_name(usage.name);
-    *out->mutable_statistics() = usage_to_wire(usage.usage, now_seconds());
-  }
-  co_return answer(Answer::GANTRY_STATS);
+  auto usages = GANTRY_ANSWER_TRY(co_await backend_.usage(std::move(ids)));
+  co_return co_await answer_list(Answer::GANTRY_STATS, "gantry_stats", std::move(usages),
+                                 [](Answer& piece, const ContainerUsage& usage) {
+                                   auto* out = piece.mutable_gantry_stats()->add_containers();
+                                   *out->mutable_container_id() = wire::to_wire(usage.id);
+                                   if (!usage.name.empty()) out->set_name(usage.name);
+                                   *out->mutable_statistics() =
+                                       usage_to_wire(usage.usage, now_seconds());
+                                 });
 }
 
 // ---- Checkpoints ------------------------------------------------------------------------------

@@ -214,7 +214,7 @@ Co<Result<void>> OperatorCall::take_input(InputSink& sink, const Call& call) {
     }
     // Nothing is the end of the input, as for Mesos.
     if (io.data().data().empty()) co_return co_await sink.close();
-    co_return co_await sink.write(io.data().data());
+    co_return co_await sink.write(io.data().data(), [this] { return exchange_.is_closed(); });
   }
   if (io.type() != ProcessIO::CONTROL) {
     co_return wire::invalid(field / "process_io" / "type", "must be DATA or CONTROL");

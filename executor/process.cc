@@ -52,12 +52,15 @@ Result<void> normalise_process() {
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  ::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, "gantry");
+  // Without a name: a new one always (a name would join an existing keyring of that name).
+  ::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);
   return raise_files();
 }
 
 namespace {
 constexpr int kLockNumber = 20;  // or above
+// Looks, of 50 ms each, until a dead executor's lock is nobody's.
+constexpr int kDeadsPatience = 20;
 
 enum class Same { yes, no, unknown };
 
@@ -180,6 +183,35 @@ void remove_runtime_dir(const std::string& path) {
   ::rmdir(path.c_str());
 }
 
+pid_t lock_holder(int fd) {
+  struct flock lock{};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  return ::fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK ? lock.l_pid : 0;
+}
+
+bool is_dead(pid_t pid) {
+  auto status = sys::read_file(cat("/proc/", pid, "/status"), 1u << 16);
+  return !status || status->find("State:\tZ") != std::string::npos ||
+         status->find("State:\tX") != std::string::npos;
+}
+
+// KERNEL: a killed process whose last thread hangs in the kernel keeps its files open, and locked.
+void discard_lock(int fd, const std::string& path) {
+  auto turn = sys::open(path + ".discard", O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+  struct flock lock{};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  // ORDER: one at a time, and only what is still there: another one may have locked its successor.
+  if (!turn || ::fcntl(turn->get(), F_SETLK, &lock) != 0) return;
+  struct ::stat held, named;
+  if (::fstat(fd, &held) == 0 && ::stat(path.c_str(), &named) == 0 && held.st_ino == named.st_ino &&
+      held.st_dev == named.st_dev) {
+    ::unlink(path.c_str());
+  }
+  ::unlink((path + ".discard").c_str());
+}
+
 Result<UniqueFd> lock_runtime_dir(const std::string& path, int patience) {
   UniqueFd fd = GANTRY_TRY(sys::open(path + "/lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
   // ORDER: to its final number before it is locked: closing any descriptor of the file unlocks it,
@@ -204,18 +236,14 @@ Result<UniqueFd> lock_runtime_dir(const std::string& path, int patience) {
     if (errno != EAGAIN && errno != EACCES) return Error::from_errno(errno, cat("lock ", path));
     // KERNEL: the lock goes when the holder's files are closed, which a killed process with much
     // to tear down does a little after it stopped answering.
-    bool ending = false;
-    struct flock holder{};
-    holder.l_type = F_WRLCK;
-    holder.l_whence = SEEK_SET;
-    if (::fcntl(fd.get(), F_GETLK, &holder) == 0 && holder.l_type != F_UNLCK) {
-      auto status = sys::read_file(cat("/proc/", holder.l_pid, "/status"), 1u << 16);
-      ending = !status || status->find("State:\tZ") != std::string::npos ||
-               status->find("State:\tX") != std::string::npos;
-      if (!ending && attempt >= patience) {
-        return Error(Errc::conflict, cat("an executor with pid ", holder.l_pid, " already serves ",
-                                         path, "; stop it with `gantry executor stop`"));
-      }
+    const pid_t holder = lock_holder(fd.get());
+    if (holder != 0 && !is_dead(holder) && attempt >= patience) {
+      return Error(Errc::conflict, cat("an executor with pid ", holder, " already serves ", path,
+                                       "; stop it with `gantry executor stop`"));
+    }
+    if (attempt >= kDeadsPatience && holder != 0 && is_dead(holder)) {
+      discard_lock(fd.get(), path + "/lock");
+      return Error(Errc::not_found, cat("the lock of ", path, " was a dead executor's"));
     }
     if (attempt >= 100) return Error(Errc::conflict, cat("the lock of ", path, " stays held"));
     // lint: allow sleep, because there is no loop yet

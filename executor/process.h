@@ -37,10 +37,17 @@ void remove_runtime_dir(const std::string& path);
 std::optional<gid_t> gantry_group();
 
 // The one-executor lock: an fcntl record on RUNTIME/lock, gone with the process that holds it, dead
-// or killed. A holder that is ending is waited for, 5 s at most; Errc::conflict names a live one
-// that is still there after `patience` looks, 50 ms apart; Errc::not_found: the directory went
+// or killed. A holder that is ending is waited for, 1 s at most; Errc::conflict names a live one
+// that is still there after `patience` looks, 50 ms apart; Errc::not_found: directory or lock went
 // while we waited, make it again.
 Result<UniqueFd> lock_runtime_dir(const std::string& path, int patience);
+
+// Of a record lock that another process holds on `fd`: whose it is (0: nobody's).
+pid_t lock_holder(int fd);
+// A zombie counts.
+bool is_dead(pid_t pid);
+// Takes the file away from a dead process that cannot let go of it; the next lock is another one's.
+void discard_lock(int fd, const std::string& path);
 
 // While it lives, the lock file names the socket after our pid: a client that finds the runtime
 // directory taken learns where the executor listens.

@@ -222,6 +222,9 @@ Co<Result<void>> Wiring::start(Handed handed) {
   std::vector<std::string> damaged = p.containerizer->damaged();
   GANTRY_CO_TRY((co_await p.scheduler->recover(damaged)).context("recover tasks"));
   for (const std::string& record : damaged) LOG(ERROR) << "set aside: " << record;
+  for (const std::string& what : p.containerizer->left_behind()) {
+    LOG(ERROR) << "left behind by an earlier executor, " << what;
+  }
   GANTRY_FAILPOINT_CO_TRY("start.after_recovery");
   p.garbage->start();
   // ORDER: listening last: who connects finds everything recovered.

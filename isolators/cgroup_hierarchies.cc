@@ -54,7 +54,10 @@ Result<void> leave_inner_node(int dir_fd) {
 
 ContainerCgroups::ContainerCgroups(asio::any_io_executor executor, CgroupLayout layout,
                                    Options options)
-    : executor_(std::move(executor)), layout_(std::move(layout)), options_(std::move(options)) {}
+    : executor_(executor),
+      layout_(std::move(layout)),
+      options_(std::move(options)),
+      later_(std::move(executor)) {}
 ContainerCgroups::~ContainerCgroups() = default;
 
 Result<void> ContainerCgroups::enable_controllers(int dir_fd, const std::string& path) {
@@ -190,7 +193,28 @@ Result<void> ContainerCgroups::move_to_launcher_group(pid_t pid) {
   return {};
 }
 
+void ContainerCgroups::destroy_later(std::string name) {
+  if (stuck_.insert(name).second) later_.spawn(destroy_patiently(std::move(name)));
+}
+
+Co<void> ContainerCgroups::destroy_patiently(std::string name) {
+  Duration pause = std::chrono::seconds(1);
+  while (!co_await is_cancelled()) {
+    co_await sleep_for(pause);
+    if (co_await is_cancelled()) break;
+    if (co_await destroy(name, std::chrono::seconds(1))) {
+      stuck_.erase(name);
+      break;
+    }
+    pause = std::min<Duration>(pause * 2, std::chrono::seconds(30));
+  }
+}
+
 Co<Result<void>> ContainerCgroups::close() {
+  co_await later_.close();
+  for (const std::string& name : std::exchange(stuck_, {})) {
+    (co_await destroy(name, std::chrono::milliseconds(50))).ignore("the next recovery tries it");
+  }
   co_await pool_->close();
   for (Hierarchy& hierarchy : hierarchies_) {
     for (const std::string& path : {cat(hierarchy.root_path, "/", kContainers),

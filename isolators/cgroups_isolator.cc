@@ -5,6 +5,8 @@
 namespace gantry {
 namespace {
 constexpr auto kDestroyLimit = std::chrono::seconds(10);
+// Of all that an earlier executor left, together: containers wait for a recovery to end.
+constexpr auto kOrphansLimit = std::chrono::seconds(2);
 
 // Whether something inside could write to the container's own cgroups: then they are not given to
 // the next container.
@@ -29,11 +31,18 @@ Co<Result<void>> CgroupsIsolator::recover(const std::vector<RecoveredContainer>&
     names.insert(name.substr(0, name.find('/')));
     cgroups_.adopt(name, container.isolator_record);
   }
+  const auto end = std::chrono::steady_clock::now() + kOrphansLimit;
+  Result<void> all_gone;
   for (const std::string& name : GANTRY_CO_TRY(cgroups_.orphans(names))) {
-    GANTRY_CO_TRY(co_await cgroups_.destroy(name, kDestroyLimit));
+    const Duration left = end - std::chrono::steady_clock::now();
+    Result<void> gone =
+        co_await cgroups_.destroy(name, std::max<Duration>(left, std::chrono::milliseconds(50)));
+    if (gone) continue;
+    cgroups_.destroy_later(name);
+    all_gone = std::move(gone);
   }
   cgroups_.refill_pool();
-  co_return Result<void>();
+  co_return all_gone;
 }
 
 Co<Result<void>> CgroupsIsolator::prepare(const LaunchContext& context, LaunchPlan::Builder& plan) {

@@ -279,9 +279,10 @@ Co<Result<void>> ContainerCgroups::resume(std::string name, Duration limit) {
 Co<Result<void>> ContainerCgroups::kill_all(std::string name, Duration limit) {
   const Hierarchy* hierarchy = freezer(name);
   if (hierarchy == nullptr) co_return Error(Errc::unsupported, "this host has no cgroup freezer");
-  auto members = cgroup::processes_at(hierarchy->containers.get(), place(*hierarchy, name));
-  if (!members) co_return std::move(members).error();
-  if (members->empty()) co_return Result<void>();
+  const int fd = hierarchy->containers.get();
+  if (GANTRY_CO_TRY(cgroup::is_empty_at(fd, place(*hierarchy, name), hierarchy->is_v2))) {
+    co_return Result<void>();
+  }
   if (hierarchy->is_v2 && find("freezer") != nullptr) {
     // Nothing of ours writes the v1 freezer of a hybrid host, but a process frozen there by
     // somebody else ignores cgroup.kill (measured): thaw it.
@@ -291,8 +292,7 @@ Co<Result<void>> ContainerCgroups::kill_all(std::string name, Duration limit) {
           .ignore("then the kill times out and says who is left");
     }
   }
-  auto killed = co_await cgroup::kill_at(hierarchy->containers.get(), place(*hierarchy, name),
-                                         hierarchy->is_v2, limit);
+  auto killed = co_await cgroup::kill_at(fd, place(*hierarchy, name), hierarchy->is_v2, limit);
   if (!killed && killed.error().is_errno(ENOENT)) co_return Result<void>();
   co_return killed;
 }

@@ -27,6 +27,7 @@
 #include "base/cgroup_fs.h"
 #include "base/co.h"
 #include "base/result.h"
+#include "base/scope.h"
 #include "isolators/cgroup_pool.h"
 #include "launcher/plan.h"
 
@@ -123,6 +124,9 @@ class ContainerCgroups {
   // Kills what is left and removes the cgroups in every hierarchy, with those that tasks made in
   // them. Idempotent; unknown names are fine.
   Co<Result<void>> destroy(std::string name, Duration limit);
+  // What destroy() could not do (a task that hangs in the kernel): tried until it is done, or
+  // until close().
+  void destroy_later(std::string name);
 
   // ---- Recovery -------------------------------------------------------------------------------
   // One freezer per container, recorded at launch: "v1" or "v2".
@@ -173,6 +177,7 @@ class ContainerCgroups {
   // Whether a v1 directory may go back to the pool: nobody is in it, and it is not frozen.
   bool is_at_rest(const Hierarchy& hierarchy, const std::string& name) const;
   Result<bool> try_remove_all(const std::string& name);
+  Co<void> destroy_patiently(std::string name);
   // The first hierarchy the process is not in; empty: it is where it should be.
   Result<std::string> missing_in(const std::string& name, pid_t pid) const;
 
@@ -182,5 +187,7 @@ class ContainerCgroups {
   std::vector<Hierarchy> hierarchies_;
   std::unique_ptr<CgroupPool> pool_;  // null: none
   std::map<std::string, Group> groups_;
+  std::set<std::string> stuck_;  // of destroy_later()
+  Scope later_;
 };
 }  // namespace gantry

@@ -101,7 +101,8 @@ void AskChannel::take(Answered answered, const std::function<void(const Answer&)
   pending->done.notify();
 }
 
-Co<Result<void>> AskChannel::send(const Request& request, const std::vector<int>& fds) {
+Co<Result<void>> AskChannel::send(const Request& request, const std::vector<int>& fds,
+                                  std::chrono::steady_clock::time_point deadline) {
   const std::string_view bytes(reinterpret_cast<const char*>(&request), sizeof request);
   for (;;) {
     if (is_lost_) co_return Error(Errc::conflict, "the other end died");
@@ -109,6 +110,9 @@ Co<Result<void>> AskChannel::send(const Request& request, const std::vector<int>
     if (sent) co_return Result<void>();
     if (!sent.error().is_errno(EAGAIN)) {
       co_return Error(Errc::conflict, sent.error().to_string());
+    }
+    if (std::chrono::steady_clock::now() >= deadline) {
+      co_return Error(Errc::timed_out, "the other end does not read");
     }
     // Full: it works through a burst. Rare, so that a short sleep is better than a second watcher.
     co_await sleep_for(std::chrono::milliseconds(1));
@@ -130,13 +134,13 @@ Co<Result<Answered>> AskChannel::ask_now(Request request, std::vector<int> fds,
   request.head.request = next_request_++;
   Pending pending(executor_);
   pending_[request.head.request] = &pending;
-  auto sent = co_await send(request, fds);
+  const auto deadline =
+      std::chrono::steady_clock::now() + limit.value_or(std::chrono::hours(24 * 365));
+  auto sent = co_await send(request, fds, deadline);
   if (!sent) {
     pending_.erase(request.head.request);
     co_return std::move(sent.error());
   }
-  const auto deadline =
-      std::chrono::steady_clock::now() + limit.value_or(std::chrono::hours(24 * 365));
   while (!pending.is_over) {
     const auto left = deadline - std::chrono::steady_clock::now();
     const bool is_given_up = !limit && co_await is_cancelled();

@@ -48,7 +48,8 @@ class AskChannel {
   Co<Result<Answered>> ask_now(Request request, std::vector<int> fds,
                                std::optional<Duration> limit);
   void take(Answered answered, const std::function<void(const Answer&)>& push);
-  Co<Result<void>> send(const Request& request, const std::vector<int>& fds);
+  Co<Result<void>> send(const Request& request, const std::vector<int>& fds,
+                        std::chrono::steady_clock::time_point deadline);
 
   asio::any_io_executor executor_;
   asio::posix::stream_descriptor socket_;

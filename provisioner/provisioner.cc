@@ -276,24 +276,27 @@ Co<Result<void>> LocalProvisioner::fill_volumes(std::vector<std::string> targets
 }
 
 Co<Result<void>> LocalProvisioner::recover(std::set<std::string> live) {
+  // One that does not go (immutable, a mount point) stays until the next time, and is said.
+  Result<void> all_gone;
+  auto note = [&all_gone](Result<void> gone) {
+    if (!gone) all_gone = std::move(gone);
+  };
   for (const std::string& name : GANTRY_CO_TRY(list_directory(path("staging")))) {
-    GANTRY_CO_TRY(trash_.discard(AT_FDCWD, cat(path("staging"), "/", name)));
+    note(trash_.discard(AT_FDCWD, cat(path("staging"), "/", name)));
   }
   for (const std::string& key : GANTRY_CO_TRY(backend_->list())) {
     if (live.contains(key)) {
       snapshots_[key] = {false};
     } else {
-      GANTRY_CO_TRY(co_await backend_->remove(key));
+      note(co_await backend_->remove(key));
     }
   }
   for (const std::string& key : GANTRY_CO_TRY(list_directory(path("volumes")))) {
-    if (!live.contains(key)) {
-      GANTRY_CO_TRY(trash_.discard(AT_FDCWD, cat(path("volumes"), "/", key)));
-    }
+    if (!live.contains(key)) note(trash_.discard(AT_FDCWD, cat(path("volumes"), "/", key)));
   }
-  GANTRY_CO_TRY(store_.collect_garbage());
+  note(store_.collect_garbage());
   if (!GANTRY_CO_TRY(list_directory(path("trash"))).empty()) trash_.schedule();
-  co_return Result<void>();
+  co_return all_gone;
 }
 }  // namespace
 

@@ -91,6 +91,9 @@ class Exchange {
   // For calls that wait long and change nothing: a client that goes away cancels this chain
   // (is_cancelled(), base/co.h). Without it a request is carried through whoever is left.
   virtual void cancel_when_closed() = 0;
+  // Whether the client has closed its end, as far as the kernel knows; what it sent before may be
+  // unread yet.
+  virtual bool is_closed() = 0;
 };
 
 class Handler {

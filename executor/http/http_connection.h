@@ -73,6 +73,7 @@ class HttpConnection final : public Connection,
     interruptible_ = true;
     start_watch();
   }
+  bool is_closed() override;
   // BodyStream
   Co<Result<std::string_view>> read() override;
   void wait_without_deadline() override { body_limit_ = kNoLimit; }

@@ -6,6 +6,8 @@
 #include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/parser.hpp>
 
+#include <poll.h>
+
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -272,6 +274,12 @@ void HttpConnection::start_watch() {
       self->start_watch();
     }
   });
+}
+
+bool HttpConnection::is_closed() {
+  // KERNEL: POLLHUP: both directions; who only says that no more will come waits for the answer.
+  pollfd look = {socket_.native_handle(), 0, 0};
+  return gone_ || (::poll(&look, 1, 0) == 1 && (look.revents & (POLLHUP | POLLERR)) != 0);
 }
 
 Co<void> HttpConnection::stop_watch() {

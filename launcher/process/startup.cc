@@ -28,6 +28,12 @@ const char* normalise(int keep_fd) {
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
   }
+  // Neither we nor what we start write core files; containers get the limits of their plans.
+  rlimit core;
+  if (getrlimit(RLIMIT_CORE, &core) == 0) {
+    core.rlim_cur = 0;
+    setrlimit(RLIMIT_CORE, &core);
+  }
   // KERNEL: a real-time process cannot enter a v1 cpu cgroup without a real-time budget (EINVAL).
   const sched_param ordinary{};
   sched_setscheduler(0, SCHED_OTHER, &ordinary);

@@ -280,7 +280,7 @@ class MemoryBackend final : public OperatorBackend {
     ~Sink() override {
       if (Held* held = backend_.find(id_)) held->input_attached = false;
     }
-    Co<Result<void>> write(std::string bytes) override {
+    Co<Result<void>> write(std::string bytes, std::function<bool()>) override {
       backend_.find(id_)->input += bytes;
       co_return Result<void>();
     }
