@@ -2,6 +2,7 @@
 #include "executor/cli/command_list.h"
 #include "executor/cli/foreground.h"
 #include "executor/cli/session.h"
+#include "executor/cli/terminal.h"
 
 namespace gantry::cli {
 namespace {
@@ -9,8 +10,8 @@ class Attach final : public Command {
  public:
   void declare(Flags& flags) override {
     flags.toggle(0, "no-stdin", &no_stdin_, "only look on");
+    flags.add(0, "detach-keys", "KEYS", &detach_keys_, kDetachKeysHelp);
     static constexpr ForeignFlag kForeign[] = {
-        {"detach-keys", {}, "they are ctrl-p ctrl-q"},
         {"sig-proxy", {}, "signals go to the container"},
     };
     flags.know_foreign(kForeign);
@@ -18,6 +19,7 @@ class Attach final : public Command {
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 1, 1, "a container"));
+    std::string keys = GANTRY_TRY(parse_detach_keys(detach_keys_));
     const Result<JsonDocument> answer =
         session.call(container_call("GANTRY_INSPECT", "gantry_inspect", words[0]));
     if (!answer) return Error(answer.error().code(), explain_missing(answer.error(), words[0]));
@@ -33,6 +35,7 @@ class Attach final : public Command {
     const bool takes_input = has_terminal || flag_of(*details, "launch.gantry_spec.open_stdin");
     ForegroundOptions options = {.stdin_attached = takes_input && !no_stdin_,
                                  .terminal = has_terminal,
+                                 .detach_keys = std::move(keys),
                                  .json = session.json()};
     if (has_terminal) GANTRY_TRY(check_terminal(options.stdin_attached));
     return attach_in_foreground(
@@ -41,6 +44,7 @@ class Attach final : public Command {
 
  private:
   bool no_stdin_ = false;
+  std::string detach_keys_ = kDetachKeys;
 };
 }  // namespace
 

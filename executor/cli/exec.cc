@@ -21,6 +21,7 @@ class Exec final : public Command {
     flags.toggle('d', "detach", &detach_, "do not wait; its output goes nowhere");
     flags.toggle('i', "interactive", &interactive_, "pass on stdin; without it stdin is /dev/null");
     flags.toggle('t', "tty", &terminal_, "with a terminal; -it lends it this one");
+    flags.add(0, "detach-keys", "KEYS", &detach_keys_, kDetachKeysHelp);
     flags.add('e', "env", "NAME=VALUE", &env_,
               "a further variable; NAME alone passes on the value here");
     flags.add('u', "user", "USER[:GROUP]", &user_,
@@ -34,13 +35,16 @@ class Exec final : public Command {
       return usage_error("-i passes on this shell's stdin, and -d leaves it: give one of them");
     }
     if (terminal_ && !detach_) GANTRY_TRY(check_terminal(interactive_));
+    std::string keys = GANTRY_TRY(parse_detach_keys(detach_keys_));
     const ContainerRef container = {.id = sys::random_hex(16), .parent = words[0]};
     words.erase(words.begin());
     const std::string request = GANTRY_TRY(make_request(container, words));
     if (!detach_) {
-      return run_in_foreground(
-          session, container, request,
-          {.stdin_attached = interactive_, .terminal = terminal_, .json = session.json()});
+      return run_in_foreground(session, container, request,
+                               {.stdin_attached = interactive_,
+                                .terminal = terminal_,
+                                .detach_keys = std::move(keys),
+                                .json = session.json()});
     }
     const HttpResponse response = GANTRY_TRY(session.exchange(request));
     if (response.head.status / 100 != 2) return report_launch_failure(response);
@@ -74,7 +78,7 @@ class Exec final : public Command {
 
   bool detach_ = false, interactive_ = false, terminal_ = false;
   std::vector<std::string> env_;
-  std::string user_, workdir_;
+  std::string user_, workdir_, detach_keys_ = kDetachKeys;
 };
 }  // namespace
 

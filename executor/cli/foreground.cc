@@ -180,9 +180,11 @@ Result<void> Foreground::on_started() {
   if (!options_.stdin_attached && !options_.terminal) return {};
   if (options_.terminal && options_.stdin_attached) GANTRY_TRY(terminal_.enter());
   if (!stdin_) {
-    stdin_.emplace(container_, !options_.terminal        ? StdinPump::Kind::pipe
-                               : options_.stdin_attached ? StdinPump::Kind::terminal
-                                                         : StdinPump::Kind::sizes);
+    stdin_.emplace(container_,
+                   !options_.terminal        ? StdinPump::Kind::pipe
+                   : options_.stdin_attached ? StdinPump::Kind::terminal
+                                             : StdinPump::Kind::sizes,
+                   DetachKeys(options_.detach_keys));
   }
   if (stdin_->is_done()) return {};
   Result<Connection> connection = session_.connect_to_running();

@@ -10,8 +10,9 @@
 namespace gantry::cli {
 struct ForegroundOptions {
   bool stdin_attached = false;
-  bool terminal = false;  // the container has one: ours is lent to it
-  bool json = false;      // report the end as JSON on stderr
+  bool terminal = false;         // the container has one: ours is lent to it
+  std::string detach_keys = {};  // bytes that leave the container's terminal
+  bool json = false;             // report the end as JSON on stderr
 };
 // `request` is a GANTRY_RUN for `container`. Survives the executor: when the stream breaks, it
 // attaches again to the next executor's and goes on at the byte where it was.

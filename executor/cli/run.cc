@@ -46,6 +46,7 @@ void RunOptions::declare(Flags& flags) {
   flags.toggle('i', "interactive", &interactive, "pass on stdin; without it stdin is /dev/null");
   flags.toggle('t', "tty", &terminal,
                "with a terminal; -it lends it this one (ctrl-p ctrl-q leaves it running)");
+  flags.add(0, "detach-keys", "KEYS", &detach_keys, kDetachKeysHelp);
   flags.toggle(0, "rm", &remove, "remove the container when it has ended");
   flags.add(
       0, "restart", "POLICY", &restart,
@@ -131,6 +132,7 @@ class Run final : public Command {
     if (options_.terminal && !options_.detach) GANTRY_TRY(check_terminal(options_.interactive));
     const std::string id = sys::random_hex(16);
     const std::string request = GANTRY_TRY(run_request(options_, id, words));
+    keys_ = GANTRY_TRY(parse_detach_keys(options_.detach_keys));
     if (!options_.cidfile.empty()) GANTRY_TRY(write_new_file(options_.cidfile, id));
     Result<int> status = launch(session, id, request);
     const bool is_launched = status && (!options_.detach || *status == 0);
@@ -144,6 +146,7 @@ class Run final : public Command {
       return run_in_foreground(session, {.id = id, .parent = {}}, request,
                                {.stdin_attached = options_.interactive,
                                 .terminal = options_.terminal,
+                                .detach_keys = keys_,
                                 .json = session.json()});
     }
     const HttpResponse response = GANTRY_TRY(session.exchange(request));
@@ -159,6 +162,7 @@ class Run final : public Command {
   }
 
   RunOptions options_;
+  std::string keys_;
 };
 }  // namespace
 

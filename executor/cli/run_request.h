@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "executor/cli/flags.h"
+#include "executor/cli/terminal.h"
 
 namespace gantry::cli {
 // As given on the command line, unparsed.
@@ -15,7 +16,7 @@ struct RunOptions {
        init = false;
   std::string name, workdir, user, hostname, memory, memory_reservation, memory_swap, cpus,
       cpu_shares, cpuset, cpuset_mems, pids, network, rootfs, stop_signal, stop_timeout, restart,
-      oom_score_adj, shm_size, cidfile;
+      oom_score_adj, shm_size, cidfile, detach_keys = kDetachKeys;
   std::optional<std::string> entrypoint;
   std::vector<std::string> env, env_files, volumes, tmpfs, mounts, labels, ulimits, cap_add,
       cap_drop, ports, uris, dns, hosts, security, sysctls, groups;

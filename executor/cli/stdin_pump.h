@@ -24,8 +24,11 @@ class StdinPump {
     terminal,  // ours is one, and so is the container's
     sizes,     // of the container's terminal; our stdin is not passed on
   };
-  StdinPump(ContainerRef container, Kind kind)
-      : container_(std::move(container)), kind_(kind), at_end_(kind == Kind::sizes) {}
+  StdinPump(ContainerRef container, Kind kind, DetachKeys keys)
+      : container_(std::move(container)),
+        kind_(kind),
+        keys_(std::move(keys)),
+        at_end_(kind == Kind::sizes) {}
 
   // Attaches by way of a fresh connection: first, and again after the last one broke.
   Result<void> attach(Connection connection);

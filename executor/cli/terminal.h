@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/result.h"
 #include "executor/cli/json.h"
@@ -35,13 +36,22 @@ class RawTerminal {
   std::optional<termios> before_;
 };
 
-// ctrl-p ctrl-q, as docker's, among what is typed.
+inline constexpr char kDetachKeys[] = "ctrl-p,ctrl-q";  // docker's
+inline constexpr char kDetachKeysHelp[] =
+    "what leaves the terminal: letters and ctrl-LETTER, joined by commas; empty: nothing does "
+    "(default ctrl-p,ctrl-q)";
+// The bytes those keys type.
+Result<std::string> parse_detach_keys(std::string_view text);
+
+// The keys that leave a container, among what is typed.
 class DetachKeys {
  public:
+  explicit DetachKeys(std::string sequence) : sequence_(std::move(sequence)) {}
   // What of it is for the container; nullopt when the keys were complete.
   std::optional<std::string> pass(std::string_view typed);
 
  private:
-  bool is_begun_ = false;  // ctrl-p was typed last, and held back
+  std::string sequence_;
+  size_t held_ = 0;  // as many of them were typed last, and are held back
 };
 }  // namespace gantry::cli

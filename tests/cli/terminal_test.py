@@ -148,6 +148,20 @@ class Terminals(GantryTest):
         again.type("exit 4\n")
         self.assertEqual(again.ends(), 4)
 
+    def test_detach_keys_of_ones_own(self):
+        person = self.run_shell()
+        person.type("\x10\x11")
+        person.ends()
+        self.await_free_input()
+        again = Person(self, "attach", "--detach-keys", "ctrl-a,d", "c")
+        again.type("cat -v\n")
+        again.expect("cat -v\r\n")
+        again.type("\x10\x11z\n")  # the terminal itself takes ctrl-q
+        again.expect("\\^Pz\r\n")
+        again.type("\x01d")
+        self.assertEqual(again.ends(), 0)
+        self.assertIn(b"gantry attach", again.seen)
+
     def test_the_shell_goes_on_when_the_executor_dies(self):
         person = self.run_shell()
         person.type("A=kept\n")
