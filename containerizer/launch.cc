@@ -56,6 +56,10 @@ HostMounts needed_mounts(const ContainerSpec& spec, const Rootfs& rootfs) {
   return has_slave || rootfs.kind == Rootfs::Kind::host ? HostMounts::arriving
                                                         : HostMounts::present;
 }
+
+bool mounts_init(const ContainerSpec& spec) {
+  return spec.process.init && !std::holds_alternative<HostRoot>(spec.root);
+}
 }  // namespace
 
 Co<Result<void>> take_over_image(Provisioner& provisioner, const oci::ImageConfig& config,
@@ -67,7 +71,7 @@ Co<Result<void>> take_over_image(Provisioner& provisioner, const oci::ImageConfi
 }
 
 void mount_init(ContainerSpec& spec, const std::string& program) {
-  if (!spec.process.init || std::holds_alternative<HostRoot>(spec.root)) return;
+  if (!mounts_init(spec)) return;
   MountSpec mount;
   mount.source = program;
   mount.destination = kInitPath;
@@ -211,7 +215,6 @@ Co<Result<void>> Launch::provision() {
     const bool on_host = c_.rootfs.kind == Rootfs::Kind::host;
     spec.process.args.insert(spec.process.args.begin(),
                              on_host ? owner_.parts_.init.installed() : kInitPath);
-    if (!on_host) GANTRY_CO_TRY(owner_.parts_.init.ensure_mounted());
   }
   c_.credentials =
       GANTRY_CO_TRY(co_await owner_.parts_.provisioner.resolve_user(c_.rootfs, spec.process.user));
@@ -231,6 +234,7 @@ Co<Result<void>> Launch::provision() {
 }
 
 Co<Result<void>> Launch::make_root(ContainerSpec& spec) {
+  if (mounts_init(spec)) GANTRY_CO_TRY(owner_.parts_.init.ensure_mounted());
   if (auto* directory = std::get_if<DirectoryRoot>(&spec.root)) {
     c_.rootfs.kind = Rootfs::Kind::directory;
     c_.rootfs.directory = directory->path;

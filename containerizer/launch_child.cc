@@ -105,8 +105,8 @@ Co<Result<void>> Launch::check_ran() {
   co_return Result<void>();
 }
 
-// KERNEL: a child that has not exec'd holds copies of its launcher's sockets, so that the
-// launcher's death may show a moment after the child's.
+// KERNEL: a child that was just cloned holds copies of its launcher's sockets, so that the
+// launcher's death may show a moment after another child's.
 Co<Error> Launch::explain_death() {
   if (owner_.parts_.backend.generation() != launcher_) {
     co_return Error(Errc::conflict, "the launcher died while it was starting this container");

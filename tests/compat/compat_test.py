@@ -17,7 +17,7 @@ import unittest
 from framework import Framework
 from gantry import BIN, TOP, Executor, busybox_root, leakcheck, main, wait_until
 
-GOLDEN = pathlib.Path(__file__).resolve().parent / "golden"
+GOLDEN = pathlib.Path(os.environ.get("GANTRY_GOLDEN", pathlib.Path(__file__).resolve().parent / "golden"))
 # Where every golden version was made: its records say so.
 PLACE = pathlib.Path("/tmp/gantry-golden")
 LOST = "the host was restarted while it ran"

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Records a golden version: what one version of Gantry leaves on disk and says on its wires, for later ones to read.
 
-    PYTHONPATH=tests/support python3 tests/compat/record.py VERSION BIN
+    PYTHONPATH=tests/support python3 tests/compat/record.py VERSION BIN [--directories-only FOLDER]
 
-BIN: the programs of that version. Writes tests/compat/golden/VERSION:
+BIN: the programs of that version. Writes tests/compat/golden/VERSION (or FOLDER/VERSION):
     directories.tar.xz  runtime and data directory of an executor that was killed with everything it ran
     wire/*.bin          messages, the launcher's table and handover, and plans, one of each kind
 What today's programs must make of it: compat_test.py and wire_test.cc, whose expectations are then written with
@@ -303,15 +303,17 @@ def record_wires(executor, golden):
 
 
 def main():
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 3 and sys.argv[3:4] != ["--directories-only"]:
         sys.exit(__doc__)
-    golden = HERE / "golden" / sys.argv[1]
+    golden, parts = HERE / "golden" / sys.argv[1], (record_directories, record_wires)
+    if len(sys.argv) > 3:
+        golden, parts = pathlib.Path(sys.argv[4], sys.argv[1]), (record_directories,)
     golden.mkdir(parents=True, exist_ok=True)
     PLACE.mkdir()
     in_the_past()
     gantry.own_network()
     try:
-        for record in (record_directories, record_wires):
+        for record in parts:
             executor = gantry.Executor(PLACE)
             executor.cgroup_root, executor.bin = CGROUP_ROOT, pathlib.Path(sys.argv[2]).resolve()
             try:
@@ -320,7 +322,9 @@ def main():
                 if executor.process.poll() is None:
                     kill_all(executor)
                 executor.start("--here")
-                print(executor.close())
+                leaks = executor.close()
+                if leaks:
+                    print(leaks)
                 subprocess.run(["umount", "-l", executor.runtime], check=False, stderr=subprocess.DEVNULL)
                 shutil.rmtree(executor.runtime, ignore_errors=True)
                 shutil.rmtree(executor.data)

@@ -10,11 +10,15 @@ import pathlib
 import re
 import signal
 import subprocess
+import sys
+import tempfile
 import threading
 import time
+import unittest
+import urllib.request
 
 from checkpoints import name_of, pids
-from gantry import BIN, TOP, CallFailed, GantryTest, UnixConnection, bridge, main, own_network, wait_until
+from gantry import BIN, TOP, GantryTest, UnixConnection, bridge, main, own_network, wait_until
 from streams import RECORDIO_INPUT, first_input, framed, stdin_data
 
 COUNT = "trap 'exit 7' USR1; i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done"
@@ -167,9 +171,8 @@ class Swap(GantryTest):
         self.assertEqual(self.executor.wait("named.in")["exit_status"], 3 << 8)
         self.assertEqual(self.executor.output("named.in"), "in\n")
         self.executor.remove("named.in")
-        served = subprocess.run(["wget", "-qO-", "http://127.0.0.1:18081/passwd"], capture_output=True, text=True,
-                                timeout=20, check=False)
-        self.assertIn("root:x:0:0", served.stdout, served.stderr)
+        with urllib.request.urlopen("http://127.0.0.1:18081/passwd", timeout=20) as served:
+            self.assertIn(b"root:x:0:0", served.read())
 
     def check_launches(self, answers):
         for name, (status, text) in answers.items():
@@ -236,6 +239,17 @@ class Swap(GantryTest):
         done = subprocess.run([BIN / "gantry", "--socket", e.socket, "logs", "--timestamps", "reads0"], capture_output=True,
                               text=True, timeout=60, check=False)
         self.assertEqual(len(re.findall(r"^\d{4}-\S+Z (?:ready|got \S+)$", done.stdout, re.MULTILINE)), step + 2, done)
+
+
+class Directories(unittest.TestCase):
+    def test_an_earlier_version_reads_what_todays_left(self):
+        """compat_test.py the other way round."""
+        here = pathlib.Path(__file__).resolve().parent
+        with tempfile.TemporaryDirectory() as golden:
+            subprocess.run([sys.executable, here / "record.py", "today", BIN, "--directories-only", golden], check=True,
+                           timeout=300)
+            subprocess.run([sys.executable, here / "compat_test.py", "GoldenDirectories"], check=True, timeout=300,
+                           env={**os.environ, "GANTRY_BIN": str(previous_programs()), "GANTRY_GOLDEN": golden})
 
 
 if __name__ == "__main__":

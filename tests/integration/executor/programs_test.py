@@ -120,6 +120,26 @@ class Programs(GantryTest):
         self.assertNotEqual(later, init)
         self.all_works(later)
 
+    def test_no_container_can_write_its_init(self):
+        """Not even one that may mount; what it is mounted from is the host's, for every container."""
+        attack = ("mount -o remount,bind,rw /dev/gantry-init; (: >/dev/gantry-init); (: >/proc/1/exe); "
+                  "umount /dev/gantry-init 2>/dev/null; sha256sum </proc/1/exe; true")
+        init = digest(self.bin / "gantry-init")
+        for more in ({}, {"cap_add": ["SYS_ADMIN"], "seccomp": {"mode": "UNCONFINED"}}):
+            _, out, err = self.executor.run("attacks", ["/bin/sh", "-c", attack], self.root, init=True, **more)
+            self.assertEqual(out, f"{init}  -\n", err)
+            self.assertEqual(err.count("can't create"), 2, err)
+            (mounted,) = (self.executor.runtime / "init").glob("*/gantry-init")
+            self.assertEqual(digest(mounted), init)
+
+    def unmount_init(self):
+        """What an executor finds that is started after a reboot."""
+        self.executor.kill()
+        for folder in (self.executor.runtime / "init").iterdir():
+            subprocess.run(["umount", folder], check=True)
+        self.install()
+        self.executor.start()
+
     def test_checkpoints_go_on(self):
         self.executor.launch("lives", ["/bin/sh", "-c", f"echo kept > /tmp/file; {COUNT}"], self.root, init=True,
                              mounts=[{"type": "TMPFS", "destination": "/tmp"}])
@@ -127,6 +147,7 @@ class Programs(GantryTest):
         self.write_over()
         for name in ("one", "two"):
             self.executor.call("GANTRY_CHECKPOINT", gantry_checkpoint={"container_id": {"value": "lives"}, "name": name})
+            self.unmount_init()
             self.executor.call("GANTRY_RESTORE", gantry_restore={"checkpoint": name})
             had = self.numbers()
             wait_until(lambda had=had: self.numbers() > had + 3)
