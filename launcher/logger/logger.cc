@@ -116,6 +116,7 @@ void Logger::read_client(uint32_t index) {
 
 // A new launcher: it gets everything its predecessor kept, and the listening socket.
 void Logger::take_launcher(uint32_t client) {
+  read_launcher();  // what the former one has said last may be all there is of a container's pipes
   if (launcher_ >= 0) close(launcher_);
   launcher_ = clients_[client];
   clients_[client] = -1;

@@ -152,9 +152,10 @@ void Launcher::restart_logger() {
   // The pipes are kept here and what they hold with them: not a byte is lost.
   start_logger();
   if (logger_ < 0) return;
+  // ORDER: all that waited is forgotten before the first is told: nobody overtakes those who wait.
+  for (uint32_t i = 0; i < table_.high_water(); ++i) table_.kept(i).pending = 0;
+  pending_count_ = 0;
   for (uint32_t i = 0; i < table_.high_water(); ++i) {
-    if (table_.kept(i).pending != 0) --pending_count_;
-    table_.kept(i).pending = 0;
     if (table_.slot(i).state == SlotState::kFree) continue;
     if ((table_.slot(i).io & (kIoStdout | kIoStderr)) != 0) tell_logger(i, kPendingAdd);
   }

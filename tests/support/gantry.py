@@ -21,6 +21,7 @@ import random
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -315,6 +316,13 @@ class Executor:
         out, err = self.output(cid), self.output(cid, "stderr")
         self.remove(cid)
         return answer, out, err
+
+    # Its processes
+
+    def launcher_pid(self):
+        """As the table says (launcher/protocol.h: struct TableHeader); it may be dead."""
+        with open(self.runtime / "launcher.table", "rb") as file:
+            return struct.unpack_from("<i", file.read(16), 12)[0]
 
     # The end
 

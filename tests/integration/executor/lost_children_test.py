@@ -61,10 +61,6 @@ class LostChildren(GantryTest):
         os.kill(pid, signal.SIGSTOP)
         return pid
 
-    def launcher(self):
-        with open(self.executor.runtime / "launcher.table", "rb") as file:
-            return struct.unpack_from("<i", file.read(16), 12)[0]
-
     def start_held(self, failpoint, *flags):
         self.executor.restart("--failpoints", f"{failpoint}={HELD}", *flags)
 
@@ -182,7 +178,7 @@ class LostChildren(GantryTest):
         pid = self.waiting_child()
         let_go = self.hold_end(pid)
         self.executor.call("GET_HEALTH")
-        os.kill(self.launcher(), signal.SIGKILL)
+        os.kill(self.executor.launcher_pid(), signal.SIGKILL)
         time.sleep(1)
         let_go()
         launching.join()
@@ -196,7 +192,7 @@ class LostChildren(GantryTest):
             launching = Launching(self.executor, "c", ["/bin/true"], self.root)
             pid = self.waiting_child()
             let_go = self.hold_end(pid) if is_held else lambda: None
-            os.kill(self.launcher(), signal.SIGKILL)
+            os.kill(self.executor.launcher_pid(), signal.SIGKILL)
             self.executor.kill()
             launching.join()
             self.executor.start()

@@ -1,6 +1,9 @@
 """SIGKILL of the executor: everything goes on, and the next one knows it all."""
+import os
+import pathlib
 import shutil
 import signal
+import threading
 import time
 
 from gantry import CallFailed, GantryTest, main, many, wait_until
@@ -34,6 +37,36 @@ class Recovery(GantryTest):
         self.executor.restart()
         self.assertEqual(self.executor.wait("c")["exit_status"], 0)
         self.assertEqual(self.executor.output("c"), "".join(f"line {i}\n" for i in range(3000)))
+
+    def logger(self, former=None):
+        """The pid of one that is not the former."""
+        launcher = self.executor.launcher_pid()
+        children = pathlib.Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+        names = {int(c): pathlib.Path(f"/proc/{c}/comm").read_text() for c in children}
+        return next((pid for pid, name in names.items() if name == "gantry-logger\n" and pid != former), None)
+
+    def test_output_of_many_that_begin_while_the_logger_is_down_is_complete(self):
+        # One that dies again and again is restarted after a pause.
+        self.executor.launch("keeper", ["/bin/sleep", "1000"], self.root)
+        logger = None
+        for _ in range(2):
+            logger = wait_until(lambda former=logger: self.logger(former))
+            os.kill(logger, signal.SIGKILL)
+        for i in range(5):
+            self.executor.launch(f"c{i}", ["/bin/sh", "-c", f"echo {i}"], self.root)
+        for i in range(5):
+            self.assertEqual(self.executor.wait(f"c{i}")["exit_status"], 0)
+            self.assertEqual(self.executor.output(f"c{i}"), f"{i}\n")
+
+    def test_output_is_in_its_file_before_an_end_that_nobody_saw_is_told(self):
+        self.executor.launch("c", ["/bin/sh", "-c", "sleep 0.5; echo late"], self.root)
+        os.kill(self.logger(), signal.SIGSTOP)
+        self.executor.kill()
+        time.sleep(1)
+        threading.Timer(1, os.kill, (self.logger(), signal.SIGCONT)).start()
+        self.executor.start()
+        self.assertEqual(self.executor.wait("c")["exit_status"], 0)
+        self.assertEqual(self.executor.output("c"), "late\n")
 
     def test_a_paused_container_stays_paused(self):
         self.executor.launch("c", ["/bin/sleep", "1000"], self.root)
