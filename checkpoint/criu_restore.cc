@@ -228,7 +228,9 @@ class Restore {
     watch_.step("criu makes");
     GANTRY_FAILPOINT_CO_TRY("restore.post_restore");
     process_ = GANTRY_CO_TRY(
-        (co_await host_.backend.adopt(request_.key, pid, std::move(request_.io))).context("adopt"));
+        (co_await host_.backend.adopt(request_.key, pid, LaunchBackend::Adoptee::as_it_is,
+                                      std::move(request_.io)))
+            .context("adopt"));
     if (request_.before_resume) GANTRY_CO_TRY(co_await request_.before_resume(*process_));
     watch_.step("isolate");
     // ORDER: before the freeze, which CRIU would not survive.

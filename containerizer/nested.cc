@@ -93,10 +93,12 @@ std::string Launch::helper_key() const { return cat(kHelperKey, c_.id.hash()); }
 // The container's first process is there, and waits for its byte.
 Co<Result<void>> Launch::on_fork(pid_t pid) {
   LaunchBackend& backend = owner_.parts_.backend;
-  c_.process.emplace(GANTRY_CO_TRY(co_await backend.adopt(c_.id.hash(), pid, std::move(io_))));
+  c_.process.emplace(GANTRY_CO_TRY(
+      co_await backend.adopt(c_.id.hash(), pid, LaunchBackend::Adoptee::to_exec, std::move(io_))));
   GANTRY_FAILPOINT_CO_TRY("exec.after_adopt");
   if (terminal_.valid()) GANTRY_CO_TRY(co_await store_terminal());
   GANTRY_CO_TRY(co_await isolate());
+  GANTRY_FAILPOINT_CO_TRY("exec.before_go");
   GANTRY_CO_TRY(still_wanted());
   GANTRY_CO_TRY(sys::write_all(go_write_.get(), "g").context("let the command begin"));
   go_write_.reset();

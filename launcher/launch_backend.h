@@ -84,10 +84,12 @@ class LaunchBackend {
   }
 
   // Takes a process into the table under `key` that is already the launcher's child without having
-  // been launched: one that CRIU, itself launched, restored as its sibling. It has not run yet.
-  // Errc::not_found when it is no child of the launcher.
-  virtual Co<Result<ProcessRef>> adopt(std::string key, pid_t pid, LaunchIo io) {
-    (void)key, (void)pid, (void)io;
+  // been launched: one that CRIU, itself launched, restored as its sibling (it is as it is), or one
+  // that a launched child has forked, which is to exec. It has not run yet. Errc::not_found when it
+  // is no child of the launcher.
+  enum class Adoptee { as_it_is, to_exec };
+  virtual Co<Result<ProcessRef>> adopt(std::string key, pid_t pid, Adoptee what, LaunchIo io) {
+    (void)key, (void)pid, (void)what, (void)io;
     co_return Error(Errc::unsupported, "this back end launches only; it cannot adopt");
   }
 

@@ -70,12 +70,14 @@ enum IoFlags : uint32_t {
   kIoStdin = 4,
   kIoTerminal = 8,  // no pipes: stdout and stdin are a terminal's master
 };
+// kAdopt: it has not exec'd yet, and will.
+inline constexpr uint32_t kIsToExec = 16;
 
 // Everything that is asked. `key` names a container's process (LaunchBackend::launch).
 struct Request {
   MessageHead head;
   uint32_t slot = kNoSlot;
-  uint32_t flags = 0;  // IoFlags: which descriptors follow, in this order
+  uint32_t flags = 0;  // IoFlags: which descriptors follow, in this order; kIsToExec
   uint64_t sizes[2] = {};
   int32_t pid = 0;  // kAdopt
   uint32_t reserved = 0;
@@ -109,7 +111,8 @@ enum class SlotState : uint32_t {
   kLost,      // it ended and nobody can know how
 };
 
-// kNeverExeced: it ended as the clone it began as. kAdopted: by kAdopt; such a one runs without.
+// kNeverExeced: it ended as the clone it began as. kAdopted: by kAdopt; such a one runs without,
+// unless it was said that it is to exec.
 enum SlotFlags : uint32_t { kNeverExeced = 1, kAdopted = 2 };
 
 struct Slot {

@@ -229,9 +229,11 @@ Result<ProcessRef> RemoteLauncher::note_child(const std::string& key, Answered a
   return ProcessRef(std::move(answered.fd), std::move(identity));
 }
 
-Co<Result<ProcessRef>> RemoteLauncher::adopt(std::string key, pid_t pid, LaunchIo io) {
+Co<Result<ProcessRef>> RemoteLauncher::adopt(std::string key, pid_t pid, Adoptee what,
+                                             LaunchIo io) {
   Request request = GANTRY_CO_TRY(child_request(MessageType::kAdopt, key, io));
   request.pid = pid;
+  if (what == Adoptee::to_exec) request.flags |= kIsToExec;
   auto connection = GANTRY_CO_TRY(co_await connected());
   std::vector<int> fds;
   add_kept(io, request, fds);
@@ -359,7 +361,10 @@ Co<Result<ExitRecord>> RemoteLauncher::exit_of_lost(std::string key) {
 }
 
 Co<Result<void>> RemoteLauncher::forget(std::string key) {
-  GANTRY_CO_TRY(co_await ask(MessageType::kForget, key, cat("forget ", key)));
+  auto forgotten = co_await ask(MessageType::kForget, key, cat("forget ", key));
+  // Once more, of the next launcher if this one has died: nobody else would before a recovery.
+  if (!forgotten) forgotten = co_await ask(MessageType::kForget, key, cat("forget ", key));
+  if (!forgotten) co_return std::move(forgotten).error();
   auto it = children_.find(key);
   if (it != children_.end()) {
     it->second.exited->notify();

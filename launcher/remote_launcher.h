@@ -46,7 +46,7 @@ class RemoteLauncher final : public LaunchBackend {
   Co<Result<void>> forget(std::string key) override;
   Co<Result<UniqueFd>> open_stdin(std::string key) override;
   Co<Result<void>> close_stdin(std::string key) override;
-  Co<Result<ProcessRef>> adopt(std::string key, pid_t pid, LaunchIo io) override;
+  Co<Result<ProcessRef>> adopt(std::string key, pid_t pid, Adoptee what, LaunchIo io) override;
   Co<Result<std::vector<KnownChild>>> recover() override;
 
   uint64_t generation() const override;

@@ -181,7 +181,7 @@ void Launcher::adopt(uint32_t index, Request& request, node::Received& received)
     close(pidfd);
     return;
   }
-  table_.slot(slot).flags = kAdopted;
+  table_.slot(slot).flags = (request.flags & kIsToExec) != 0 ? 0 : kAdopted;
   table_.set_running(slot, request.pid, read_start_time(request.pid), SlotState::kRunning);
   answer_running(index, request, slot, pidfd);
 }
