@@ -9,6 +9,7 @@
 
 #include "base/backoff.h"
 #include "base/cgroup_fs.h"
+#include "base/directory.h"
 #include "base/sys.h"
 
 namespace gantry::cgroup {
@@ -109,9 +110,8 @@ Result<std::vector<std::string>> children_at(int dir_fd, const std::string& path
   std::unique_ptr<DIR, int (*)(DIR*)> list(::fdopendir(fd->get()), ::closedir);
   if (list == nullptr) return Error::from_errno(errno, cat("list cgroup ", path));
   (void)fd->release();
-  while (const dirent* entry = ::readdir(list.get())) {
-    const std::string_view name = entry->d_name;
-    if (entry->d_type == DT_DIR && name != "." && name != "..") out.emplace_back(name);
+  while (const dirent* entry = GANTRY_TRY(next_entry(list.get()).context("list cgroup ", path))) {
+    if (entry->d_type == DT_DIR) out.emplace_back(entry->d_name);
   }
   std::ranges::sort(out);
   return out;

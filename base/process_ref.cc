@@ -21,15 +21,24 @@ const std::string& boot_id() {
 
 Result<uint64_t> process_start_time(pid_t pid) { return GANTRY_TRY(process_stat(pid)).start_time; }
 
+namespace {
+// KERNEL: EINVAL is a thread's number. A lack of descriptors or memory says nothing about it.
+bool is_gone(const Error& error) {
+  return error.is_errno(ESRCH) || error.is_errno(ENOENT) || error.is_errno(EINVAL);
+}
+}  // namespace
+
 Result<ProcessRef> ProcessRef::open(const ProcessIdentity& identity) {
   if (identity.boot_id != gantry::boot_id()) {
     return Error(Errc::not_found, cat("process ", identity.pid, " was of another boot"));
   }
   auto pidfd = sys::pidfd_open(identity.pid);
+  if (!pidfd && !is_gone(pidfd.error())) return std::move(pidfd).error();
   if (!pidfd) return Error(Errc::not_found, cat("process ", identity.pid, " is gone"));
   // ORDER: the pidfd first; then whoever /proc shows under that pid is the pidfd's process, unless
   // it ended in between, which the second look at the pidfd would show to its waiter anyway.
   auto start = process_start_time(identity.pid);
+  if (!start && !is_gone(start.error())) return std::move(start).error();
   if (!start || *start != identity.start_time) {
     return Error(Errc::not_found, cat("process ", identity.pid, " is another one now"));
   }

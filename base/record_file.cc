@@ -58,8 +58,15 @@ Result<void> write_record(int dir_fd, std::string_view name, std::string_view pa
 }
 
 Result<std::string> read_record(int dir_fd, const char* name) {
-  std::string frame = GANTRY_TRY(sys::read_file_at(dir_fd, name, kMaxRecord));
-  return unframe_record(frame).context("record ", name);
+  Result<std::string> frame = sys::read_file_at(dir_fd, name, kMaxRecord);
+  // A disk may give it the second time.
+  if (!frame && frame.error().is_errno(EIO)) frame = sys::read_file_at(dir_fd, name, kMaxRecord);
+  if (!frame) return std::move(frame).error();
+  return unframe_record(*frame).context("record ", name);
+}
+
+bool is_damage(const Error& error) {
+  return error.code().category() == gantry_category() || error.is_errno(EIO);
 }
 
 Result<void> quarantine_record(int dir_fd, std::string_view name) {

@@ -20,6 +20,9 @@ Result<std::string> unframe_record(std::string_view frame);
 Result<void> write_record(int dir_fd, std::string_view name, std::string_view payload,
                           Durability durability);
 Result<std::string> read_record(int dir_fd, const char* name);
+// Of an error of reading or parsing a record: whether it says that the record is no good. A lack of
+// descriptors or memory says nothing about it.
+bool is_damage(const Error& error);
 // Moves a damaged record aside as NAME.damaged-TIME so that the rest goes on.
 Result<void> quarantine_record(int dir_fd, std::string_view name);
 }  // namespace gantry

@@ -64,7 +64,9 @@ Result<std::optional<UniqueFd>> CgroupPool::take(size_t parent, const std::strin
         slots.push_back(std::move(slot));
         return Error(Errc::already_exists, cat("cgroup ", name, " exists"));
       }
-      continue;  // somebody removed it under us: try the next
+      // Somebody removed it under us, or it goes now: try the next.
+      ::unlinkat(fd, slot.name.c_str(), AT_REMOVEDIR);
+      continue;
     }
     if (!slot.tasks.valid()) slot.tasks = GANTRY_TRY(cgroup::open_join_at(fd, name, false));
     return std::optional<UniqueFd>(std::move(slot.tasks));

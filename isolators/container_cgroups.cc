@@ -339,7 +339,17 @@ Result<bool> ContainerCgroups::try_remove_all(const std::string& name) {
   return is_gone;
 }
 
+// What a lack of descriptors or memory has kept from one of the hierarchies is tried again.
 Co<Result<void>> ContainerCgroups::destroy(std::string name, Duration limit) {
+  for (int tries = 1;; ++tries) {
+    Result<void> destroyed = co_await try_destroy(name, limit);
+    const bool is_final = destroyed || tries == 3 || destroyed.error().is(Errc::busy);
+    if (is_final) co_return destroyed;
+    co_await sleep_for(std::chrono::milliseconds(50));
+  }
+}
+
+Co<Result<void>> ContainerCgroups::try_destroy(std::string name, Duration limit) {
   const auto end = std::chrono::steady_clock::now() + limit;
   // ORDER: the freezer's first: when that can be removed there is nobody left to kill, and a
   // directory that is given back to the pool is empty.

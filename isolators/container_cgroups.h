@@ -178,6 +178,7 @@ class ContainerCgroups {
   bool is_at_rest(const Hierarchy& hierarchy, const std::string& name) const;
   Result<bool> try_remove_all(const std::string& name);
   Co<void> destroy_patiently(std::string name);
+  Co<Result<void>> try_destroy(std::string name, Duration limit);
   // The first hierarchy the process is not in; empty: it is where it should be.
   Result<std::string> missing_in(const std::string& name, pid_t pid) const;
 

@@ -1,6 +1,5 @@
 #include "provisioner/layer_store.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,6 +9,7 @@
 #include <memory>
 #include <set>
 
+#include "base/directory.h"
 #include "base/failpoint.h"
 #include "base/record_file.h"
 #include "base/sys.h"
@@ -42,19 +42,15 @@ Result<LayerStore::Layer> LayerStore::read_layer(const std::string& name) const 
 
 Result<void> LayerStore::load() {
   directory_fd_ = GANTRY_TRY(sys::open(directory_, O_RDONLY | O_DIRECTORY));
-  UniqueFd copy = GANTRY_TRY(sys::open(directory_, O_RDONLY | O_DIRECTORY));
-  std::unique_ptr<DIR, int (*)(DIR*)> dir(::fdopendir(copy.get()), &::closedir);
-  if (!dir) return Error::from_errno(errno, cat("read ", directory_));
-  (void)copy.release();
-  while (dirent* entry = ::readdir(dir.get())) {
-    std::string name = entry->d_name;
-    if (name == "." || name == "..") continue;
+  for (const std::string& name : GANTRY_TRY(names_in(directory_fd_.get(), "."))) {
     auto layer = read_layer(name);
     if (layer) {
       layers_[name] = *layer;
-    } else {
-      // Damaged: it is unpacked again from its blob when it is needed.
+    } else if (is_damage(layer.error()) || layer.error().is_errno(ENOENT)) {
+      // It is unpacked again from its blob when it is needed.
       GANTRY_TRY(trash_.discard(directory_fd_.get(), name));
+    } else {
+      return std::move(layer).error();
     }
   }
   return {};

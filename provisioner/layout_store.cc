@@ -1,6 +1,5 @@
 #include "provisioner/layout_store.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -10,6 +9,7 @@
 #include <set>
 
 #include "base/atomic_file.h"
+#include "base/directory.h"
 #include "base/failpoint.h"
 #include "base/record_file.h"
 #include "base/sys.h"
@@ -19,16 +19,10 @@ namespace gantry {
 namespace {
 constexpr std::string_view kLayoutFile = R"({"imageLayoutVersion":"1.0.0"})";
 
-Result<std::vector<std::string>> names_in(int directory) {
-  UniqueFd fd = GANTRY_TRY(sys::open_at(directory, ".", O_RDONLY | O_DIRECTORY));
-  std::unique_ptr<DIR, int (*)(DIR*)> dir(::fdopendir(fd.get()), &::closedir);
-  if (!dir) return Error::from_errno(errno, "read a directory");
-  (void)fd.release();
-  std::vector<std::string> out;
-  while (dirent* entry = ::readdir(dir.get())) {
-    if (entry->d_name[0] != '.') out.emplace_back(entry->d_name);
-  }
-  return out;
+Result<std::vector<std::string>> visible_names_in(int directory) {
+  std::vector<std::string> names = GANTRY_TRY(names_in(directory, "."));
+  std::erase_if(names, [](const std::string& name) { return name.starts_with('.'); });
+  return names;
 }
 
 std::string index_of(const std::map<std::string, std::shared_ptr<const CatalogEntry>>& entries) {
@@ -75,12 +69,14 @@ Result<void> LayoutStore::load() {
   catalog_fd_ = GANTRY_TRY(sys::open(cat(data_dir_, "/catalog"), O_RDONLY | O_DIRECTORY));
   GANTRY_TRY(remove_temporaries(images_fd_.get()));
   GANTRY_TRY(remove_temporaries(catalog_fd_.get()));
-  for (const std::string& name : GANTRY_TRY(names_in(catalog_fd_.get()))) {
+  for (const std::string& name : GANTRY_TRY(visible_names_in(catalog_fd_.get()))) {
     if (name.size() != 64) continue;  // quarantined earlier
     auto record = read_record(catalog_fd_.get(), name.c_str());
     auto entry = record ? decode_entry(*record) : Result<CatalogEntry>(std::move(record).error());
     if (entry && entry->info.digest.hex() == name) {
       entries_[name] = std::make_shared<CatalogEntry>(std::move(*entry));
+    } else if (!entry && !is_damage(entry.error())) {
+      return std::move(entry).error();
     } else {
       GANTRY_TRY(quarantine_record(catalog_fd_.get(), name));
     }
@@ -346,7 +342,7 @@ Result<void> LayoutStore::remove_unneeded(const Entries& next) {
     for (const auto& [digest, size] : entry->layers) blobs.insert(digest.hex());
     chains.insert(chains.end(), entry->chains.begin(), entry->chains.end());
   }
-  for (const std::string& name : GANTRY_TRY(names_in(blobs_fd_.get()))) {
+  for (const std::string& name : GANTRY_TRY(visible_names_in(blobs_fd_.get()))) {
     if (!blobs.contains(name)) GANTRY_TRY(trash_.discard(blobs_fd_.get(), name));
   }
   return layers_.keep_only(chains);

@@ -1,4 +1,3 @@
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -9,6 +8,7 @@
 #include <cerrno>
 #include <set>
 
+#include "base/directory.h"
 #include "base/sys.h"
 #include "provisioner/backends.h"
 
@@ -131,15 +131,9 @@ Result<void> check_snapshot_key(const std::string& key) {
 }
 
 Result<std::vector<std::string>> list_directory(const std::string& path) {
-  UniqueFd fd = GANTRY_TRY(sys::open(path, O_RDONLY | O_DIRECTORY));
-  std::unique_ptr<DIR, int (*)(DIR*)> dir(::fdopendir(fd.get()), &::closedir);
-  if (!dir) return Error::from_errno(errno, cat("read ", path));
-  (void)fd.release();
-  std::vector<std::string> out;
-  while (dirent* entry = ::readdir(dir.get())) {
-    if (entry->d_name[0] != '.') out.emplace_back(entry->d_name);
-  }
-  return out;
+  std::vector<std::string> names = GANTRY_TRY(names_in(AT_FDCWD, path.c_str()));
+  std::erase_if(names, [](const std::string& name) { return name.starts_with('.'); });
+  return names;
 }
 
 // A real overlay over three directories, attached nowhere and dropped at once.

@@ -103,6 +103,13 @@ void add_root(Fields& fields, const Rootfs& rootfs) {
   }
 }
 
+// Whether a failed probe says that this host has no overlays: a full disk or a lack of memory does
+// not, and the snapshots of former executors are overlays.
+bool says_unsupported(const Error& error) {
+  const int answers[] = {ENODEV, ENOSYS, EINVAL, EPERM, EACCES, EOPNOTSUPP};
+  return std::ranges::any_of(answers, [&](int answer) { return error.is_errno(answer); });
+}
+
 Result<void> LocalProvisioner::open(ProvisionerOptions::Backend backend) {
   GANTRY_TRY(sys::ensure_directories(data_dir_, 0700));
   for (const char* name : {"layers", "roots", "work", "volumes", "staging", "trash", "empty"}) {
@@ -113,8 +120,9 @@ Result<void> LocalProvisioner::open(ProvisionerOptions::Backend backend) {
   GANTRY_TRY(store_.load());
   BackendDirectories directories{path("roots"), path("work"), path("staging"), path("empty")};
   if (backend == ProvisionerOptions::Backend::automatic) {
-    backend = probe_overlay(directories) ? ProvisionerOptions::Backend::overlay
-                                         : ProvisionerOptions::Backend::copy;
+    const Result<void> probed = probe_overlay(directories);
+    backend = probed || !says_unsupported(probed.error()) ? ProvisionerOptions::Backend::overlay
+                                                          : ProvisionerOptions::Backend::copy;
   }
   backend_ = backend == ProvisionerOptions::Backend::overlay
                  ? make_overlay_backend(worker_, trash_, std::move(directories))

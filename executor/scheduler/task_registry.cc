@@ -1,11 +1,11 @@
 #include "executor/scheduler/task_registry.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
 
 #include "api/records/task_record.pb.h"
 #include "api/types/container_id.h"
+#include "base/directory.h"
 #include "base/path_at.h"
 #include "base/record_file.h"
 #include "base/sys.h"
@@ -70,14 +70,12 @@ template <class Use>
 Result<void> for_each_record(const std::string& path, std::vector<std::string>& damaged, Use use) {
   DirFd base = GANTRY_TRY(DirFd::open(path));
   GANTRY_TRY(remove_temporaries(base.get()));
-  std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(path.c_str()), &::closedir);
-  if (!dir) return Error::from_errno(errno, cat("read ", path));
-  while (dirent* entry = ::readdir(dir.get())) {
-    std::string name = entry->d_name;
+  for (const std::string& name : GANTRY_TRY(names_in(AT_FDCWD, path.c_str()))) {
     if (name.starts_with('.') || name.find(".damaged-") != std::string::npos) continue;
     Result<std::string> payload = read_record(base.get(), name.c_str());
     Result<void> used = payload ? use(*payload) : Result<void>(payload.error());
     if (used) continue;
+    if (!is_damage(used.error())) return used;
     damaged.push_back(cat(path, "/", name, ": ", used.error().to_string()));
     GANTRY_TRY(quarantine_record(base.get(), name));
   }
