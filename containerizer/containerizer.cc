@@ -1,10 +1,7 @@
 #include "containerizer/containerizer.h"
 
-#include <fcntl.h>
 #include <csignal>
-#include <unistd.h>
 
-#include "base/failpoint.h"
 #include "base/path_at.h"
 #include "base/record_file.h"
 #include "base/sys.h"
@@ -12,13 +9,11 @@
 #include "containerizer/launch.h"
 #include "containerizer/nested.h"
 #include "containerizer/registrations.h"
-#include "containerizer/sandbox.h"
 #include "containerizer/signals.h"
 
 namespace gantry {
 namespace {
 constexpr auto kFreezeLimit = std::chrono::seconds(10);
-constexpr auto kKillLimit = std::chrono::seconds(10);
 // Each holds some twenty descriptors until its exec, of 20,000 on many hosts.
 constexpr size_t kLaunchesAtOnce = 256;
 constexpr auto kRemovalLimit = std::chrono::seconds(5);
@@ -261,95 +256,6 @@ Co<ExitOutcome> Containerizer::explain_exit(ContainerPtr container, ExitRecord e
   co_return outcome;
 }
 
-// ---- The end ---------------------------------------------------------------------------------
-
-Co<void> Containerizer::finish(ContainerPtr container, ExitOutcome outcome) {
-  GANTRY_FAILPOINT("destroy.before_kill");
-  if (container->state() == ContainerState::exited) co_return;
-  container->transition(ContainerState::destroying);
-  if (container->exited_ns == 0) container->exited_ns = sys::realtime_ns();
-  container->ended_at = std::chrono::steady_clock::now();
-  if (outcome.kind == ExitOutcome::Kind::failed && container->process) {
-    // The child of a failed launch ends by itself; be sure, and let the launcher record it.
-    container->process->signal(SIGKILL).ignore("it may be gone");
-    (co_await parts_.backend.wait_exit(container->id.hash())).ignore("its status means nothing");
-  }
-  if (container->process) {
-    // ORDER: all output is in the files before a waiter hears of the end.
-    (co_await parts_.logs.flush(container->id.hash())).ignore("a dead logger is restarted");
-  }
-  GANTRY_FAILPOINT("destroy.after_flush");
-  container->outcome = std::move(outcome);
-  container->changed.notify();
-  co_await clean_kernel_objects(container);
-  GANTRY_FAILPOINT("destroy.before_record");
-  container->restore_state(ContainerState::exited);
-  write_record(*container).ignore("the launcher's table still tells the exit");
-  std::string record = record_of(*container);
-  // ORDER: before anything is awaited: an Exited one can be removed.
-  container->restore_state(ContainerState::destroying);
-  // A launch that failed is forgotten, unless it ran before.
-  if (container->outcome->kind != ExitOutcome::Kind::failed || container->ran_before) {
-    (co_await update_registration(*container, std::move(record)))
-        .ignore("after a reboot its end would be unknown");
-  }
-  GANTRY_FAILPOINT("destroy.after_record");
-  (co_await parts_.backend.forget(container->id.hash())).ignore("forgotten at the next recovery");
-  GANTRY_FAILPOINT("destroy.after_forget");
-  container->transition(ContainerState::exited);
-}
-
-Co<void> Containerizer::clean_kernel_objects(ContainerPtr container) {
-  co_await container->scope.close();
-  (co_await kill_all(container->id)).ignore("retried by cleanup");
-  GANTRY_FAILPOINT("destroy.after_kill");
-  co_await wait_nested_ended(container);
-  const std::vector<Isolator*>& isolators = isolators_of(*container);
-  for (size_t i = isolators.size(); i-- > 0;) {
-    Isolator* isolator = isolators[i];
-    Result<void> cleaned = co_await isolator->cleanup(container->id);
-    if (!cleaned) {
-      container->cleanup_errors.push_back(cat(isolator->name(), ": ", cleaned.error().to_string()));
-    }
-    GANTRY_FAILPOINT("destroy.after_isolator_cleanup");
-  }
-  container->process.reset();
-}
-
-Co<Result<void>> Containerizer::remove_storage(ContainerPtr container) {
-  GANTRY_FAILPOINT_CO_TRY("remove.before_storage");
-  if (!container->rootfs.snapshot_key.empty()) {
-    GANTRY_CO_TRY(co_await parts_.provisioner.remove(container->id));
-  }
-  GANTRY_FAILPOINT_CO_TRY("remove.after_snapshot");
-  GANTRY_CO_TRY(co_await remove_sandbox(parts_.worker, sandbox_of(*container)));
-  GANTRY_FAILPOINT_CO_TRY("remove.after_sandbox");
-  if (container->is_registered()) {
-    GANTRY_CO_TRY(
-        co_await offload([data_dir = config_.data_dir, name = container->directory_name()] {
-          return remove_registration(data_dir, name);
-        }));
-  }
-  // ORDER: the record last: as long as it is there a new executor knows what may be left.
-  DirFd containers = GANTRY_CO_TRY(DirFd::open(cat(config_.runtime_dir, "/containers")));
-  GANTRY_CO_TRY(remove_tree_at(containers.get(), container->directory_name()));
-  if (!container->spec->name.empty()) names_.erase(container->spec->name);
-  containers_.erase(container->id);
-  if (container->parent) container->parent->nested.erase(container->id);
-  if (container->state() != ContainerState::removed) {
-    container->transition(ContainerState::removed);
-  }
-  co_return Result<void>();
-}
-
-Co<Result<void>> Containerizer::kill_all(ContainerId id) {
-  // Somebody may have moved its first process out of its cgroups.
-  if (const ContainerPtr container = find(id); container && container->process) {
-    container->process->signal(SIGKILL).ignore("it may have ended");
-  }
-  co_return co_await parts_.cgroups.kill_all(ContainerCgroups::name_of(id), kKillLimit);
-}
-
 // ---- Operations ------------------------------------------------------------------------------
 
 Co<Result<ExitOutcome>> Containerizer::wait(ContainerId id) {
@@ -382,7 +288,11 @@ Co<Result<void>> Containerizer::kill(ContainerId id, int signal) {
   if (!container->process) {
     co_return Error(Errc::not_found, cat("container '", id.to_string(), "' is not running"));
   }
-  co_return container->process->signal(signal);
+  Result<void> sent = container->process->signal(signal);
+  if (!sent && sent.error().is_errno(ESRCH)) {
+    co_return Error(Errc::not_found, cat("container '", id.to_string(), "' has just ended"));
+  }
+  co_return sent;
 }
 
 Co<Result<void>> Containerizer::stop(ContainerId id, std::optional<std::chrono::seconds> grace,
@@ -441,59 +351,6 @@ Co<Result<Usage>> Containerizer::usage(ContainerId id) {
     GANTRY_CO_TRY((co_await isolator->usage(id, usage)).context(isolator->name()));
   }
   co_return usage;
-}
-
-Co<Result<void>> Containerizer::destroy(ContainerId id) {
-  ContainerPtr container = GANTRY_CO_TRY(require(id));
-  container->kill_requested = true;
-  if (container->state() == ContainerState::running ||
-      container->state() == ContainerState::paused ||
-      container->state() == ContainerState::checkpointing) {
-    GANTRY_CO_TRY(co_await kill_all(id));
-  }
-  auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (container->state() != ContainerState::exited &&
-         container->state() != ContainerState::created &&
-         container->state() != ContainerState::removed) {
-    auto left = deadline - std::chrono::steady_clock::now();
-    if (left <= Duration::zero()) {
-      co_return Error(Errc::timed_out,
-                      cat("container '", id.to_string(),
-                          "' does not end; its processes may be stuck in the kernel"));
-    }
-    co_await container->changed.wait(left);
-    if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client went away");
-  }
-  co_return Result<void>();
-}
-
-Co<Result<void>> Containerizer::remove(ContainerId id, Force force) {
-  ContainerPtr container = GANTRY_CO_TRY(require(id));
-  ContainerState state = container->state();
-  bool ended = container->outcome.has_value() || state == ContainerState::created;
-  if (!ended && force == Force::no) {
-    co_return Error(Errc::busy, cat("container '", id.to_string(), "' is ", to_string(state),
-                                    "; stop it first (`gantry stop`), or remove it by force "
-                                    "(`gantry rm -f`)"));
-  }
-  GANTRY_CO_TRY(co_await destroy(id));
-  while (container->removing) {
-    co_await container->changed.wait();
-    if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client went away");
-  }
-  if (container->state() == ContainerState::removed) co_return Result<void>();
-  container->removing = true;
-  // ORDER: a record of a nested one without its parent's would be nobody's.
-  Result<void> nested = co_await remove_nested(container);
-  if (!nested) {
-    container->removing = false;
-    container->changed.notify();
-    co_return nested;
-  }
-  Result<void> removed = co_await uncancellable(remove_storage(container));
-  container->removing = false;
-  container->changed.notify();
-  co_return removed;
 }
 
 Co<void> Containerizer::close() {

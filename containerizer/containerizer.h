@@ -167,6 +167,8 @@ class Containerizer {
   Co<Result<void>> kill_all(ContainerId id);
   Co<void> clean_kernel_objects(ContainerPtr container);
   Co<Result<void>> remove_storage(ContainerPtr container);
+  Result<void> note_removal(const Container& container) const;
+  std::string removal_note_of(const Container& container) const;
   Co<ExitOutcome> explain_exit(ContainerPtr container, ExitRecord exit);
   Result<ContainerPtr> require(const ContainerId& id) const;
 

@@ -1,7 +1,7 @@
 #include "containerizer/recovery.h"
 
-#include <dirent.h>
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <algorithm>
@@ -9,6 +9,7 @@
 #include <ranges>
 #include <set>
 
+#include "base/directory.h"
 #include "base/failpoint.h"
 #include "base/path_at.h"
 #include "base/record_file.h"
@@ -22,22 +23,6 @@ namespace gantry {
 namespace {
 // More than CRIU's own limit for stopping tasks.
 constexpr auto kLeaveLimit = std::chrono::seconds(20);
-
-Result<std::vector<std::string>> entries_of(const std::string& path) {
-  std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(path.c_str()), &::closedir);
-  if (!dir) return Error::from_errno(errno, cat("read ", path));
-  std::vector<std::string> names;
-  while (dirent* entry = ::readdir(dir.get())) {
-    std::string_view name = entry->d_name;
-    if (name != "." && name != "..") names.emplace_back(name);
-  }
-  return names;
-}
-
-// Nothing is wrong with what was to be read.
-bool is_shortage(const Error& error) {
-  return error.is_errno(EMFILE) || error.is_errno(ENFILE) || error.is_errno(ENOMEM);
-}
 
 ExitOutcome lost_in_reboot() {
   return {ExitOutcome::Kind::lost, 0, false, "the host was restarted while it ran"};
@@ -66,7 +51,7 @@ Co<Result<void>> Recovery::run() {
   GANTRY_FAILPOINT_CO_TRY("recover.after_classify");
   // ORDER: before a container is adopted or ended that a helper may be at work on.
   co_await await_helpers();
-  co_await end_strangers();
+  GANTRY_CO_TRY(co_await end_strangers());
   GANTRY_CO_TRY(co_await recover_parts());
   GANTRY_FAILPOINT_CO_TRY("recover.after_parts");
   // ORDER: nested ones first: the end of a container waits for theirs.
@@ -88,21 +73,21 @@ Co<Result<void>> Recovery::run() {
 
 Result<void> Recovery::read_records() {
   for (const std::string& name :
-       GANTRY_TRY(entries_of(cat(owner_.config_.runtime_dir, "/containers")))) {
+       GANTRY_TRY(names_in(AT_FDCWD, cat(owner_.config_.runtime_dir, "/containers").c_str()))) {
     if (name.find(".damaged-") != std::string::npos) continue;
     Result<void> read = read_record(name);
     if (!read) {
-      // A directory without a readable record: its launch died before the record was whole, or the
-      // record is damaged. The objects under its name are removed as orphans; the bytes are kept.
+      // A directory without a record: its launch died before it was whole. A damaged one: the
+      // objects under its name are removed as orphans, and the bytes are kept.
       DirFd dir = GANTRY_TRY(DirFd::open(cat(owner_.config_.runtime_dir, "/containers")));
       if (read.error().is_errno(ENOENT)) {
         GANTRY_TRY(remove_tree_at(dir.get(), name));
-      } else if (is_shortage(read.error())) {
-        return read;
-      } else {
+      } else if (is_damage(read.error())) {
         GANTRY_TRY(quarantine_record(dir.get(), name));
         owner_.damaged_.push_back(
             cat(owner_.config_.runtime_dir, "/containers/", name, ": ", read.error().to_string()));
+      } else {
+        return read;
       }
     }
   }
@@ -232,7 +217,9 @@ Co<Result<void>> Recovery::classify() {
 Result<void> Recovery::adopt(Found& found) {
   Container& container = *found.container;
   Result<ProcessRef> process = ProcessRef::open(*found.record.process);
-  if (!process) return {};  // gone: settle() asks the back end how it ended
+  // Gone: settle() asks the back end how it ended.
+  if (!process && process.error().is(Errc::not_found)) return {};
+  if (!process) return std::move(process).error();
   container.process.emplace(std::move(*process));
   if (container.started_ns == 0) container.started_ns = container.created_ns;
   bool paused = found.record.state == ContainerState::paused;
@@ -309,6 +296,11 @@ Co<void> Recovery::settle(Found& found) {
     co_return;
   }
   auto known = children_.find(container->id.hash());
+  if (is_to_go(*container)) {
+    (co_await owner_.backend().forget(container->id.hash())).ignore("it may not be known");
+    (co_await owner_.remove_storage(container)).ignore("again next time");
+    co_return;
+  }
   if (found.record.state == ContainerState::exited) {
     (co_await owner_.parts_.backend.forget(container->id.hash())).ignore("again next time");
     if (container->spec->remove_on_exit) owner_.scope_.spawn(owner_.remove_when_read(container));
@@ -337,6 +329,8 @@ Co<void> Recovery::settle(Found& found) {
       } else if (exit) {
         container->exited_ns = exit->exit_time_ns;
         outcome = co_await owner_.explain_exit(container, *exit);
+        // ORDER: as in finish(), which does it only for those whose process it has.
+        (co_await owner_.parts_.logs.flush(container->id.hash())).ignore("it comes a moment later");
       } else if (found.record.state == ContainerState::launching) {
         outcome.reason = "executor and launcher died while it was being started";
       } else {
@@ -364,6 +358,17 @@ Co<void> Recovery::settle(Found& found) {
   }
 }
 
+// Ended or never started, and being removed, or forgotten after a failed launch.
+bool Recovery::is_to_go(const Container& container) const {
+  const bool is_at_rest =
+      container.state() == ContainerState::exited || container.state() == ContainerState::created;
+  if (!is_at_rest) return false;
+  const bool has_failed = container.outcome &&
+                          container.outcome->kind == ExitOutcome::Kind::failed &&
+                          !container.ran_before;
+  return has_failed || ::access(owner_.removal_note_of(container).c_str(), F_OK) == 0;
+}
+
 // A checkpoint or restore that died has frozen it, or has thawed it.
 Co<void> Recovery::fit_freezer(const Container& container) {
   Result<void> done = container.state() == ContainerState::paused
@@ -388,28 +393,29 @@ Co<void> Recovery::await_helpers() {
 
 // Children of the launcher that no record names: helpers, and those whose launch died between clone
 // and record.
-Co<void> Recovery::end_strangers() {
+Co<Result<void>> Recovery::end_strangers() {
   std::set<std::string> ours;
   for (const Found& found : found_) ours.insert(found.container->id.hash());
   for (auto& [key, child] : children_) {
     if (ours.contains(key)) continue;
     if (!child.exit) {
-      if (auto process = ProcessRef::open(child.process)) {
-        process->signal(SIGKILL).ignore("it may be gone");
-      }
+      auto process = ProcessRef::open(child.process);
+      if (process) process->signal(SIGKILL).ignore("it may be gone");
+      if (!process && !process.error().is(Errc::not_found)) co_return std::move(process).error();
       Result<ExitRecord> exit = co_await owner_.parts_.backend.wait_exit(key);
       const bool is_helper = key.starts_with(kHelperKey);
       if (is_helper && (!exit || exit->wait_status != 0)) kill_rest_of_session(child.process.pid);
     }
     (co_await owner_.parts_.backend.forget(key)).ignore("again next time");
   }
+  co_return Result<void>();
 }
 
 Result<void> Recovery::remove_orphan_sandboxes() {
   std::set<std::string> ours;
   for (auto& [id, container] : owner_.containers_) ours.insert(container->directory_name());
   std::string base = cat(owner_.config_.data_dir, "/sandboxes");
-  for (const std::string& name : GANTRY_TRY(entries_of(base))) {
+  for (const std::string& name : GANTRY_TRY(names_in(AT_FDCWD, base.c_str()))) {
     if (!ours.contains(name)) unknown_sandboxes_.push_back(cat(base, "/", name));
   }
   return {};

@@ -34,9 +34,10 @@ class Recovery {
   void note_left(std::string_view what, const Result<void>& recovered);
   Co<Result<void>> complete_spec(Container& container);
   Co<void> settle(Found& found);
+  bool is_to_go(const Container& container) const;
   Co<void> fit_freezer(const Container& container);
   Co<void> await_helpers();
-  Co<void> end_strangers();
+  Co<Result<void>> end_strangers();
   Result<void> remove_orphan_sandboxes();
 
   Containerizer& owner_;

@@ -3,8 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <filesystem>
-
+#include "base/directory.h"
 #include "base/path_at.h"
 #include "base/record_file.h"
 #include "base/sys.h"
@@ -34,21 +33,18 @@ Result<Registrations> read_registrations(const std::string& data_dir) {
   if (!dir && dir.error().is_errno(ENOENT)) return out;
   if (!dir) return std::move(dir).error();
   GANTRY_TRY(remove_temporaries(dir->get()));
-  std::error_code failed;
-  for (const auto& entry : std::filesystem::directory_iterator(directory_of(data_dir), failed)) {
-    const std::string name = entry.path().filename();
+  for (const std::string& name : GANTRY_TRY(names_in(dir->get(), "."))) {
     if (name.find(".damaged-") != std::string::npos) continue;
     Result<std::string> record = read_record(dir->get(), name.c_str());
     if (record) {
       out.records.push_back(std::move(*record));
-    } else if (record.error().is(Errc::corrupt)) {
+    } else if (is_damage(record.error())) {
       GANTRY_TRY(quarantine_record(dir->get(), name));
       out.damaged.push_back(cat(directory_of(data_dir), "/", name));
     } else {
       return std::move(record).error();
     }
   }
-  if (failed) return Error::from_errno(failed.value(), cat("read ", directory_of(data_dir)));
   return out;
 }
 }  // namespace gantry
