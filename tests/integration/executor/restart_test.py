@@ -28,7 +28,8 @@ class Restart(GantryTest):
                 words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
                 if words[:1] == [b"gantry-launcher"] and str(self.executor.runtime).encode() in words:
                     children = (entry / f"task/{entry.name}/children").read_text().split()
-                    for pid in (*children, entry.name):
+                    # ORDER: the launcher first, which would start another logger.
+                    for pid in (entry.name, *children):
                         os.kill(int(pid), signal.SIGKILL)
         wait_until(lambda: not self.processes())
         subprocess.run(["umount", "-l", self.executor.runtime], check=False, stderr=subprocess.DEVNULL)
