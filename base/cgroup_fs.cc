@@ -255,7 +255,8 @@ Co<Result<void>> freeze_v2(int dir_fd, std::string path, bool frozen, Duration l
   while (GANTRY_CO_TRY(is_frozen_v2(dir_fd, path)) != frozen) {
     const Duration left = end - std::chrono::steady_clock::now();
     if (left <= Duration::zero()) {
-      co_return Error(Errc::timed_out, cat(frozen ? "freeze" : "thaw", " of cgroup ", path));
+      co_return Error(Errc::timed_out, cat(frozen ? "freeze" : "thaw", " of cgroup ", path, ": ",
+                                           name_processes(dir_fd, path)));
     }
     // The descriptor must have been read once for POLLPRI to be level with what we know.
     char buffer[256];

@@ -10,6 +10,7 @@
 #include "base/backoff.h"
 #include "base/cgroup_fs.h"
 #include "base/directory.h"
+#include "base/process_stat.h"
 #include "base/sys.h"
 
 namespace gantry::cgroup {
@@ -146,15 +147,28 @@ Result<std::vector<pid_t>> processes_at(int dir_fd, const std::string& path) {
   return out;
 }
 
+namespace {
+// Of many the one that holds up the others: the first that no signal reaches.
+pid_t most_telling(const std::vector<pid_t>& pids) {
+  constexpr size_t kMostLooks = 256;
+  for (size_t i = 0; i < std::min(pids.size(), kMostLooks); ++i) {
+    const Result<ProcessStat> stat = process_stat(pids[i]);
+    if (stat && stat->state == 'D') return pids[i];
+  }
+  return pids.front();
+}
+}  // namespace
+
 std::string name_processes(int dir_fd, const std::string& path) {
   auto pids = processes_at(dir_fd, path);
   if (!pids || pids->empty()) return "no process, but the kernel still holds it";
-  std::string text = cat(pids->size(), pids->size() == 1 ? " process" : " processes", " left: pid ",
-                         pids->front());
-  if (auto comm = sys::read_file(cat("/proc/", pids->front(), "/comm"), 64)) {
+  const pid_t pid = most_telling(*pids);
+  std::string text =
+      cat(pids->size(), pids->size() == 1 ? " process" : " processes", " left: pid ", pid);
+  if (auto comm = sys::read_file(cat("/proc/", pid, "/comm"), 64)) {
     text += cat(" (", trim(*comm), ")");
   }
-  return text;
+  return text + describe_wait(pid);
 }
 
 Result<bool> is_empty_at(int dir_fd, const std::string& path, bool is_v2) {

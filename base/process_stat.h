@@ -4,12 +4,14 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <string>
 
 #include "base/result.h"
 
 namespace gantry {
 struct ProcessStat {
-  uint64_t flags = 0;       // field 9 of /proc/PID/stat
+  char state = '?';         // field 3 of /proc/PID/stat: R, S, D …
+  uint64_t flags = 0;       // field 9
   uint64_t start_time = 0;  // field 22: clock ticks since boot
 
   // KERNEL: PF_FORKNOEXEC, set by clone, cleared by exec before it closes any descriptor.
@@ -17,4 +19,8 @@ struct ProcessStat {
 };
 // ENOENT where it has been reaped.
 Result<ProcessStat> process_stat(pid_t pid);
+
+// " is stuck in the kernel (request_wait_answer)" of a process that no signal ends, " waits in the
+// kernel (…)" of one that would not end by itself; empty where the kernel tells nothing.
+std::string describe_wait(pid_t pid);
 }  // namespace gantry

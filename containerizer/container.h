@@ -55,11 +55,15 @@ class Container {
   std::vector<PhaseTime> phases;
 
   std::optional<Limitation> limitation;     // what ended it, when a limit did
-  std::vector<std::string> cleanup_errors;  // kernel objects that would not go; tried again later
+  std::vector<std::string> cleanup_errors;  // kernel objects that would not go
 
   // Asked to end while a launch is in flight; the launch gives up at its next step.
   bool kill_requested = false;
-  bool removing = false;  // a REMOVE is at work; others join it
+  bool removing = false;         // a REMOVE is at work; others join it
+  bool is_removal_due = false;   // asked for by force while it could not end
+  bool is_undone = false;        // of a launch that failed: nothing of it is left
+  bool is_end_in_table = false;  // its record does not tell its end, the launcher's table does
+  std::string stuck_on;          // why its kernel objects are still there; they are tried again
   // The isolators whose prepare() was begun, so that cleanup knows it has work.
   bool isolators_touched = false;
 

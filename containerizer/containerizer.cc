@@ -1,5 +1,6 @@
 #include "containerizer/containerizer.h"
 
+#include <algorithm>
 #include <csignal>
 
 #include "base/path_at.h"
@@ -9,13 +10,17 @@
 #include "containerizer/launch.h"
 #include "containerizer/nested.h"
 #include "containerizer/registrations.h"
+#include "containerizer/room.h"
 #include "containerizer/signals.h"
 
 namespace gantry {
 namespace {
 constexpr auto kFreezeLimit = std::chrono::seconds(10);
+// A launch that failed is answered when it is undone, or after this.
+constexpr auto kUndoLimit = std::chrono::seconds(5);
 // Each holds some twenty descriptors until its exec, of 20,000 on many hosts.
 constexpr size_t kLaunchesAtOnce = 256;
+constexpr size_t kDescriptorsPerLaunch = 64;
 constexpr auto kRemovalLimit = std::chrono::seconds(5);
 // Whoever followed a container's output when the executor died comes back within this.
 constexpr auto kReturnLimit = std::chrono::seconds(30);
@@ -26,8 +31,9 @@ Containerizer::Containerizer(ContainerizerConfig config, ContainerizerParts part
     : config_(std::move(config)),
       parts_(std::move(parts)),
       executor_(executor),
-      turns_(executor, kLaunchesAtOnce),
+      turns_(executor, std::min(kLaunchesAtOnce, descriptor_limit() / kDescriptorsPerLaunch)),
       prepared_(parts_.backend, parts_.cgroups, executor, config_.prepared_children),
+      closing_(executor),
       scope_(std::move(executor)) {
   for (Isolator* isolator : parts_.isolators) {
     if (isolator->is_for_nested()) nested_isolators_.push_back(isolator);
@@ -124,6 +130,7 @@ Co<Result<void>> Containerizer::update_registration(const Container& container,
 Co<Result<Containerizer::LaunchAnswer>> Containerizer::launch(ContainerId id, ContainerSpec spec) {
   if (!find(id)) GANTRY_CO_TRY(co_await wait_for_name(spec.name));
   if (find(id)) co_return LaunchAnswer::already_there;
+  GANTRY_CO_TRY(require_room(id));
   ContainerPtr parent;
   if (id.parent() != nullptr) {
     parent = GANTRY_CO_TRY(find_parent(id));
@@ -141,6 +148,17 @@ Co<Result<Containerizer::LaunchAnswer>> Containerizer::launch(ContainerId id, Co
   Result<void> launched = co_await uncancellable(run_launch(container));
   if (!launched) co_return std::move(launched).error();
   co_return LaunchAnswer::started;
+}
+
+Result<void> Containerizer::require_room(const ContainerId& id) const {
+  GANTRY_TRY(require_descriptors([this] { return live_count(); }));
+  GANTRY_TRY(require_disk(config_.runtime_dir, "remove exited containers (`gantry rm`)"));
+  // A command in a container may be what makes room.
+  if (id.parent() != nullptr) return {};
+  return require_disk(
+      config_.data_dir,
+      "remove exited containers (`gantry rm`) or images (`gantry rmi`), or give the "
+      "data directory a larger disk; what runs goes on");
 }
 
 // The client of a `run --rm` hears of the end a moment before the container and its name are gone.
@@ -162,19 +180,25 @@ Co<Result<void>> Containerizer::wait_for_name(std::string name) {
 }
 
 Co<Result<void>> Containerizer::run_launch(ContainerPtr container) {
-  Launch launch(*this, container);
-  Result<void> result = co_await launch.run();
-  if (container->parent) co_await launch.end_helper();
-  if (!result && container->parent) result = co_await launch.explain_failure(std::move(result));
+  auto launch = std::make_shared<Launch>(*this, container);
+  Result<void> result = co_await launch->run();
   if (result) {
+    if (container->parent) co_await launch->end_helper();
     start_watching(container);
     prepared_.refill();
     co_return result;
   }
+  if (container->parent) result = co_await launch->explain_failure(std::move(result));
   container->launch_error = result.error();
-  co_await finish(container, {ExitOutcome::Kind::failed, 0, false, result.error().to_string()});
-  // Whatever storage cannot be removed now is found again by recovery, under the id's name.
-  (co_await remove_storage(container)).ignore("the launch's own error is the one to report");
+  scope_.spawn(undo_launch(container, std::move(launch)));
+  const auto deadline = std::chrono::steady_clock::now() + kUndoLimit;
+  while (!container->is_undone) {
+    const auto left = deadline - std::chrono::steady_clock::now();
+    if (left <= Duration::zero()) {
+      co_return Error(result.error()).context("what it began is removed when it lets go");
+    }
+    co_await container->changed.wait(left);
+  }
   co_return result;
 }
 
@@ -204,14 +228,21 @@ Co<void> Containerizer::watch_exit(ContainerPtr container) {
   } else {
     outcome = {ExitOutcome::Kind::lost, 0, false, exit.error().to_string()};
   }
-  co_await uncancellable([](Containerizer* self, ContainerPtr c, ExitOutcome o) -> Co<bool> {
-    const bool is_failed = o.kind == ExitOutcome::Kind::failed;
-    co_await self->finish(c, std::move(o));
-    if (is_failed) (co_await self->remove_storage(c)).ignore("again at the next recovery");
-    co_return true;
-  }(this, container, std::move(outcome)));
-  if (!has_run) co_return;
-  if (container->spec->remove_on_exit) co_await remove_when_read(container);
+  const bool is_over =
+      co_await uncancellable([](Containerizer* self, ContainerPtr c, ExitOutcome o) -> Co<bool> {
+        const bool is_failed = o.kind == ExitOutcome::Kind::failed;
+        const bool is_over = co_await self->finish(c, std::move(o));
+        if (is_over && is_failed) {
+          (co_await self->remove_storage(c)).ignore("again at the next recovery");
+        }
+        co_return is_over;
+      }(this, container, std::move(outcome)));
+  if (!has_run || !is_over) co_return;
+  if (container->is_removal_due) {
+    (co_await remove(container->id, Force::no)).ignore("it is Exited, and can be removed again");
+  } else if (container->spec->remove_on_exit) {
+    co_await remove_when_read(container);
+  }
   consider_restart(container, AfterReboot::no);
 }
 
@@ -269,7 +300,14 @@ Co<Result<ExitOutcome>> Containerizer::wait(ContainerId id) {
 
 Co<Result<void>> Containerizer::kill(ContainerId id, int signal) {
   ContainerPtr container = GANTRY_CO_TRY(require(id));
-  if (signal == SIGKILL) GANTRY_CO_TRY(co_await note_stop(container));
+  Result<void> noted;
+  if (signal == SIGKILL) noted = co_await note_stop(container);
+  GANTRY_CO_TRY(co_await send_signal(container, signal));
+  co_return noted;
+}
+
+Co<Result<void>> Containerizer::send_signal(ContainerPtr container, int signal) {
+  const ContainerId& id = container->id;
   switch (container->state()) {
     case ContainerState::running:
     case ContainerState::checkpointing:
@@ -298,13 +336,20 @@ Co<Result<void>> Containerizer::kill(ContainerId id, int signal) {
 Co<Result<void>> Containerizer::stop(ContainerId id, std::optional<std::chrono::seconds> grace,
                                      std::optional<int> chosen) {
   ContainerPtr container = GANTRY_CO_TRY(require(id));
-  GANTRY_CO_TRY(co_await note_stop(container));
+  Result<void> noted = co_await note_stop(container);
+  GANTRY_CO_TRY(co_await end(container, grace, chosen));
+  co_return noted;
+}
+
+Co<Result<void>> Containerizer::end(ContainerPtr container,
+                                    std::optional<std::chrono::seconds> grace,
+                                    std::optional<int> chosen) {
   if (container->outcome) co_return Result<void>();
   const ContainerSpec& spec = *container->spec;
   int signal = chosen.value_or(SIGTERM);
   if (!chosen && !spec.stop_signal.empty()) signal = GANTRY_CO_TRY(parse_signal(spec.stop_signal));
-  if (container->state() == ContainerState::paused) GANTRY_CO_TRY(co_await resume(id));
-  GANTRY_CO_TRY(co_await kill(id, signal));
+  if (container->state() == ContainerState::paused) GANTRY_CO_TRY(co_await resume(container->id));
+  GANTRY_CO_TRY(co_await send_signal(container, signal));
   auto deadline = std::chrono::steady_clock::now() + grace.value_or(spec.stop_timeout);
   while (!container->outcome) {
     auto left = deadline - std::chrono::steady_clock::now();
@@ -313,7 +358,7 @@ Co<Result<void>> Containerizer::stop(ContainerId id, std::optional<std::chrono::
     if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client went away");
   }
   if (container->outcome) co_return Result<void>();
-  co_return co_await destroy(id);
+  co_return co_await destroy(container->id);
 }
 
 Co<Result<void>> Containerizer::pause(ContainerId id) {
@@ -354,6 +399,8 @@ Co<Result<Usage>> Containerizer::usage(ContainerId id) {
 }
 
 Co<void> Containerizer::close() {
+  is_closing_ = true;
+  closing_.notify();
   co_await prepared_.close();
   co_await scope_.close();
   for (auto& [id, container] : containers_) co_await container->scope.close();

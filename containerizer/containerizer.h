@@ -59,6 +59,8 @@ struct RestoreInputs {
 };
 using RestoreFunction = std::function<Co<Result<ProcessRef>>(RestoreInputs)>;
 
+class Launch;
+
 class Containerizer {
  public:
   Containerizer(ContainerizerConfig config, ContainerizerParts parts,
@@ -88,9 +90,11 @@ class Containerizer {
   Co<Result<void>> pause(ContainerId id);
   Co<Result<void>> resume(ContainerId id);
   Co<Result<Usage>> usage(ContainerId id);
-  // Kills everything in it and waits for Exited. Idempotent, joined by later callers.
+  // Kills everything in it and waits for Exited. Idempotent, joined by later callers. Errc::busy,
+  // within seconds, where something is stuck in the kernel; it is tried again by itself.
   Co<Result<void>> destroy(ContainerId id);
-  // Record, logs and writable layer go. Errc::busy while it runs, unless Force.
+  // Record, logs and writable layer go. Errc::busy while it runs, unless Force; one that is forced
+  // and stuck goes when it has ended.
   enum class Force { no, yes };
   Co<Result<void>> remove(ContainerId id, Force force);
 
@@ -132,6 +136,8 @@ class Containerizer {
 
   // Errc::conflict when the name is taken. No name: there is nothing to wait for.
   Co<Result<void>> wait_for_name(std::string name);
+  // For a launch of `id`; Errc::exhausted, saying what is short.
+  Result<void> require_room(const ContainerId& id) const;
   Co<Result<void>> run_launch(ContainerPtr container);
   // restart.cc: runs it again when its policy says so.
   enum class AfterReboot { no, yes };
@@ -143,6 +149,9 @@ class Containerizer {
   Co<Result<void>> run_restore(ContainerPtr container, RestoreFunction restore);
   Co<void> undo_restore(ContainerPtr container);
   Co<Result<void>> note_stop(ContainerPtr container);
+  Co<Result<void>> send_signal(ContainerPtr container, int signal);
+  Co<Result<void>> end(ContainerPtr container, std::optional<std::chrono::seconds> grace,
+                       std::optional<int> chosen);
   // After exec or adoption: the watch that ends in finish(), and the isolators' watches.
   void start_watching(ContainerPtr container);
   // Those that have to do with it.
@@ -163,10 +172,20 @@ class Containerizer {
   Co<void> remove_when_read(ContainerPtr container);
   Co<void> watch_limit(ContainerPtr container, Isolator* isolator);
   // From the exit of the first process (or a failed launch) to Exited.
-  Co<void> finish(ContainerPtr container, ExitOutcome outcome);
+  // False when this executor ends before it can be: the next one goes on.
+  Co<bool> finish(ContainerPtr container, ExitOutcome outcome);
+  Co<void> undo_launch(ContainerPtr container, std::shared_ptr<Launch> launch);
+  Co<bool> await_end(std::string key);
+  Co<void> end_recovered(ContainerPtr container, ExitOutcome outcome, bool has_run, bool is_child,
+                         AfterReboot after_reboot);
+  Co<bool> clean_until_gone(ContainerPtr container);
+  Co<void> record_end(ContainerPtr container);
+  Co<Result<void>> begin_destroy(ContainerPtr container);
   Co<Result<void>> kill_all(ContainerId id);
-  Co<void> clean_kernel_objects(ContainerPtr container);
+  Co<bool> clean_kernel_objects(ContainerPtr container);
   Co<Result<void>> remove_storage(ContainerPtr container);
+  // Of one whose removal an earlier executor had begun.
+  Co<void> end_removal(ContainerPtr container);
   Result<void> note_removal(const Container& container) const;
   std::string removal_note_of(const Container& container) const;
   Co<ExitOutcome> explain_exit(ContainerPtr container, ExitRecord exit);
@@ -182,6 +201,8 @@ class Containerizer {
   PreparedChildren prepared_;
   uint64_t prepared_launches_ = 0;
   bool is_recovered_ = false;
+  bool is_closing_ = false;
+  Event closing_;
   std::vector<std::string> damaged_;
   std::vector<std::string> left_behind_;
   Scope scope_;

@@ -1,42 +1,94 @@
-// The end of a container: from the exit of its first process to Exited, and its removal.
+// The end of a container, from the exit of its first process (or a failed launch) to its removal.
 #include <fcntl.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 
 #include "base/failpoint.h"
 #include "base/path_at.h"
+#include "base/process_stat.h"
 #include "base/sys.h"
 #include "containerizer/containerizer.h"
+#include "containerizer/launch.h"
 #include "containerizer/registrations.h"
 #include "containerizer/sandbox.h"
 
 namespace gantry {
 namespace {
-constexpr auto kKillLimit = std::chrono::seconds(10);
-// What a lack of descriptors or memory has kept an isolator from.
-constexpr int kCleanups = 3;
-constexpr auto kBetweenCleanups = std::chrono::milliseconds(100);
+constexpr auto kKillLimit = std::chrono::seconds(5);
+// While an executor starts nobody waits for what is stuck.
+constexpr auto kFirstLook = std::chrono::milliseconds(200);
+// What did not go by then is asked for again, in steps between these, for as long as it takes.
+constexpr Duration kFirstPause = std::chrono::milliseconds(200);
+constexpr Duration kLongestPause = std::chrono::seconds(10);
+constexpr auto kDestroyLimit = std::chrono::seconds(30);
 
-Co<Result<void>> clean(Isolator& isolator, const ContainerId& id) {
-  for (int tries = 1;; ++tries) {
-    Result<void> cleaned = co_await isolator.cleanup(id);
-    if (cleaned || tries == kCleanups || cleaned.error().is(Errc::busy)) co_return cleaned;
-    co_await sleep_for(kBetweenCleanups);
-  }
+// What may be otherwise at the next attempt.
+bool is_passing(const Error& error) {
+  constexpr int kShort[] = {EMFILE, ENFILE, ENOMEM, EAGAIN, EBUSY};
+  return error.is(Errc::busy) || error.is(Errc::timed_out) ||
+         std::ranges::any_of(kShort, [&](int value) { return error.is_errno(value); });
+}
+
+Error stuck(const Container& container, std::string_view why) {
+  return {Errc::busy,
+          cat("container '", container.id.to_string(), "' was killed and has not ended: ", why,
+              "; it ends when what it waits for answers or is given up (of a dead file server: "
+              "`umount -f`)")};
 }
 }  // namespace
 
-Co<void> Containerizer::finish(ContainerPtr container, ExitOutcome outcome) {
+// Its child may be stuck in the kernel, where a volume's file server does not answer: then this
+// takes until that lets go.
+Co<void> Containerizer::undo_launch(ContainerPtr container, std::shared_ptr<Launch> launch) {
+  co_await uncancellable([](Containerizer* self, ContainerPtr c,
+                            std::shared_ptr<Launch> l) -> Co<bool> {
+    if (c->parent) co_await l->end_helper();
+    const std::string reason = c->launch_error->to_string();
+    const bool is_over = co_await self->finish(c, {ExitOutcome::Kind::failed, 0, false, reason});
+    // Whatever storage cannot be removed now is found again by recovery, under the id's name.
+    if (is_over) (co_await self->remove_storage(c)).ignore("the launch's own error counts");
+    c->is_undone = true;
+    c->changed.notify();
+    co_return is_over;
+  }(this, std::move(container), std::move(launch)));
+}
+
+// Of one that a former executor started, and that has ended.
+Co<void> Containerizer::end_recovered(ContainerPtr container, ExitOutcome outcome, bool has_run,
+                                      bool is_child, AfterReboot after_reboot) {
+  const bool is_over = co_await uncancellable(
+      [](Containerizer* self, ContainerPtr c, ExitOutcome o, bool ran, bool child) -> Co<bool> {
+        if (child && !co_await self->await_end(c->id.hash())) co_return false;
+        if (!co_await self->finish(c, std::move(o))) co_return false;
+        c->former_outcome.reset();
+        if (!ran) (co_await self->remove_storage(c)).ignore("again next time");
+        co_return ran;
+      }(this, container, std::move(outcome), has_run, is_child));
+  if (!is_over) co_return;
+  if (container->spec->remove_on_exit) scope_.spawn(remove_when_read(container));
+  consider_restart(container, after_reboot);
+}
+
+// False: this executor ends before the process does.
+Co<bool> Containerizer::await_end(std::string key) {
+  for (;;) {
+    Result<ExitRecord> exit = co_await parts_.backend.wait_exit(key, std::chrono::seconds(1));
+    if (exit || !exit.error().is(Errc::timed_out)) co_return true;
+    if (is_closing_) co_return false;
+  }
+}
+
+Co<bool> Containerizer::finish(ContainerPtr container, ExitOutcome outcome) {
   GANTRY_FAILPOINT("destroy.before_kill");
-  if (container->state() == ContainerState::exited) co_return;
+  if (container->state() == ContainerState::exited) co_return true;
   container->transition(ContainerState::destroying);
   if (container->exited_ns == 0) container->exited_ns = sys::realtime_ns();
   container->ended_at = std::chrono::steady_clock::now();
   if (outcome.kind == ExitOutcome::Kind::failed && container->process) {
     // The child of a failed launch ends by itself; be sure, and let the launcher record it.
     container->process->signal(SIGKILL).ignore("it may be gone");
-    (co_await parts_.backend.wait_exit(container->id.hash())).ignore("its status means nothing");
+    if (!co_await await_end(container->id.hash())) co_return false;
   }
   if (container->process) {
     // ORDER: all output is in the files before a waiter hears of the end.
@@ -45,10 +97,28 @@ Co<void> Containerizer::finish(ContainerPtr container, ExitOutcome outcome) {
   GANTRY_FAILPOINT("destroy.after_flush");
   container->outcome = std::move(outcome);
   container->changed.notify();
-  co_await clean_kernel_objects(container);
+  if (!co_await clean_until_gone(container)) co_return false;
   GANTRY_FAILPOINT("destroy.before_record");
+  co_await record_end(container);
+  container->transition(ContainerState::exited);
+  co_return true;
+}
+
+Co<bool> Containerizer::clean_until_gone(ContainerPtr container) {
+  for (Duration pause = kFirstPause; !co_await clean_kernel_objects(container);) {
+    container->stuck_on = container->cleanup_errors.front();
+    container->changed.notify();
+    if (!is_closing_) co_await closing_.wait(pause);
+    if (is_closing_) co_return false;
+    pause = std::min(pause * 2, kLongestPause);
+  }
+  container->stuck_on.clear();
+  co_return true;
+}
+
+Co<void> Containerizer::record_end(ContainerPtr container) {
   container->restore_state(ContainerState::exited);
-  write_record(*container).ignore("the launcher's table still tells the exit");
+  const Result<void> recorded = write_record(*container);
   std::string record = record_of(*container);
   // ORDER: before anything is awaited: an Exited one can be removed.
   container->restore_state(ContainerState::destroying);
@@ -58,26 +128,34 @@ Co<void> Containerizer::finish(ContainerPtr container, ExitOutcome outcome) {
         .ignore("after a reboot its end would be unknown");
   }
   GANTRY_FAILPOINT("destroy.after_record");
-  (co_await parts_.backend.forget(container->id.hash())).ignore("forgotten at the next recovery");
+  // With no room for the record the launcher's table tells the end, until it is removed.
+  container->is_end_in_table = !recorded;
+  if (recorded) {
+    (co_await parts_.backend.forget(container->id.hash())).ignore("again at the next recovery");
+  }
   GANTRY_FAILPOINT("destroy.after_forget");
-  container->transition(ContainerState::exited);
 }
 
-Co<void> Containerizer::clean_kernel_objects(ContainerPtr container) {
+// False: something is still there that may go at the next attempt.
+Co<bool> Containerizer::clean_kernel_objects(ContainerPtr container) {
   co_await container->scope.close();
+  container->cleanup_errors.clear();
+  bool is_done = true;
   (co_await kill_all(container->id)).ignore("retried by cleanup");
   GANTRY_FAILPOINT("destroy.after_kill");
   co_await wait_nested_ended(container);
   const std::vector<Isolator*>& isolators = isolators_of(*container);
   for (size_t i = isolators.size(); i-- > 0;) {
     Isolator* isolator = isolators[i];
-    Result<void> cleaned = co_await clean(*isolator, container->id);
+    Result<void> cleaned = co_await isolator->cleanup(container->id);
     if (!cleaned) {
       container->cleanup_errors.push_back(cat(isolator->name(), ": ", cleaned.error().to_string()));
+      is_done = is_done && !is_passing(cleaned.error());
     }
     GANTRY_FAILPOINT("destroy.after_isolator_cleanup");
   }
   container->process.reset();
+  co_return is_done;
 }
 
 // The next executor goes on with it.
@@ -107,6 +185,9 @@ Co<Result<void>> Containerizer::remove_storage(ContainerPtr container) {
   GANTRY_FAILPOINT_CO_TRY("remove.after_snapshot");
   GANTRY_CO_TRY(co_await remove_sandbox(parts_.worker, sandbox_of(*container)));
   GANTRY_FAILPOINT_CO_TRY("remove.after_sandbox");
+  if (container->is_end_in_table) {
+    GANTRY_CO_TRY(co_await parts_.backend.forget(container->id.hash()));
+  }
   // ORDER: the record last: as long as it is there a new executor knows what may be left.
   DirFd containers = GANTRY_CO_TRY(DirFd::open(cat(config_.runtime_dir, "/containers")));
   GANTRY_CO_TRY(remove_tree_at(containers.get(), container->directory_name()));
@@ -119,33 +200,57 @@ Co<Result<void>> Containerizer::remove_storage(ContainerPtr container) {
   co_return Result<void>();
 }
 
+Co<void> Containerizer::end_removal(ContainerPtr container) {
+  container->removing = true;
+  (co_await remove_storage(container)).ignore("again next time");
+  container->removing = false;
+  container->changed.notify();
+}
+
 Co<Result<void>> Containerizer::kill_all(ContainerId id) {
   // Somebody may have moved its first process out of its cgroups.
   if (const ContainerPtr container = find(id); container && container->process) {
     container->process->signal(SIGKILL).ignore("it may have ended");
   }
-  co_return co_await parts_.cgroups.kill_all(ContainerCgroups::name_of(id), kKillLimit);
+  const Duration limit = is_recovered_ ? Duration(kKillLimit) : Duration(kFirstLook);
+  co_return co_await parts_.cgroups.kill_all(ContainerCgroups::name_of(id), limit);
+}
+
+// All that can be killed now; what is under way gives up at its next step.
+Co<Result<void>> Containerizer::begin_destroy(ContainerPtr container) {
+  container->kill_requested = true;
+  switch (container->state()) {
+    case ContainerState::running:
+    case ContainerState::paused:
+    case ContainerState::checkpointing:
+      co_return co_await kill_all(container->id);
+    case ContainerState::launching:
+      if (container->process) container->process->signal(SIGKILL).ignore("it may be gone");
+      break;
+    default:
+      break;
+  }
+  co_return Result<void>();
 }
 
 Co<Result<void>> Containerizer::destroy(ContainerId id) {
   ContainerPtr container = GANTRY_CO_TRY(require(id));
-  container->kill_requested = true;
-  if (container->state() == ContainerState::running ||
-      container->state() == ContainerState::paused ||
-      container->state() == ContainerState::checkpointing) {
-    GANTRY_CO_TRY(co_await kill_all(id));
-  }
-  auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  Result<void> killed = co_await begin_destroy(container);
+  if (!killed) co_return stuck(*container, killed.error().to_string());
+  const auto start = std::chrono::steady_clock::now();
   while (container->state() != ContainerState::exited &&
          container->state() != ContainerState::created &&
          container->state() != ContainerState::removed) {
-    auto left = deadline - std::chrono::steady_clock::now();
-    if (left <= Duration::zero()) {
-      co_return Error(Errc::timed_out,
-                      cat("container '", id.to_string(),
-                          "' does not end; its processes may be stuck in the kernel"));
+    if (!container->stuck_on.empty()) co_return stuck(*container, container->stuck_on);
+    const auto passed = std::chrono::steady_clock::now() - start;
+    const bool has_process = container->process && !container->process->ended();
+    if (passed >= (has_process ? kKillLimit : kDestroyLimit)) {
+      const std::string why = has_process ? cat("pid ", container->process->pid(),
+                                                describe_wait(container->process->pid()))
+                                          : cat("it is ", to_string(container->state()));
+      co_return stuck(*container, why);
     }
-    co_await container->changed.wait(left);
+    co_await container->changed.wait(std::chrono::seconds(1));
     if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client went away");
   }
   co_return Result<void>();
@@ -160,7 +265,11 @@ Co<Result<void>> Containerizer::remove(ContainerId id, Force force) {
                                     "; stop it first (`gantry stop`), or remove it by force "
                                     "(`gantry rm -f`)"));
   }
-  GANTRY_CO_TRY(co_await destroy(id));
+  Result<void> destroyed = co_await destroy(id);
+  if (!destroyed) {
+    container->is_removal_due = destroyed.error().is(Errc::busy);
+    co_return destroyed;
+  }
   while (container->removing) {
     co_await container->changed.wait();
     if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client went away");

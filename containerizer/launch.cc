@@ -118,6 +118,8 @@ Co<Result<void>> Launch::run() {
   GANTRY_CO_TRY(co_await provision());
   phase("provision");
   Turns::Turn turn = GANTRY_CO_TRY(co_await owner_.turns_.take());
+  // Many may have been let in at the same time.
+  GANTRY_CO_TRY(owner_.require_room(c_.id));
   for (int prepared_left = kMostPrepared;; --prepared_left) {
     Result<void> started = co_await start(prepared_left > 0);
     if (started || !co_await has_lost_prepared()) co_return started;

@@ -60,6 +60,7 @@ class Launch {
   Co<Result<void>> on_barrier(uint32_t number);
   Co<Result<void>> check_ran();
   Co<Error> explain_death();
+  Error explain_hang() const;
   Co<bool> has_lost_prepared();
   Co<Result<void>> start_over();
 

@@ -12,6 +12,7 @@ namespace gantry {
 namespace {
 // From the end of a dying process's pipes to its own.
 constexpr auto kDyingLimit = std::chrono::milliseconds(200);
+constexpr size_t kMostPlaces = 500;  // bytes of paths in an error
 }  // namespace
 
 Co<Result<void>> Launch::clone() {
@@ -75,14 +76,31 @@ Result<void> Launch::give_signal() {
 Co<Result<void>> Launch::signal_and_exec() {
   // Where a prepared child is in its cgroups was read back when it was prepared.
   if (plan_socket_.valid()) GANTRY_CO_TRY(give_signal());
-  GANTRY_CO_TRY(co_await wait_exec(*plan_, report_read_.get(), owner_.config_.setup_limit,
-                                   [this](uint32_t number) { return on_barrier(number); }));
+  Result<void> started = co_await wait_exec(*plan_, report_read_.get(), owner_.config_.setup_limit,
+                                            [this](uint32_t n) { return on_barrier(n); });
+  if (!started && started.error().is(Errc::timed_out)) co_return explain_hang();
+  GANTRY_CO_TRY(std::move(started));
   GANTRY_CO_TRY(co_await check_ran());
   GANTRY_FAILPOINT_CO_TRY("launch.after_exec");
   if (is_prepared_child_) ++owner_.prepared_launches_;
   c_.started_ns = sys::realtime_ns();
   c_.transition(ContainerState::running);
   co_return Result<void>();
+}
+
+// Its child is at one of its steps, most likely at a path of a file system that does not answer.
+Error Launch::explain_hang() const {
+  const pid_t pid = (helper_ ? *helper_ : *c_.process).pid();
+  std::string places;
+  if (c_.rootfs.kind == Rootfs::Kind::directory) places = c_.rootfs.directory;
+  for (const MountSpec& mount : c_.spec->mounts) {
+    if (mount.source.empty() || places.size() > kMostPlaces) continue;
+    places += cat(places.empty() ? "" : ", ", mount.source);
+  }
+  return Error(Errc::timed_out,
+               cat("the container is not started after ", owner_.config_.setup_limit.count(),
+                   " s: its first process (pid ", pid, ")", describe_wait(pid),
+                   places.empty() ? "" : cat("; does the file system answer of ", places, "?")));
 }
 
 // KERNEL: a death closes the report pipe as an exec does, a moment before the process has ended.

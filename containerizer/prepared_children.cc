@@ -9,11 +9,14 @@
 
 #include "base/failpoint.h"
 #include "base/sys.h"
+#include "containerizer/room.h"
 
 namespace gantry {
 namespace {
 using namespace std::chrono_literals;
 constexpr size_t kRecipes = 3;
+// More than it has: all children together hold at most an eighth of the limit.
+constexpr size_t kDescriptorsPerChild = 64;
 // A kind of launch that is older than this makes room for another.
 constexpr Duration kOldKind = 10s;
 constexpr Duration kPrepareLimit = 10s;
@@ -139,10 +142,15 @@ void PreparedChildren::refill() {
   scope_.spawn(fill());
 }
 
+// Each holds descriptors of ours; what launches and ends containers comes first.
+bool PreparedChildren::has_room() const {
+  return ready() < descriptor_limit() / kDescriptorsPerChild;
+}
+
 Co<void> PreparedChildren::fill() {
   while (!is_closing_) {
     Recipe* recipe = most_wanting();
-    if (recipe == nullptr) break;
+    if (recipe == nullptr || !has_room()) break;
     if (recipe->ready.size() > size_ / 4 &&
         std::chrono::steady_clock::now() < last_claim_ + kPeace) {
       co_await sleep_for(kPeace);

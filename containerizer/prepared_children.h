@@ -69,6 +69,7 @@ class PreparedChildren {
   };
   Recipe* find(const std::string& kind);
   Recipe* most_wanting();
+  bool has_room() const;
   Co<void> fill();
   Co<Result<PreparedChild>> prepare(std::shared_ptr<const Prelude> prelude);
   Co<Result<void>> start(PreparedChild& child, LaunchPlan::Builder plan);

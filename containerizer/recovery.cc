@@ -23,6 +23,15 @@ namespace gantry {
 namespace {
 // More than CRIU's own limit for stopping tasks.
 constexpr auto kLeaveLimit = std::chrono::seconds(20);
+// For all that ended meanwhile, before the executor serves.
+constexpr auto kSettleLimit = std::chrono::seconds(5);
+
+Co<void> remove_sandboxes(WorkerClient& worker, std::vector<std::string> sandboxes) {
+  for (std::string& sandbox : sandboxes) {
+    (co_await remove_sandbox(worker, std::move(sandbox))).ignore("tried again next time");
+    if (co_await is_cancelled()) co_return;
+  }
+}
 
 ExitOutcome lost_in_reboot() {
   return {ExitOutcome::Kind::lost, 0, false, "the host was restarted while it ran"};
@@ -54,6 +63,7 @@ Co<Result<void>> Recovery::run() {
   GANTRY_CO_TRY(co_await end_strangers());
   GANTRY_CO_TRY(co_await recover_parts());
   GANTRY_FAILPOINT_CO_TRY("recover.after_parts");
+  patience_ = std::chrono::steady_clock::now() + kSettleLimit;
   // ORDER: nested ones first: the end of a container waits for theirs.
   for (Found& found : found_ | std::views::reverse) {
     co_await settle(found);
@@ -65,9 +75,7 @@ Co<Result<void>> Recovery::run() {
                                                                 : Containerizer::AfterReboot::no);
   }
   GANTRY_CO_TRY(remove_orphan_sandboxes());
-  for (const std::string& sandbox : unknown_sandboxes_) {
-    (co_await remove_sandbox(owner_.parts_.worker, sandbox)).ignore("tried again next time");
-  }
+  co_await patiently(remove_sandboxes(owner_.parts_.worker, std::move(unknown_sandboxes_)));
   co_return Result<void>();
 }
 
@@ -298,7 +306,7 @@ Co<void> Recovery::settle(Found& found) {
   auto known = children_.find(container->id.hash());
   if (is_to_go(*container)) {
     (co_await owner_.backend().forget(container->id.hash())).ignore("it may not be known");
-    (co_await owner_.remove_storage(container)).ignore("again next time");
+    co_await patiently(owner_.end_removal(container));
     co_return;
   }
   if (found.record.state == ContainerState::exited) {
@@ -311,7 +319,7 @@ Co<void> Recovery::settle(Found& found) {
     container->former_outcome = std::exchange(container->outcome, std::nullopt);
     container->former_exited_ns = container->exited_ns;
     container->isolators_touched = true;
-    co_await owner_.undo_restore(container);
+    co_await patiently(owner_.undo_restore(container));
     co_return;
   }
   bool ran = found.record.process.has_value();
@@ -337,9 +345,6 @@ Co<void> Recovery::settle(Found& found) {
         outcome.reason = exit.error().to_string();
       }
     }
-  } else if (known != children_.end()) {
-    // Cloned, but we died before we knew: it met end-of-file on its pipe and is ending.
-    (co_await owner_.parts_.backend.wait_exit(container->id.hash())).ignore("it never ran");
   }
   container->restore_state(ContainerState::launching);
   container->isolators_touched = true;
@@ -349,12 +354,28 @@ Co<void> Recovery::settle(Found& found) {
     container->exited_ns = container->former_exited_ns;
     ran = true;
   }
-  co_await owner_.finish(container, outcome);
-  container->former_outcome.reset();
-  if (!ran) {
-    (co_await owner_.remove_storage(container)).ignore("again next time");
-  } else if (container->spec->remove_on_exit) {
-    owner_.scope_.spawn(owner_.remove_when_read(container));
+  // One that was cloned before we died and knew it met end-of-file on its pipe, and is ending.
+  const bool is_child = !found.record.process && known != children_.end();
+  co_await patiently(owner_.end_recovered(
+      container, std::move(outcome), ran, is_child,
+      found.after_reboot ? Containerizer::AfterReboot::yes : Containerizer::AfterReboot::no));
+}
+
+// Goes on by itself when it takes long: whatever is stuck in the kernel holds up no other
+// container.
+Co<void> Recovery::patiently(Co<void> work) {
+  auto done = std::make_shared<bool>(false);
+  auto ended = std::make_shared<Event>(owner_.executor_);
+  owner_.scope_.spawn(
+      [](Co<void> inner, std::shared_ptr<bool> is_done, std::shared_ptr<Event> wake) -> Co<void> {
+        co_await std::move(inner);
+        *is_done = true;
+        wake->notify();
+      }(std::move(work), done, ended));
+  while (!*done) {
+    const auto left = patience_ - std::chrono::steady_clock::now();
+    if (left <= Duration::zero()) co_return;
+    co_await ended->wait(left);
   }
 }
 

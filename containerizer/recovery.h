@@ -35,6 +35,7 @@ class Recovery {
   Co<Result<void>> complete_spec(Container& container);
   Co<void> settle(Found& found);
   bool is_to_go(const Container& container) const;
+  Co<void> patiently(Co<void> work);
   Co<void> fit_freezer(const Container& container);
   Co<void> await_helpers();
   Co<Result<void>> end_strangers();
@@ -44,5 +45,6 @@ class Recovery {
   std::vector<Found> found_;
   std::map<std::string, KnownChild> children_;  // by key
   std::vector<std::string> unknown_sandboxes_;
+  std::chrono::steady_clock::time_point patience_;  // until then what takes long is waited for
 };
 }  // namespace gantry

@@ -7,6 +7,11 @@
 #include "containerizer/launch.h"
 
 namespace gantry {
+namespace {
+// Until the disk is looked at again for a restart.
+constexpr auto kRoomPause = std::chrono::seconds(1);
+}  // namespace
+
 bool wants_restart(const RestartQuestion& q) {
   const bool has_failed = q.outcome.kind != ExitOutcome::Kind::exited || q.outcome.code != 0;
   switch (q.policy.kind) {
@@ -61,6 +66,11 @@ Co<void> Containerizer::restart_when_due(ContainerPtr container) {
     co_await sleep_for(std::chrono::milliseconds(10));
     if (co_await is_cancelled()) co_return;
   }
+  // A full host is no fault of the container's: it counts as no run.
+  while (is_wanted() && !require_room(container->id)) {
+    co_await container->changed.wait(kRoomPause);
+    if (co_await is_cancelled()) co_return;
+  }
   container->restart_due = false;
   if (!is_wanted()) co_return;
   (co_await uncancellable(run_again(container))).ignore("its outcome says why it did not run");
@@ -75,8 +85,12 @@ Co<Result<void>> Containerizer::note_stop(ContainerPtr container) {
   container->was_stopped = true;
   container->changed.notify();
   if (container->state() == ContainerState::created) co_return Result<void>();
-  GANTRY_CO_TRY(write_record(*container));
-  co_return co_await update_registration(*container, record_of(*container));
+  Result<void> recorded = write_record(*container);
+  Result<void> registered = co_await update_registration(*container, record_of(*container));
+  if (recorded) recorded = std::move(registered);
+  co_return std::move(recorded).context(
+      "it is stopped, but its restart policy may run it again after a reboot: this could not be "
+      "recorded");
 }
 
 // From Exited to Running: the same id, sandbox and writable layer. A launch that fails is an end
@@ -103,8 +117,10 @@ Co<Result<void>> Containerizer::run_again(ContainerPtr container) {
     start_watching(container);
     co_return result;
   }
-  co_await finish(container, {ExitOutcome::Kind::failed, 0, false, result.error().to_string()});
-  container->former_outcome.reset();
+  const std::string reason = result.error().to_string();
+  if (co_await finish(container, {ExitOutcome::Kind::failed, 0, false, reason})) {
+    container->former_outcome.reset();
+  }
   co_return result;
 }
 }  // namespace gantry

@@ -58,18 +58,25 @@ Co<Result<void>> Containerizer::run_restore(ContainerPtr container, RestoreFunct
     start_watching(container);
     co_return result;
   }
-  co_await undo_restore(container);
+  scope_.spawn(undo_restore(container));
+  const auto deadline = std::chrono::steady_clock::now() + kEndLimit;
+  while (container->state() != ContainerState::exited &&
+         std::chrono::steady_clock::now() < deadline) {
+    co_await container->changed.wait(deadline - std::chrono::steady_clock::now());
+  }
   co_return result;
 }
 
 // Nothing of it may stay, and it is again as its former run had ended.
 Co<void> Containerizer::undo_restore(ContainerPtr container) {
-  (co_await kill_all(container->id)).ignore("finish asks again");
-  (co_await parts_.backend.wait_exit(container->id.hash())).ignore("it is known to nobody");
-  container->exited_ns = container->former_exited_ns;
-  ExitOutcome outcome = container->former_outcome.value_or(
-      ExitOutcome{ExitOutcome::Kind::lost, 0, false, "nobody saw how it ended"});
-  container->former_outcome.reset();
-  co_await finish(container, std::move(outcome));
+  co_await uncancellable([](Containerizer* self, ContainerPtr c) -> Co<bool> {
+    (co_await self->kill_all(c->id)).ignore("finish asks again");
+    if (!co_await self->await_end(c->id.hash())) co_return false;
+    c->exited_ns = c->former_exited_ns;
+    ExitOutcome outcome = c->former_outcome.value_or(
+        ExitOutcome{ExitOutcome::Kind::lost, 0, false, "nobody saw how it ended"});
+    c->former_outcome.reset();
+    co_return co_await self->finish(c, std::move(outcome));
+  }(this, std::move(container)));
 }
 }  // namespace gantry

@@ -109,6 +109,8 @@ Result<UniqueFd> claim_data_dir(const std::string& data_dir, const std::string& 
   if (!owner.empty() && !is_same_directory(owner, runtime_dir) && launcher_lives(owner)) {
     return data_dir_taken(data_dir, owner);
   }
+  // A full disk has no room to write the same again.
+  if (owner == runtime_dir) return fd;
   if (::ftruncate(fd.get(), 0) != 0 || ::lseek(fd.get(), 0, SEEK_SET) != 0) {
     return Error::from_errno(errno, cat("write ", path));
   }

@@ -229,8 +229,12 @@ Result<UniqueFd> lock_runtime_dir(const std::string& path, int patience) {
           held.st_ino != named.st_ino || held.st_dev != named.st_dev) {
         return Error(Errc::not_found, cat(path, " was removed by an executor that ended"));
       }
-      if (::ftruncate(fd.get(), 0) != 0) return Error::from_errno(errno, "write the lock file");
-      GANTRY_TRY(sys::write_all(fd.get(), cat(::getpid(), "\n")));
+      // ORDER: cut off afterwards: the block that it has stays its own, however full the disk is.
+      const std::string pid = cat(::getpid(), "\n");
+      GANTRY_TRY(sys::write_all(fd.get(), pid));
+      if (::ftruncate(fd.get(), static_cast<off_t>(pid.size())) != 0) {
+        return Error::from_errno(errno, "write the lock file");
+      }
       return fd;
     }
     if (errno != EAGAIN && errno != EACCES) return Error::from_errno(errno, cat("lock ", path));

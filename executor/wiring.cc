@@ -10,6 +10,7 @@
 #include "api/wire/scheduler.h"
 #include "checkpoint/criu_checkpointer.h"
 #include "containerizer/garbage.h"
+#include "containerizer/room.h"
 #include "base/failpoint.h"
 #include "base/sealed_program.h"
 #include "base/sys.h"
@@ -97,7 +98,7 @@ struct Wiring::Parts {
         init(std::move(sealed.init)),
         worker(e, {.program = std::move(sealed.worker)}),
         fetcher(e, worker, {.cache_dir = c.data_dir + "/fetcher"}),
-        server(e) {}
+        server(e, {.connections = std::min<size_t>(1024, descriptor_limit() / 4)}) {}
 
   const Config& config;
   asio::any_io_executor executor;
@@ -261,6 +262,7 @@ Co<Handed> Wiring::stop(Leave leave) {
   co_await p.garbage->close();
   co_await p.containerizer->close();
   co_await p.provisioner->close();
+  co_await p.worker.close();
   if (leave == Leave::nothing) {
     for (auto [what, result] : {std::pair("network", co_await p.network->close()),
                                 std::pair("launcher", co_await p.launcher.shutdown())}) {

@@ -19,6 +19,9 @@ using Clock = std::chrono::steady_clock;
 constexpr int kRequestFd = 3;  // the worker's end of the socket; what it is given follows
 // Sources are moved above every target number first, so that no dup2 overwrites a later source.
 constexpr int kAboveTargets = 400;
+// From its answer, or from SIGKILL, to its end.
+constexpr auto kEndLimit = std::chrono::seconds(2);
+constexpr auto kKilledLimit = std::chrono::seconds(1);
 
 class SpawnSetup {
  public:
@@ -119,16 +122,9 @@ struct WorkerClient::Child {
 };
 
 WorkerClient::WorkerClient(asio::any_io_executor executor, WorkerOptions options)
-    : options_(std::move(options)), turns_(std::move(executor), options_.max_workers) {}
+    : options_(std::move(options)), stuck_(std::move(executor)) {}
 
-WorkerClient::~WorkerClient() { sweep(); }
-
-void WorkerClient::sweep() {
-  std::erase_if(abandoned_, [](pid_t pid) {
-    int status;
-    return ::waitpid(pid, &status, WNOHANG) != 0;
-  });
-}
+WorkerClient::~WorkerClient() = default;
 
 Result<WorkerClient::Child> WorkerClient::spawn(const WorkerRequest& request) {
   int pair[2];
@@ -155,8 +151,10 @@ Result<WorkerClient::Child> WorkerClient::spawn(const WorkerRequest& request) {
   child.pid = GANTRY_TRY(setup.start(options_.program, argv));
   auto pidfd = sys::pidfd_open(child.pid);
   if (!pidfd) {
+    int status;
     ::kill(child.pid, SIGKILL);
-    abandoned_.push_back(child.pid);
+    // It has hardly begun, and touches nothing that could hold it up.
+    ::waitpid(child.pid, &status, 0);
     return std::move(pidfd).error();
   }
   child.pidfd = std::move(*pidfd);
@@ -181,11 +179,11 @@ Co<Result<Fields>> WorkerClient::converse(int socket, std::string request, Durat
   co_return answer;
 }
 
-// The raw wait status; -1 when the process hangs in the kernel and is left for sweep().
+// The raw wait status; -1 when the process hangs in the kernel and is left for reap_later().
 Co<int> WorkerClient::reap(Child child, bool kill_first) {
   if (kill_first) ::kill(child.pid, SIGKILL);
   child.socket.reset();
-  auto deadline = Clock::now() + std::chrono::seconds(kill_first ? 5 : 2);
+  auto deadline = Clock::now() + (kill_first ? kKilledLimit : kEndLimit);
   for (;;) {
     int status = 0;
     pid_t got = ::waitpid(child.pid, &status, WNOHANG);
@@ -196,17 +194,24 @@ Co<int> WorkerClient::reap(Child child, bool kill_first) {
     if (kill_first) break;
     kill_first = true;
     ::kill(child.pid, SIGKILL);
-    deadline = Clock::now() + std::chrono::seconds(5);
+    deadline = Clock::now() + kKilledLimit;
   }
-  abandoned_.push_back(child.pid);
+  stuck_.spawn(reap_later(std::move(child)));
   co_return -1;
+}
+
+Co<void> WorkerClient::reap_later(Child child) {
+  if (!co_await wait_fd(child.pidfd.get(), Readiness::read)) co_return;
+  int status;
+  ::waitpid(child.pid, &status, WNOHANG);
 }
 
 Co<Result<Fields>> WorkerClient::run(WorkerRequest request) {
   auto deadline = Clock::now() + request.limit;
-  auto turn = co_await turns_.take(request.limit);
+  Turns& turns =
+      turns_.try_emplace(request.job, stuck_.executor(), options_.max_workers).first->second;
+  auto turn = co_await turns.take(request.limit);
   if (!turn) co_return std::move(turn).error().context(cat(request.job, ": waiting for a worker"));
-  sweep();
   auto child = spawn(request);
   if (!child) co_return std::move(child).error().context(request.job);
   request.fds.clear();

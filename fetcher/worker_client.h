@@ -10,11 +10,13 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "base/co.h"
 #include "base/result.h"
+#include "base/scope.h"
 #include "base/turns.h"
 #include "base/unique_fd.h"
 #include "fetcher/worker_message.h"
@@ -22,7 +24,7 @@
 namespace gantry {
 struct WorkerOptions {
   UniqueFd program;         // gantry-worker, sealed
-  size_t max_workers = 16;  // at a time; more wait their turn
+  size_t max_workers = 16;  // of each job at a time; more wait their turn
 };
 
 struct WorkerRequest {
@@ -43,16 +45,18 @@ class WorkerClient {
   // The job's result. Fails with the job's own error; Errc::timed_out after `limit` (waiting for a
   // turn included); Errc::cancelled; Errc::corrupt when the worker died or answered nonsense.
   Co<Result<Fields>> run(WorkerRequest request);
+  // Waits no longer for killed ones that are stuck in the kernel.
+  Co<void> close() { co_await stuck_.close(); }
 
  private:
   struct Child;
   Result<Child> spawn(const WorkerRequest& request);
   Co<Result<Fields>> converse(int socket, std::string request, Duration limit);
   Co<int> reap(Child child, bool kill_first);
-  void sweep();
+  Co<void> reap_later(Child child);
 
   WorkerOptions options_;
-  Turns turns_;
-  std::vector<pid_t> abandoned_;  // killed, but stuck in the kernel; reaped when they let go
+  std::map<std::string, Turns, std::less<>> turns_;  // by job
+  Scope stuck_;  // killed, but stuck in the kernel; reaped when they let go
 };
 }  // namespace gantry

@@ -4,7 +4,7 @@
 
 namespace gantry {
 namespace {
-constexpr auto kDestroyLimit = std::chrono::seconds(10);
+constexpr auto kDestroyLimit = std::chrono::seconds(5);
 // Of all that an earlier executor left, together: containers wait for a recovery to end.
 constexpr auto kOrphansLimit = std::chrono::seconds(2);
 

@@ -64,9 +64,10 @@ class LaunchBackend {
   virtual Co<Result<void>> assign(std::string from, std::string to, LaunchIo io) = 0;
 
   // The exit of a child, as soon as it is recorded; at once when it already is. Errc::not_found for
-  // an unknown key. Any number of waiters. No deadline: ends when the child does (or cancelled).
+  // an unknown key, Errc::timed_out after `limit`. Any number of waiters.
   // When the launcher died meanwhile and nobody can know: Errc::conflict "launcher died".
-  virtual Co<Result<ExitRecord>> wait_exit(std::string key) = 0;
+  virtual Co<Result<ExitRecord>> wait_exit(std::string key,
+                                           std::optional<Duration> limit = std::nullopt) = 0;
 
   // Forgets an exited child: its table slot and kept descriptors. Idempotent.
   virtual Co<Result<void>> forget(std::string key) = 0;

@@ -261,6 +261,14 @@ Co<Result<LaunchedChild>> RemoteLauncher::launch(std::string key, LaunchPlan& pl
   add_kept(io, request, fds);
   auto answered =
       GANTRY_CO_TRY(co_await connection->channel->ask(request, std::move(fds), kAnswerLimit));
+  // KERNEL: EAGAIN of clone3(2): a limit of processes.
+  if (answered.answer.error == EAGAIN) {
+    co_return Error(
+        Errc::exhausted,
+        cat("no more processes: pids.max of ", config_.cgroup_root,
+            " or of a cgroup above it, kernel.pid_max or kernel.threads-max is reached; "
+            "end something, or raise it"));
+  }
   if (answered.answer.error != 0) co_return error_of(answered.answer, cat("launch ", key));
   // ORDER: our copies go now, the report pipe's write end among them: its end-of-file shall be the
   // child's doing alone.
@@ -319,7 +327,8 @@ const Slot* RemoteLauncher::find_slot(const std::string& key) {
   return nullptr;
 }
 
-Co<Result<ExitRecord>> RemoteLauncher::wait_exit(std::string key) {
+Co<Result<ExitRecord>> RemoteLauncher::wait_exit(std::string key, std::optional<Duration> limit) {
+  const auto start = std::chrono::steady_clock::now();
   for (;;) {
     const Slot* slot = find_slot(key);
     if (slot == nullptr) {
@@ -338,7 +347,12 @@ Co<Result<ExitRecord>> RemoteLauncher::wait_exit(std::string key) {
       it->second.slot = static_cast<uint32_t>(slot - connection_->slots());
     }
     auto exited = it->second.exited;
-    co_await exited->wait();
+    std::optional<Duration> left;
+    if (limit) left = *limit - (std::chrono::steady_clock::now() - start);
+    if (left && *left <= Duration::zero()) {
+      co_return Error(Errc::timed_out, cat("process ", slot->pid, " has not ended"));
+    }
+    co_await exited->wait(left);
     if (co_await is_cancelled()) co_return Error(Errc::cancelled, "cancelled");
   }
 }

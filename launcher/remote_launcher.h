@@ -42,7 +42,8 @@ class RemoteLauncher final : public LaunchBackend {
   Co<Result<LaunchedChild>> launch(std::string key, LaunchPlan& plan, LaunchIo io) override;
   Co<Result<void>> give_terminal(std::string key, UniqueFd master) override;
   Co<Result<void>> assign(std::string from, std::string to, LaunchIo io) override;
-  Co<Result<ExitRecord>> wait_exit(std::string key) override;
+  Co<Result<ExitRecord>> wait_exit(std::string key,
+                                   std::optional<Duration> limit = std::nullopt) override;
   Co<Result<void>> forget(std::string key) override;
   Co<Result<UniqueFd>> open_stdin(std::string key) override;
   Co<Result<void>> close_stdin(std::string key) override;

@@ -87,8 +87,10 @@ Result<void> LayoutStore::load() {
                                      Durability::memory, 0644));
   }
   // Derived, so written anew: a killed executor may have changed a record and not the index.
-  return write_file_atomically(images_fd_.get(), "index.json", index_of(entries_),
-                               Durability::memory, 0644);
+  write_file_atomically(images_fd_.get(), "index.json", index_of(entries_), Durability::memory,
+                        0644)
+      .ignore("for other tools; a full disk must not keep an executor from starting");
+  return {};
 }
 
 Result<const CatalogEntry*> LayoutStore::find(const ImageRef& reference) const {

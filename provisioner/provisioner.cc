@@ -213,7 +213,13 @@ Co<Result<Credentials>> LocalProvisioner::look_up_user(Rootfs rootfs, UserSpec u
   add_root(request.fields, rootfs);
   request.fields.add("user", user.text);
   for (const std::string& group : user.additional_groups) request.fields.add("group", group);
-  Fields answer = GANTRY_CO_TRY(co_await worker_.run(std::move(request)));
+  const std::string where = rootfs.kind == Rootfs::Kind::directory ? rootfs.directory : "";
+  Result<Fields> looked = co_await worker_.run(std::move(request));
+  if (!looked && looked.error().is(Errc::timed_out)) {
+    co_return std::move(looked).error().context("look for the user in ", where,
+                                                ", which does not answer");
+  }
+  const Fields answer = GANTRY_CO_TRY(std::move(looked));
   Credentials out;
   out.uid = GANTRY_CO_TRY(answer.number<uid_t>("uid"));
   out.gid = GANTRY_CO_TRY(answer.number<gid_t>("gid"));

@@ -157,13 +157,26 @@ class Server::Core final : public ServerState {
         make_connection(executor_, std::move(socket), family, std::move(peer), handler, *this);
     if (!made) return;  // closed: the client sees it
     std::shared_ptr<Connection> connection = std::move(made).value();
-    if (connections_.size() >= limits_.connections) {
+    if (connections_.size() >= limits_.connections && !shed_oldest()) {
       // Refusals are few at a time: a flood of them is dropped unanswered.
       if (refusing_ < 64) serving_.spawn(refuse(std::move(connection)));
       return;
     }
     connections_.insert(connection.get());
     connection->set_number(serving_.spawn(run(connection)));
+  }
+
+  // Whoever has been silent longest makes room for one more; it has nothing under way.
+  bool shed_oldest() {
+    Connection* oldest = nullptr;
+    for (Connection* connection : connections_) {
+      const bool is_candidate = connection->is_idle() && connection->deadline() != Time::max();
+      if (is_candidate && (oldest == nullptr || connection->deadline() < oldest->deadline())) {
+        oldest = connection;
+      }
+    }
+    if (oldest != nullptr) oldest->expire();
+    return oldest != nullptr;
   }
 
   Co<void> run(std::shared_ptr<Connection> connection) {

@@ -20,7 +20,8 @@ namespace gantry::http {
 struct ServerLimits {
   size_t header_bytes = 64u << 10;
   size_t body_bytes = 16u << 20;  // of a body that is held whole; streamed ones have no limit
-  size_t connections = 1024;      // more are answered 503 and closed
+  // One more takes the place of the one that is idle longest; where none is, it is answered 503.
+  size_t connections = 1024;
   std::chrono::milliseconds header{30'000};  // from a request's first byte to the end of its head
   std::chrono::milliseconds body{60'000};    // between two pieces of a body
   std::chrono::milliseconds write{60'000};   // without progress of a whole response

@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <memory>
+#include <optional>
 #include <set>
 
 #include "base/sys.h"
@@ -19,6 +20,7 @@ using Dir = std::unique_ptr<DIR, int (*)(DIR*)>;
 // Deeper directories are moved up to the top of the tree that is being removed.
 constexpr size_t kMaxRemoveDepth = 100;
 constexpr size_t kMaxMeasureDepth = 4000;
+constexpr size_t kMaxShownPath = 400;
 
 Error failed(std::string what) { return Error::from_errno(errno, std::move(what)); }
 
@@ -46,12 +48,13 @@ Result<bool> unlink_simple(int parent, const char* name) {
     int error = errno;
     struct ::stat st;
     if (::fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) return false;
-    return Error::from_errno(error, cat("remove ", name));
+    return Error::from_errno(error, cat("remove ", name, " (is it immutable? `lsattr`)"));
   }
   if (errno == EBUSY) return Error(Errc::busy, cat("something is mounted on ", name));
   return failed(cat("remove ", name));
 }
 
+// What cannot go is passed over: the rest goes, and the first failure is told, with their number.
 class Remover {
  public:
   explicit Remover(Dir top) : top_(std::move(top)) {}
@@ -59,9 +62,10 @@ class Remover {
     do {
       hoisted_ = false;
       ::rewinddir(top_.get());
-      GANTRY_TRY(pass());
+      pass();
     } while (hoisted_);
-    return {};
+    if (!first_) return {};
+    return std::move(*first_).context(left_, left_ == 1 ? " entry stays" : " entries stay");
   }
 
  private:
@@ -71,47 +75,65 @@ class Remover {
   };
   int current() const { return ::dirfd(levels_.empty() ? top_.get() : levels_.back().dir.get()); }
 
-  Result<void> pass() {
+  void pass() {
+    left_ = 0;
     for (;;) {
       dirent* entry = ::readdir(levels_.empty() ? top_.get() : levels_.back().dir.get());
       if (entry == nullptr) {
-        if (levels_.empty()) return {};
-        GANTRY_TRY(leave());
+        if (levels_.empty()) return;
+        leave();
         continue;
       }
       if (is_dot(entry->d_name)) continue;
-      if (GANTRY_TRY(unlink_simple(current(), entry->d_name))) continue;
-      GANTRY_TRY(descend(entry->d_name));
+      const std::string name = entry->d_name;
+      Result<bool> gone = unlink_simple(current(), name.c_str());
+      if (gone && !*gone) {
+        Result<void> entered = descend(name);
+        if (!entered) gone = std::move(entered).error();
+      }
+      if (!gone) pass_over(std::move(gone).error());
     }
   }
-  Result<void> descend(const char* name) {
+  void pass_over(Error error) {
+    ++left_;
+    if (first_) return;
+    std::string path;
+    for (const Level& level : levels_) path += cat(level.name, "/");
+    first_ = path.empty() || path.size() > kMaxShownPath ? std::move(error)
+                                                         : std::move(error).context("in ", path);
+  }
+  Result<void> descend(const std::string& name) {
     if (levels_.size() < kMaxRemoveDepth) {
-      Dir dir = GANTRY_TRY(enter(current(), name));
+      Dir dir = GANTRY_TRY(enter(current(), name.c_str()));
       levels_.push_back({std::move(dir), name});
       return {};
     }
     for (;;) {
       std::string up = cat(".deep.", counter_++);
-      if (::renameat2(current(), name, ::dirfd(top_.get()), up.c_str(), RENAME_NOREPLACE) == 0) {
+      if (::renameat2(current(), name.c_str(), ::dirfd(top_.get()), up.c_str(), RENAME_NOREPLACE) ==
+          0) {
         hoisted_ = true;
         return {};
       }
       if (errno != EEXIST) return failed(cat("move ", name, " up"));
     }
   }
-  Result<void> leave() {
+  void leave() {
     std::string name = std::move(levels_.back().name);
     levels_.pop_back();
-    if (::unlinkat(current(), name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return {};
-    if (errno == EBUSY) return Error(Errc::busy, cat("something is mounted on ", name));
-    // Somebody still writes into it: left to the next attempt.
-    return failed(cat("remove directory ", name));
+    if (::unlinkat(current(), name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return;
+    // It holds what was passed over, or somebody still writes into it.
+    if (errno == ENOTEMPTY && left_ > 0) return;
+    pass_over(errno == EBUSY ? Error(Errc::busy, cat("something is mounted on ", name))
+                             : failed(cat("remove directory ", name)));
   }
 
   Dir top_;
   std::vector<Level> levels_;
   bool hoisted_ = false;
   uint64_t counter_ = 0;
+  std::optional<Error> first_;
+  size_t left_ = 0;  // of the last pass
 };
 }  // namespace
 

@@ -52,12 +52,16 @@ int64_t detached_fs(const char* type, const char* options, uint64_t attributes, 
 
 // KERNEL: ST_RDONLY, ST_NOSUID, ST_NODEV and ST_NOEXEC of statfs have the values of the first four
 // MOUNT_ATTR_ flags.
-bool has_attributes(int tree, uint64_t wanted) {
+// Whether it has them, or why nobody can say: a file server that does not answer statfs.
+int64_t check_attributes(int tree, uint64_t wanted) {
   static constexpr uint64_t kComparable =
       MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
   struct statfs fs;
-  if (raw(SYS_fstatfs, tree, &fs) < 0) return false;
-  return (static_cast<uint64_t>(fs.f_flags) & wanted & kComparable) == (wanted & kComparable);
+  const int64_t rc = raw(SYS_fstatfs, tree, &fs);
+  if (rc < 0) return rc;
+  const bool has_all =
+      (static_cast<uint64_t>(fs.f_flags) & wanted & kComparable) == (wanted & kComparable);
+  return has_all ? 0 : -EINVAL;
 }
 
 uint64_t resolve_of(const Op& op, const char* type) {
@@ -184,7 +188,8 @@ Outcome bind(State& s, const Op& op) {
   int64_t rc =
       raw(SYS_mount_setattr, tree.get(), "", AT_EMPTY_PATH | recursive, &attr, sizeof attr);
   if (rc < 0) return fail(rc, Substep::kAttribute);
-  if (!has_attributes(tree.get(), op.a)) return fail(EINVAL, Substep::kVerify);
+  rc = check_attributes(tree.get(), op.a);
+  if (rc < 0) return fail(rc, Substep::kVerify);
   RawFd target(bind_target(s, op, tree.get()));
   if (!target.ok()) return fail(target.error(), Substep::kTarget);
   return attach(tree.get(), target.get());
@@ -274,7 +279,7 @@ Outcome readonly_path(State& s, const Op& op) {
   int64_t rc = raw(SYS_mount_setattr, tree.get(), "", AT_EMPTY_PATH | GANTRY_CHILD_AT_RECURSIVE,
                    &attr, sizeof attr);
   if (rc < 0) return fail(rc, Substep::kAttribute);
-  if (!has_attributes(tree.get(), MOUNT_ATTR_RDONLY)) return fail(EROFS, Substep::kVerify);
+  if (check_attributes(tree.get(), MOUNT_ATTR_RDONLY) < 0) return fail(EROFS, Substep::kVerify);
   return attach(tree.get(), target.get());
 }
 }  // namespace gantry::child

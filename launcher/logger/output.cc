@@ -15,7 +15,11 @@ namespace gantry::logger {
 namespace {
 const char* const kNames[] = {"stdout", "stderr"};
 
-bool is_full(int error) { return error == ENOSPC || error == EDQUOT || error == EIO; }
+// What will be otherwise later: no room, no descriptors, no memory.
+bool is_full(int error) {
+  return error == ENOSPC || error == EDQUOT || error == EIO || error == EMFILE || error == ENFILE ||
+         error == ENOMEM;
+}
 
 // SAFETY: the sandbox may be the tenant's to write to: no link is followed, and what is there must
 // be a regular file, or its output is discarded. A descriptor or -errno.

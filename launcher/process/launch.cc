@@ -118,7 +118,8 @@ uint32_t Launcher::take_slot(uint32_t index, const Request& request, node::Recei
   // The exit record's space comes first: an exit can never be without a place.
   const uint32_t slot = table_.reserve(request.key);
   if (slot == kNoSlot) {
-    answer(index, request, ENOSPC, "65,536 containers are known");
+    answer(index, request, ENOSPC,
+           table_.is_full() ? "65,536 containers are known" : "no room for the launcher's table");
     return kNoSlot;
   }
   if (keep_io(index, request, received, first, slot)) return slot;

@@ -19,6 +19,13 @@ bool read_boot_id(char* out, size_t size) {
 }
 }  // namespace
 
+Table::~Table() {
+  if (header_ != nullptr) munmap(header_, kTableBytes);
+  if (private_ != nullptr) munmap(private_, sizeof(Private));
+  close(fd_);
+  close(read_only_fd_);
+}
+
 const char* Table::open(int runtime_dir, Former former) {
   char boot_id[64];
   if (!read_boot_id(boot_id, sizeof boot_id)) return "read the boot id";
@@ -44,7 +51,8 @@ const char* Table::open(int runtime_dir, Former former) {
   }
   void* mapped = mmap(nullptr, kTableBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (mapped == MAP_FAILED) return "map the table";
-  close(fd);
+  fd_ = fd;
+  if (!back(is_old ? old.high_water : 0)) return "make room for the table";
   read_only_fd_ = openat(runtime_dir, kTableFile, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
   if (read_only_fd_ < 0) return "open the table again";
   void* own = mmap(nullptr, sizeof(Private), PROT_READ | PROT_WRITE,
@@ -64,6 +72,23 @@ const char* Table::open(int runtime_dir, Former former) {
   }
   header_->launcher_pid = getpid();
   return nullptr;
+}
+
+// KERNEL: a store to a page that the file system has no room for is SIGBUS, the launcher's death:
+// what is going to be written gets its blocks first, some more each time.
+bool Table::back(uint32_t slots) {
+  constexpr size_t kMore = 64 << 10;
+  const size_t wanted = sizeof(TableHeader) + slots * sizeof(Slot);
+  if (wanted <= backed_) return true;
+  const size_t more = wanted + kMore < kTableBytes ? wanted + kMore : kTableBytes;
+  const size_t ends[] = {more, wanted};
+  for (size_t end : ends) {
+    if (fallocate(fd_, 0, 0, static_cast<off_t>(end)) == 0 || errno == EOPNOTSUPP) {
+      backed_ = end;
+      return true;
+    }
+  }
+  return false;
 }
 
 void Table::take_over(Former former) {
@@ -106,7 +131,7 @@ uint32_t Table::reserve(const char* key) {
   uint32_t i;
   if (free_count_ > 0) {
     i = private_->free_list[--free_count_];
-  } else if (header_->high_water < kTableSlots) {
+  } else if (header_->high_water < kTableSlots && back(header_->high_water + 1)) {
     i = header_->high_water;
   } else {
     return kNoSlot;

@@ -17,6 +17,10 @@ struct Kept {
 
 class Table {
  public:
+  Table() = default;
+  Table(const Table&) = delete;
+  Table& operator=(const Table&) = delete;
+  ~Table();
   // Whose table is found: a dead launcher's, whose children are orphans, or our own from before an
   // exec, whose children are still ours.
   enum class Former { died, became_this };
@@ -33,8 +37,10 @@ class Table {
   // kNoSlot when there is none.
   uint32_t find(const char* key) const;
   uint32_t find_pid(int32_t pid) const;
-  // A slot for `key`, state kReserved; kNoSlot when the table is full. The key is not in use.
+  // A slot for `key`, state kReserved; kNoSlot when the table, or the file system it is on, is full
+  // (is_full() tells them apart). The key is not in use.
   uint32_t reserve(const char* key);
+  bool is_full() const { return free_count_ == 0 && header_->high_water == kTableSlots; }
   void set_running(uint32_t i, int32_t pid, uint64_t start_time, SlotState state);
   // Before kExited or kLost is stored: the pid no longer finds the slot.
   void set_ended(uint32_t i, SlotState state);
@@ -49,11 +55,14 @@ class Table {
     uint32_t free_list[kTableSlots];
   };
   void take_over(Former former);
+  bool back(uint32_t slots);
 
   TableHeader* header_ = nullptr;
   Slot* slots_ = nullptr;
   Private* private_ = nullptr;
   uint32_t free_count_ = 0;
+  int fd_ = -1;
+  size_t backed_ = 0;  // bytes of the file that have their blocks
   int read_only_fd_ = -1;
 };
 

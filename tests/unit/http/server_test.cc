@@ -304,13 +304,29 @@ TEST_F(HttpServer, AClientTooManyIsToldSo) {
   ServerThread server(handler_, {.connections = 2});
   Client one = server.client();
   Client two = server.client();
-  one.send(post("/echo", "1")).at_least(1);
-  two.send(post("/echo", "2")).at_least(1);
+  one.send(get("/wait"));
+  two.send(get("/wait"));
+  EXPECT_TRUE(soon([&] { return server.active_requests() == 2; }));
   EXPECT_EQ(server.client().until("connections"),
             refused(503, "Service Unavailable", "Too many connections"));
   one.close();
   EXPECT_TRUE(soon([&] { return server.connections() == 1; }));
   EXPECT_EQ(server.client().send(post("/echo", "3")).at_least(1), ok("POST 3"));
+}
+TEST_F(HttpServer, AClientTooManyTakesThePlaceOfTheOneThatIsIdleLongest) {
+  ServerThread server(handler_, {.connections = 3});
+  Client busy = server.client();
+  busy.send(get("/wait"));
+  EXPECT_TRUE(soon([&] { return server.active_requests() == 1; }));
+  Client one = server.client();
+  one.send(post("/echo", "1")).at_least(1);
+  Client two = server.client();
+  two.send(post("/echo", "2")).at_least(1);
+  EXPECT_EQ(server.client().send(post("/echo", "3")).at_least(1), ok("POST 3"));
+  EXPECT_EQ(one.all(), "");
+  EXPECT_EQ(two.send(post("/echo", "4")).at_least(1), ok("POST 4"));
+  handler_.released = true;
+  EXPECT_NE(busy.at_least(1).find("waited"), std::string::npos);
 }
 TEST_F(HttpServer, DrainLetsRequestsEndAndIdleOnesGo) {
   ServerThread server(handler_);
