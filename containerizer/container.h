@@ -75,6 +75,11 @@ class Container {
   bool restart_due = false;
   bool ran_before = false;  // its sandbox and writable layer are those of a former run
 
+  // Of the last run, once its first process has ended. open: there may be more; late: the logger
+  // did not say in time. Until then the launcher keeps what the logger needs (is_undrained).
+  enum class Output { open, late, ended } output = Output::ended;
+  bool is_undrained = false;
+
   // Clients that follow its output; removal on exit waits for them (`run --rm | less`).
   int readers = 0;
   // Taken over from an executor that died, whose readers have not come back yet.

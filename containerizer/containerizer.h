@@ -29,6 +29,7 @@ struct ContainerizerConfig {
   std::string runtime_dir;               // absolute; containers/NAME below it
   std::string data_dir;                  // absolute; sandboxes/NAME below it
   std::chrono::seconds setup_limit{30};  // from clone to exec
+  LogLimits log_limits = {};             // of containers that do not say
   size_t prepared_children = 0;          // kept ready of each kind (prepared_children.h)
 };
 
@@ -181,6 +182,13 @@ class Containerizer {
   Co<bool> clean_until_gone(ContainerPtr container);
   Co<void> record_end(ContainerPtr container);
   Co<Result<void>> begin_destroy(ContainerPtr container);
+  // output_end.cc
+  Co<void> flush_output(ContainerPtr container);
+  // At once, or when its output is in the files.
+  Co<void> forget_process(ContainerPtr container);
+  Co<void> forget_when_drained(ContainerPtr container);
+  // Before it runs again or goes: what is not in the files by now is lost.
+  Co<void> forget_undrained(ContainerPtr container);
   Co<Result<void>> kill_all(ContainerId id);
   Co<bool> clean_kernel_objects(ContainerPtr container);
   Co<Result<void>> remove_storage(ContainerPtr container);

@@ -92,7 +92,7 @@ Co<bool> Containerizer::finish(ContainerPtr container, ExitOutcome outcome) {
   }
   if (container->process) {
     // ORDER: all output is in the files before a waiter hears of the end.
-    (co_await parts_.logs.flush(container->id.hash())).ignore("a dead logger is restarted");
+    co_await flush_output(container);
   }
   GANTRY_FAILPOINT("destroy.after_flush");
   container->outcome = std::move(outcome);
@@ -130,9 +130,7 @@ Co<void> Containerizer::record_end(ContainerPtr container) {
   GANTRY_FAILPOINT("destroy.after_record");
   // With no room for the record the launcher's table tells the end, until it is removed.
   container->is_end_in_table = !recorded;
-  if (recorded) {
-    (co_await parts_.backend.forget(container->id.hash())).ignore("again at the next recovery");
-  }
+  if (recorded) co_await forget_process(container);
   GANTRY_FAILPOINT("destroy.after_forget");
 }
 
@@ -170,6 +168,7 @@ std::string Containerizer::removal_note_of(const Container& container) const {
 
 Co<Result<void>> Containerizer::remove_storage(ContainerPtr container) {
   GANTRY_FAILPOINT_CO_TRY("remove.before_storage");
+  co_await forget_undrained(container);
   note_removal(*container).ignore("then an executor that finds it half-gone leaves it like that");
   // ORDER: first: what is half-removed is not to come back after a reboot.
   if (container->is_registered()) {

@@ -294,8 +294,15 @@ Co<Result<void>> Launch::prepare_isolators() {
   co_return Result<void>();
 }
 
-Result<void> Launch::make_stdio() {
+void Launch::set_log_place() {
   io_.log_directory = context_->sandbox;
+  const LogLimits& usual = owner_.config_.log_limits;
+  io_.log_limits = {c_.spec->log.max_size.value_or(usual.bytes),
+                    c_.spec->log.max_files.value_or(usual.files)};
+}
+
+Result<void> Launch::make_stdio() {
+  set_log_place();
   sys::Pipe out = GANTRY_TRY(sys::pipe());
   sys::Pipe err = GANTRY_TRY(sys::pipe());
   UniqueFd in;

@@ -34,6 +34,7 @@ class Launch {
   Co<Result<void>> prepare(bool may_be_prepared);
 
   Co<Result<void>> prepare_isolators();
+  void set_log_place();
   Result<void> make_stdio();
   void add_stdio();
   Co<Result<void>> before_resume(const ProcessRef& process);

@@ -310,7 +310,8 @@ Co<void> Recovery::settle(Found& found) {
     co_return;
   }
   if (found.record.state == ContainerState::exited) {
-    (co_await owner_.parts_.backend.forget(container->id.hash())).ignore("again next time");
+    if (known != children_.end()) co_await owner_.flush_output(container);
+    co_await owner_.forget_process(container);
     if (container->spec->remove_on_exit) owner_.scope_.spawn(owner_.remove_when_read(container));
     co_return;
   }
@@ -338,7 +339,7 @@ Co<void> Recovery::settle(Found& found) {
         container->exited_ns = exit->exit_time_ns;
         outcome = co_await owner_.explain_exit(container, *exit);
         // ORDER: as in finish(), which does it only for those whose process it has.
-        (co_await owner_.parts_.logs.flush(container->id.hash())).ignore("it comes a moment later");
+        co_await owner_.flush_output(container);
       } else if (found.record.state == ContainerState::launching) {
         outcome.reason = "executor and launcher died while it was being started";
       } else {

@@ -97,6 +97,7 @@ Co<Result<void>> Containerizer::note_stop(ContainerPtr container) {
 // like another one's.
 Co<Result<void>> Containerizer::run_again(ContainerPtr container) {
   GANTRY_FAILPOINT_CO_TRY("restart.before");
+  co_await forget_undrained(container);
   Result<ContainerSpec> spec = parts_.parse_spec(container->spec->request_bytes);
   if (!spec) co_return std::move(spec).error();
   mount_init(*spec, parts_.init.mounted());

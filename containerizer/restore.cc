@@ -46,6 +46,7 @@ Co<Result<void>> Containerizer::restore(ContainerId id, RestoreFunction restore)
 }
 
 Co<Result<void>> Containerizer::run_restore(ContainerPtr container, RestoreFunction restore) {
+  co_await forget_undrained(container);
   container->former_outcome = std::exchange(container->outcome, std::nullopt);
   container->former_exited_ns = std::exchange(container->exited_ns, 0);
   container->limitation.reset();

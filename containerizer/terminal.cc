@@ -8,7 +8,7 @@
 namespace gantry {
 // ORDER: when /dev is in place, and before the user's rights count or a filter is on.
 Result<void> Launch::add_terminal() {
-  io_.log_directory = context_->sandbox;
+  set_log_place();
   auto [ours, childs] = GANTRY_TRY(sys::message_sockets());
   terminal_socket_ = std::move(ours);
   const ProcessSpec& process = c_.spec->process;

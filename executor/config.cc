@@ -8,6 +8,7 @@
 #include <iostream>
 #include <unistd.h>
 
+#include "api/types/container_spec.h"
 #include "base/failpoint.h"
 #include "base/sys.h"
 #include "executor/settings.h"
@@ -87,6 +88,7 @@ Result<void> apply_environment(Config& config) {
 }
 
 Result<void> validate(Config& config) {
+  GANTRY_TRY(parse_log_size(config.log_max_size).context("--log-max-size"));
   if (config.socket.empty()) config.socket = config.runtime_dir + "/gantry.sock";
   for (auto [name, value] :
        {std::pair("--runtime-dir", &config.runtime_dir), std::pair("--data-dir", &config.data_dir),
@@ -118,6 +120,22 @@ Result<void> validate(Config& config) {
   return {};
 }
 }  // namespace
+
+Result<uint64_t> parse_log_size(std::string_view text) {
+  const std::string_view units = "kmg";
+  const size_t unit = text.empty() ? units.npos : units.find(text.back());
+  std::string_view digits = text;
+  if (unit != units.npos) digits.remove_suffix(1);
+  uint64_t size = 0;
+  const bool is_number = text.empty() || parse_number(digits, size);
+  const unsigned shift = unit == units.npos ? 0 : 10 * (static_cast<unsigned>(unit) + 1);
+  if (!is_number || size > LogSpec::kMostSize >> shift ||
+      (size != 0 && size << shift < LogSpec::kLeastSize)) {
+    return Error(Errc::invalid,
+                 cat("'", text, "': bytes, or like 512k, 10m, 1g; at least 1k; 0: any"));
+  }
+  return size << shift;
+}
 
 Result<ConfigAnswer> read_config(int argc, char** argv, Config& config) {
   CLI::App app{

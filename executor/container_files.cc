@@ -8,6 +8,8 @@
 #include <memory>
 
 #include "base/path_at.h"
+#include "executor/output_file.h"
+#include "launcher/log_files.h"
 
 namespace gantry {
 namespace {
@@ -40,11 +42,37 @@ Error as_not_found(Error error, std::string_view path) {
   }
   return error;
 }
+
+// Over all its files: an offset means the same byte before and after a rotation.
+Result<FilePiece> read_output(const std::string& sandbox, const char* name, const std::string& path,
+                              uint64_t offset, uint64_t length) {
+  OutputFile file(sandbox, name);
+  auto begin = file.seek(0);
+  if (!begin && begin.error().is(Errc::corrupt)) {
+    return Error(Errc::invalid, cat("path: '", path, "' is not a file"));
+  }
+  if (!begin) return as_not_found(std::move(begin).error(), path);
+  if (!*begin) return Error(Errc::not_found, cat("path: '", path, "' does not exist"));
+  FilePiece piece{.begin = **begin};
+  GANTRY_TRY(file.seek(UINT64_MAX));
+  piece.size = GANTRY_TRY(file.end());
+  if (offset >= piece.size || length == 0) return piece;
+  const uint64_t at = GANTRY_TRY(file.seek(offset)).value_or(piece.size);
+  if (at != offset) {
+    return Error(Errc::not_found, cat("path: '", path, "' is there from byte ", at,
+                                      " on; what came before was rotated away"));
+  }
+  piece.data = GANTRY_TRY(file.read(offset, std::min({length, kMaxRead, piece.size - offset})));
+  return piece;
+}
 }  // namespace
 
 Result<FilePiece> read_container_file(const Containerizer& containerizer, const std::string& path,
                                       uint64_t offset, uint64_t length) {
   Place place = GANTRY_TRY(find_place(containerizer, path));
+  for (const char* name : kLogNames) {
+    if (place.inside == name) return read_output(place.sandbox, name, path, offset, length);
+  }
   DirFd sandbox = GANTRY_TRY(DirFd::open(place.sandbox));
   auto file = sandbox.open_beneath(place.inside, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY);
   if (!file) return as_not_found(std::move(file).error(), path);

@@ -1,22 +1,15 @@
 #include "executor/container_output.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <utility>
 
 #include "base/path_at.h"
 #include "base/scope.h"
-#include "base/sys.h"
+#include "launcher/log_files.h"
 
 namespace gantry {
 namespace {
 constexpr size_t kChunk = 64u << 10;
-
-const char* file_name(OutputChunk::Source source) {
-  return source == OutputChunk::Source::out ? "stdout" : "stderr";
-}
 
 Co<void> watch_growth(LogClient& logs, std::string key, LogSizes& known, Event& wake) {
   while (!co_await is_cancelled()) {
@@ -30,7 +23,10 @@ Co<void> watch_growth(LogClient& logs, std::string key, LogSizes& known, Event& 
 }
 
 Co<void> watch_end(ContainerPtr container, Event& wake) {
-  while (!container->outcome && !co_await is_cancelled()) co_await container->changed.wait();
+  const auto has_ended = [&container] {
+    return container->outcome && container->output != Container::Output::late;
+  };
+  while (!has_ended() && !co_await is_cancelled()) co_await container->changed.wait();
   wake.notify();
 }
 }  // namespace
@@ -41,8 +37,10 @@ ContainerOutput::ContainerOutput(std::string sandbox, LogClient& logs, Container
       logs_(logs),
       container_(std::move(container)),
       options_(options),
-      streams_{{OutputChunk::Source::out, options.stdout_wanted, {}, options.stdout_offset},
-               {OutputChunk::Source::err, options.stderr_wanted, {}, options.stderr_offset}},
+      streams_{{OutputChunk::Source::out, options.stdout_wanted, OutputFile(sandbox_, kLogNames[0]),
+                options.stdout_offset.value_or(0), options.is_whole || options.stdout_offset},
+               {OutputChunk::Source::err, options.stderr_wanted, OutputFile(sandbox_, kLogNames[1]),
+                options.stderr_offset.value_or(0), options.is_whole || options.stderr_offset}},
       executor_(std::move(executor)) {
   ++container_->readers;
   container_->awaits_reader = false;
@@ -55,35 +53,13 @@ ContainerOutput::~ContainerOutput() {
   if (container_->parent) container_->parent->changed.notify();
 }
 
-Result<bool> ContainerOutput::open_file(Stream& stream) const {
-  if (stream.file) return true;
-  auto dir = DirFd::open(sandbox_);
-  if (!dir) {
-    // Removed while we follow: what was not opened by then is not there to be read.
-    if (dir.error().is_errno(ENOENT)) return false;
-    return std::move(dir).error();
-  }
-  // Tenants may own the sandbox: no link is followed, and a FIFO put there does not hold us up.
-  auto file = dir->open_beneath(file_name(stream.which), O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
-  if (!file) {
-    if (file.error().is_errno(ENOENT)) return false;
-    return std::move(file).error();
-  }
-  struct ::stat st;
-  if (::fstat(file->get(), &st) != 0 || !S_ISREG(st.st_mode)) {
-    return Error(Errc::corrupt, cat(file_name(stream.which), " in the sandbox is not a file"));
-  }
-  stream.file = std::move(*file);
-  return true;
-}
-
 Co<Result<void>> ContainerOutput::open() {
   if (!options_.from_start && !container_->outcome) {
     // What is in the pipes now was written before the request.
     (co_await logs_.flush(container_->id.hash())).ignore("then it begins a little earlier");
   }
   for (Stream& stream : streams_) {
-    if (stream.wanted && GANTRY_CO_TRY(open_file(stream))) GANTRY_CO_TRY(place(stream));
+    if (stream.wanted) GANTRY_CO_TRY(place(stream));
   }
   co_return Result<void>();
 }
@@ -93,9 +69,10 @@ bool ContainerOutput::needs_times() const {
 }
 
 Result<void> ContainerOutput::place(Stream& stream) {
-  struct ::stat st;
-  if (::fstat(stream.file.get(), &st) != 0) return Error::from_errno(errno, "look at a log");
-  const uint64_t size = static_cast<uint64_t>(st.st_size);
+  const bool has_begun = GANTRY_TRY(stream.file.seek(UINT64_MAX)).has_value();
+  if (!options_.from_start || !has_begun) stream.is_whole = true;
+  if (!has_begun) return {};
+  const uint64_t size = GANTRY_TRY(stream.file.end());
   const int index = stream.which == OutputChunk::Source::out ? 0 : 1;
   if (needs_times()) GANTRY_TRY(refresh_times());
   if (options_.until_ns) stream.end = times_.offset_at(index, *options_.until_ns, size);
@@ -115,28 +92,30 @@ Result<void> ContainerOutput::place(Stream& stream) {
 
 Result<uint64_t> ContainerOutput::start_of_tail(Stream& stream, uint64_t size,
                                                 uint64_t lines) const {
-  std::string block(kChunk, '\0');
   uint64_t end = size;
   uint64_t newlines = 0;
+  if (lines == 0) return size;
   while (end > 0) {
-    uint64_t begin = end > kChunk ? end - kChunk : 0;
-    ssize_t n = ::pread(stream.file.get(), block.data(), end - begin, static_cast<off_t>(begin));
-    if (n < 0) return Error::from_errno(errno, "read a log");
-    for (uint64_t i = static_cast<uint64_t>(n); i-- > 0;) {
+    const uint64_t last = GANTRY_TRY(stream.file.seek(end - 1)).value_or(end);
+    if (last >= end) return end;  // the rest is no longer there
+    const uint64_t begin = std::max(end > kChunk ? end - kChunk : 0, stream.file.begin());
+    const std::string block = GANTRY_TRY(stream.file.read(begin, end - begin));
+    for (uint64_t i = block.size(); i-- > 0;) {
       // The newline that ends the last line does not begin another.
       if (block[i] == '\n' && begin + i + 1 != size && ++newlines == lines) return begin + i + 1;
     }
-    if (lines == 0) return size;
     end = begin;
   }
   return 0;
 }
 
 Result<uint64_t> ContainerOutput::unread(Stream& stream) {
-  if (!stream.wanted || !GANTRY_TRY(open_file(stream))) return 0;
-  struct ::stat st;
-  if (::fstat(stream.file.get(), &st) != 0) return Error::from_errno(errno, "look at a log");
-  const uint64_t end = std::min(static_cast<uint64_t>(st.st_size), stream.end);
+  if (!stream.wanted) return 0;
+  const std::optional<uint64_t> at = GANTRY_TRY(stream.file.seek(stream.offset));
+  if (!at) return 0;
+  if (stream.is_whole) stream.missed += *at - stream.offset;
+  stream.offset = *at;
+  const uint64_t end = std::min(GANTRY_TRY(stream.file.end()), stream.end);
   return end > stream.offset ? end - stream.offset : 0;
 }
 
@@ -171,14 +150,14 @@ Result<std::optional<OutputChunk>> ContainerOutput::read_stream(Stream& stream, 
     time_ns = span.time_ns;
   }
   const uint64_t wanted = std::min<uint64_t>(kChunk, most);
-  std::string bytes(wanted, '\0');
-  ssize_t n = ::pread(stream.file.get(), bytes.data(), wanted, static_cast<off_t>(stream.offset));
-  if (n < 0) return Error::from_errno(errno, cat("read ", file_name(stream.which)));
-  if (n == 0) return std::optional<OutputChunk>();
-  bytes.resize(static_cast<size_t>(n));
+  std::string bytes = GANTRY_TRY(stream.file.read(stream.offset, wanted));
+  if (bytes.empty()) return std::optional<OutputChunk>();
+  const uint64_t count = bytes.size();
   OutputChunk chunk{stream.which, std::move(bytes), time_ns, std::nullopt};
   if (options_.offsets) chunk.offset = stream.offset;
-  stream.offset += static_cast<uint64_t>(n);
+  chunk.missed = std::exchange(stream.missed, 0);
+  stream.is_whole = true;
+  stream.offset += count;
   times_.forget(index, stream.offset);
   return std::optional(std::move(chunk));
 }
@@ -186,7 +165,7 @@ Result<std::optional<OutputChunk>> ContainerOutput::read_stream(Stream& stream, 
 Co<Result<std::optional<OutputChunk>>> ContainerOutput::next() {
   for (;;) {
     // ORDER: asked before reading; an outcome is set only after all output is in the files.
-    bool ended = container_->outcome.has_value();
+    const bool ended = container_->outcome && container_->output != Container::Output::late;
     auto chunk = GANTRY_CO_TRY(read_some());
     if (chunk || ended || !options_.follow) co_return chunk;
     const bool woken = co_await wait_for_more();
@@ -196,9 +175,9 @@ Co<Result<std::optional<OutputChunk>>> ContainerOutput::next() {
 }
 
 Co<bool> ContainerOutput::wait_for_more() {
-  // What is not wanted is only known to be there.
-  if (streams_[0].wanted) known_.out = streams_[0].offset;
-  if (streams_[1].wanted) known_.err = streams_[1].offset;
+  // What is not wanted is only known to be there, and so is what nobody can read any more.
+  known_.out = std::max(known_.out, streams_[0].offset);
+  known_.err = std::max(known_.err, streams_[1].offset);
   Event wake(executor_);
   Scope watches(executor_);
   // Where it has closed both, only its end is left to wait for.

@@ -12,6 +12,7 @@
 #include "base/co.h"
 #include "containerizer/containerizer.h"
 #include "executor/operator_backend.h"
+#include "executor/output_file.h"
 #include "executor/output_times.h"
 #include "launcher/log_client.h"
 
@@ -31,8 +32,10 @@ class ContainerOutput final : public OutputStream {
   struct Stream {
     OutputChunk::Source which;
     bool wanted;
-    UniqueFd file;  // opened when it exists: the logger makes it at the first byte
+    OutputFile file;
     uint64_t offset = 0;
+    bool is_whole = false;      // what is no longer there before `offset` is missed
+    uint64_t missed = 0;        // bytes that were, and are not said yet
     uint64_t end = UINT64_MAX;  // what comes later is not wanted
   };
   // Where both streams have something, what came first: by the index, to its hundredth of a second.
@@ -44,7 +47,6 @@ class ContainerOutput final : public OutputStream {
   // Where a stream that is there begins and ends.
   Result<void> place(Stream& stream);
   bool needs_times() const;
-  Result<bool> open_file(Stream& stream) const;
   Result<uint64_t> start_of_tail(Stream& stream, uint64_t size, uint64_t lines) const;
   // Until there may be more to read, or the container has ended, or the reader is cancelled. False
   // when it is time for a heartbeat.

@@ -92,8 +92,9 @@ struct Finding {
   std::string feature, detail, remedy;
 };
 struct FilePiece {
-  uint64_t size = 0;  // of the whole file
+  uint64_t size = 0;  // of the whole file; of output: of all that came
   std::string data;
+  uint64_t begin = 0;  // what is before was removed
 };
 struct FileEntry {
   std::string path;
@@ -110,12 +111,14 @@ struct VersionFacts {
 // ---- Requests --------------------------------------------------------------------------------
 
 struct OutputOptions {
-  bool from_start = false;                        // false: only what comes from now on
-  bool follow = true;                             // false: end at what is there now
-  std::optional<uint64_t> tail_lines;             // with from_start: only the last ones
-  std::optional<int64_t> since_ns;                // with from_start
-  std::optional<int64_t> until_ns;                // ends there
-  uint64_t stdout_offset = 0, stderr_offset = 0;  // with from_start: bytes to leave out
+  bool from_start = false;             // false: only what comes from now on
+  bool is_whole = false;               // what is no longer there is missed
+  bool follow = true;                  // false: end at what is there now
+  std::optional<uint64_t> tail_lines;  // with from_start: only the last ones
+  std::optional<int64_t> since_ns;     // with from_start
+  std::optional<int64_t> until_ns;     // ends there
+  // With from_start: bytes to leave out.
+  std::optional<uint64_t> stdout_offset, stderr_offset;
   bool stdout_wanted = true, stderr_wanted = true;
   bool timestamps = false, offsets = false;  // fill in OutputChunk's
   std::optional<Duration> heartbeat;         // an empty chunk whenever nothing came for so long
@@ -125,6 +128,7 @@ struct OutputChunk {
   std::string data;  // empty: a heartbeat
   std::optional<int64_t> time_ns;
   std::optional<uint64_t> offset{};  // of its first byte in the stream
+  uint64_t missed = 0;               // bytes before it that were removed before they could be sent
 };
 // The output of a container, as it comes.
 class OutputStream {

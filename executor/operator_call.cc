@@ -184,6 +184,7 @@ Co<Response> OperatorCall::read_file() {
   const uint64_t length = in.has_length() ? std::min(in.length(), kMaxRead) : kMaxRead;
   FilePiece piece = GANTRY_ANSWER_TRY(co_await backend_.read_file(in.path(), in.offset(), length));
   answer_.mutable_read_file()->set_size(piece.size);
+  if (piece.begin != 0) answer_.mutable_read_file()->set_gantry_begin(piece.begin);
   answer_.mutable_read_file()->set_data(std::move(piece.data));
   co_return answer(Answer::READ_FILE);
 }

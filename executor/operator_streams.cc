@@ -25,6 +25,7 @@ ProcessIO data_message(OutputChunk chunk) {
                                                                         : ProcessIO::Data::STDOUT);
   out.mutable_data()->set_data(std::move(chunk.data));
   if (chunk.offset) out.mutable_data()->set_gantry_offset(*chunk.offset);
+  if (chunk.missed != 0) out.mutable_data()->set_gantry_missed(chunk.missed);
   if (chunk.time_ns) out.mutable_data()->mutable_gantry_time()->set_nanoseconds(*chunk.time_ns);
   return out;
 }
@@ -50,13 +51,15 @@ OutputOptions output_options(const wire::agent::Call::GantryOutput& in) {
                     .tail_lines = {},
                     .since_ns = {},
                     .until_ns = {},
-                    .stdout_offset = in.stdout_offset(),
-                    .stderr_offset = in.stderr_offset(),
+                    .stdout_offset = {},
+                    .stderr_offset = {},
                     .stdout_wanted = !in.no_stdout(),
                     .stderr_wanted = !in.no_stderr(),
                     .timestamps = in.timestamps(),
                     .offsets = in.offsets(),
                     .heartbeat = kHeartbeat};
+  if (in.has_stdout_offset()) out.stdout_offset = in.stdout_offset();
+  if (in.has_stderr_offset()) out.stderr_offset = in.stderr_offset();
   if (in.has_tail_lines()) out.tail_lines = in.tail_lines();
   if (in.has_since()) out.since_ns = in.since().nanoseconds();
   if (in.has_until()) {
@@ -132,7 +135,7 @@ Co<Response> OperatorCall::run_container() {
   }
   if (launched.status != 200) co_return launched;
   OutputOptions options = output_options(in->output());
-  options.from_start = true;
+  options.from_start = options.is_whole = true;
   auto output = co_await backend_.attach_output(*id, options);
   if (!output) co_return refusal(output.error());
   auto stream = co_await start_output();
@@ -159,7 +162,7 @@ Co<Response> OperatorCall::launch_session() {
   if (in->has_container()) request.mutable_container()->Swap(in->mutable_container());
   Response launched = co_await launch(field, std::move(request));
   if (launched.status != 200) co_return launched;
-  OutputOptions options{.from_start = true, .heartbeat = kHeartbeat};
+  OutputOptions options{.from_start = true, .is_whole = true, .heartbeat = kHeartbeat};
   auto output = co_await backend_.attach_output(*id, options);
   if (!output) co_return refusal(output.error());
   auto stream = co_await start_output();

@@ -20,9 +20,16 @@ Result<void> OutputTimes::refresh(const DirFd& sandbox) {
   if (::fstat(file->get(), &st) != 0 || !S_ISREG(st.st_mode)) {
     return Error(Errc::corrupt, cat(kTimesFile, " in the sandbox is not a file"));
   }
+  // The logger replaces it by a shorter one when what it is about has been removed.
+  struct ::stat known;
+  if (!file_ || ::fstat(file_.get(), &known) != 0 || known.st_ino != st.st_ino ||
+      known.st_dev != st.st_dev) {
+    file_ = std::move(*file);
+    bytes_ = 0;
+  }
   std::array<LogTime, 4096> read;
   for (;;) {
-    const ssize_t n = ::pread(file->get(), read.data(), sizeof read, static_cast<off_t>(bytes_));
+    const ssize_t n = ::pread(file_.get(), read.data(), sizeof read, static_cast<off_t>(bytes_));
     if (n < 0) return Error::from_errno(errno, cat("read ", kTimesFile));
     const size_t count = static_cast<size_t>(n) / sizeof(LogTime);
     if (count == 0) return {};

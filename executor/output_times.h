@@ -36,8 +36,9 @@ class OutputTimes {
     int64_t time_ns;
     uint64_t offset;
   };
+  UniqueFd file_;
   std::vector<Entry> entries_[2];  // offsets ascending; the first may be that of forgotten bytes
   uint64_t passed_[2] = {};        // forget()
-  uint64_t bytes_ = 0;             // of the index, read so far
+  uint64_t bytes_ = 0;             // of file_, read so far
 };
 }  // namespace gantry

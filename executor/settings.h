@@ -27,6 +27,8 @@ inline constexpr TextSetting kTextSettings[] = {
     {"network-pool", &Config::network_pool, "CIDR", "addresses of bridge networks"},
     {"log-file", &Config::log_file, "FILE",
      "the executor's own log (default: stderr; on demand: DATA_DIR/executor.log)"},
+    {"log-max-size", &Config::log_max_size, "SIZE",
+     "begin a new log file of a container at so many bytes, e.g. 10m (default: never)"},
     {"failpoints", &Config::failpoints, "NAME=ACTION[,...]", "for tests (see --list-failpoints)"},
 };
 
@@ -46,6 +48,8 @@ inline constexpr NumberSetting kNumberSettings[] = {
      "how long an exited one is kept (default 86400, a day)"},
     {"disk-headroom-percent", &Config::disk_headroom_percent, 0, 99, "PERCENT",
      "while less of DATA_DIR's disk is free the oldest exited go; 0: they stay (default 10)"},
+    {"log-max-files", &Config::log_max_files, 1, 1000, "N",
+     "log files kept of each stream of a container, with the current one (default 1)"},
     {"prepared-children", &Config::prepared_children, 0, 1000, "N",
      "children kept ready for the next launches, of each kind; 0: none (default 32)"},
 };

@@ -159,6 +159,8 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs st
   p.containerizer = std::make_unique<Containerizer>(
       ContainerizerConfig{.runtime_dir = config.runtime_dir,
                           .data_dir = config.data_dir,
+                          .log_limits = {GANTRY_TRY(parse_log_size(config.log_max_size)),
+                                         static_cast<uint32_t>(config.log_max_files)},
                           .prepared_children = static_cast<size_t>(config.prepared_children)},
       ContainerizerParts{.backend = p.launcher,
                          .logs = p.logs,
@@ -204,6 +206,19 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs st
   return std::unique_ptr<Wiring>(new Wiring(std::move(parts)));
 }
 
+void Wiring::say_stall(std::string_view key, int error) {
+  for (const ContainerPtr& container : parts_->containerizer->list()) {
+    if (container->id.hash() != key) continue;
+    if (error == 0) {
+      LOG(INFO) << "output of container '" << container->id.to_string() << "' goes on";
+    } else {
+      LOG(WARNING) << "output of container '" << container->id.to_string()
+                   << "' waits, and so does the container when it writes: "
+                   << Error::from_errno(error, "write its log").to_string();
+    }
+  }
+}
+
 Co<Result<void>> Wiring::start(Handed handed) {
   Parts& p = *parts_;
   GANTRY_CO_TRY(
@@ -228,6 +243,7 @@ Co<Result<void>> Wiring::start(Handed handed) {
   }
   GANTRY_FAILPOINT_CO_TRY("start.after_recovery");
   p.garbage->start();
+  p.logs.watch_stalls([this](std::string_view key, int error) { say_stall(key, error); });
   // ORDER: listening last: who connects finds everything recovered.
   UniqueFd socket = is_at(handed.socket, p.config.socket)
                         ? std::move(handed.socket)

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/co.h"
 #include "executor/config.h"
@@ -30,6 +31,8 @@ class Wiring {
  private:
   struct Parts;
   explicit Wiring(std::unique_ptr<Parts> parts);
+  // A container's log takes nothing (an errno), or takes it again (0).
+  void say_stall(std::string_view key, int error);
   std::unique_ptr<Parts> parts_;
 };
 }  // namespace gantry

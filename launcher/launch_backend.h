@@ -18,6 +18,12 @@
 #include "launcher/plan.h"
 
 namespace gantry {
+// When the logger begins a new file of a stream, and how many it keeps.
+struct LogLimits {
+  uint64_t bytes = 0;  // of one file; 0: one file without end
+  uint32_t files = 1;  // the current one counts
+};
+
 // What the launcher keeps for a container beyond the executor's life: the ends of its stdio that
 // nobody may close early, and where the logger writes.
 struct LaunchIo {
@@ -25,6 +31,7 @@ struct LaunchIo {
   UniqueFd stderr_read;
   UniqueFd stdin_write;       // kept until half-close; invalid: stdin is /dev/null
   std::string log_directory;  // absolute; the logger makes `stdout` and `stderr` in it
+  LogLimits log_limits;
 };
 
 // An exit as the launcher recorded it.

@@ -5,11 +5,6 @@
 namespace gantry {
 namespace {
 using namespace std::chrono_literals;
-constexpr Duration kAnswerLimit = 10s;
-
-Co<void> serve_channel(std::shared_ptr<AskChannel> channel) {
-  co_await channel->serve([](const Answer&) {});
-}
 }  // namespace
 
 LogClient::LogClient(asio::any_io_executor executor, std::string runtime_dir)
@@ -21,9 +16,29 @@ Co<Result<std::shared_ptr<AskChannel>>> LogClient::connected() {
   if (closing_) co_return Error(Errc::cancelled, "closing");
   if (channel_ == nullptr || channel_->is_lost()) {
     channel_ = GANTRY_CO_TRY(AskChannel::connect(executor_, socket_path_));
-    scope_.spawn(serve_channel(channel_));
+    scope_.spawn(serve(channel_));
   }
   co_return channel_;
+}
+
+Co<void> LogClient::serve(std::shared_ptr<AskChannel> channel) {
+  co_await channel->serve([this](const Answer& pushed) {
+    if (pushed.head.type != MessageType::kStalled || !tell_stall_) return;
+    tell_stall_({pushed.text, ::strnlen(pushed.text, sizeof pushed.text)}, pushed.error);
+  });
+  if (tell_stall_) co_await stay_connected();
+}
+
+Co<void> LogClient::stay_connected() {
+  while (!closing_ && !co_await is_cancelled()) {
+    if (co_await connected()) break;
+    co_await sleep_for(100ms);
+  }
+}
+
+void LogClient::watch_stalls(std::function<void(std::string_view key, int error)> tell) {
+  tell_stall_ = std::move(tell);
+  scope_.spawn(stay_connected());
 }
 
 Co<Result<LogSizes>> LogClient::ask(Request request, std::optional<Duration> limit) {
@@ -52,12 +67,12 @@ Co<Result<LogSizes>> LogClient::ask(Request request, std::optional<Duration> lim
   }
 }
 
-Co<Result<LogSizes>> LogClient::flush(std::string key) {
+Co<Result<LogSizes>> LogClient::flush(std::string key, Duration limit) {
   Request request;
   request.head.type = MessageType::kFlush;
   if (key.size() >= sizeof request.key) co_return Error(Errc::not_found, "no such key");
   std::memcpy(request.key, key.data(), key.size());
-  co_return co_await ask(request, kAnswerLimit);
+  co_return co_await ask(request, limit);
 }
 
 Co<Result<LogSizes>> LogClient::wait_growth(std::string key, LogSizes known) {

@@ -55,6 +55,9 @@ enum class MessageType : uint16_t {
   kUpgrade,
   // Executor -> launcher: the master of the terminal of the child with this key, which has no io.
   kGiveTerminal,
+  // Logger -> executor, unasked: `text` is a key, `error` why its output waits (its disk is full);
+  // 0: it goes on.
+  kStalled,
 };
 
 struct MessageHead {
@@ -78,6 +81,7 @@ struct Request {
   MessageHead head;
   uint32_t slot = kNoSlot;
   uint32_t flags = 0;  // IoFlags: which descriptors follow, in this order; kIsToExec
+  // kWatch: what is known. With a log directory: LogLimits' bytes and files.
   uint64_t sizes[2] = {};
   int32_t pid = 0;  // kAdopt
   uint32_t reserved = 0;
@@ -123,9 +127,11 @@ struct Slot {
   int32_t wait_status = 0;
   uint32_t generation = 0;  // counts the uses of this slot
   uint64_t user_us = 0, system_us = 0, max_rss_kib = 0;
-  uint32_t io = 0;     // IoFlags the child was given
-  uint32_t flags = 0;  // SlotFlags
-  uint32_t reserved[16] = {};
+  uint32_t io = 0;             // IoFlags the child was given
+  uint32_t flags = 0;          // SlotFlags
+  uint64_t log_max_bytes = 0;  // LogLimits
+  uint32_t log_max_files = 0;
+  uint32_t reserved[13] = {};
   char key[kKeyBytes] = {};
   char log_directory[kLogDirectoryBytes] = {};
 };

@@ -206,6 +206,8 @@ Result<Request> child_request(MessageType type, const std::string& key, const La
     return Error(Errc::invalid, cat("the sandbox's path is longer than ", kLogDirectoryBytes - 1,
                                     " bytes: ", io.log_directory));
   }
+  request.sizes[0] = io.log_limits.bytes;
+  request.sizes[1] = io.log_limits.files;
   return request;
 }
 

@@ -168,6 +168,13 @@ struct RestartPolicy {
   uint32_t most_restarts = 0;  // of on_failure; 0: any number
 };
 
+struct LogSpec {
+  static constexpr Bytes kLeastSize = 1024, kMostSize = Bytes{1} << 62;
+  static constexpr uint32_t kMostFiles = 1000;
+  std::optional<Bytes> max_size;      // of one file; 0: any
+  std::optional<uint32_t> max_files;  // of a stream, the current one counts
+};
+
 struct ContainerSpec {
   std::string name;  // unique among live records; empty: none
   RootSpec root;
@@ -185,6 +192,7 @@ struct ContainerSpec {
   std::chrono::seconds stop_timeout{10};
   bool remove_on_exit = false;
   RestartPolicy restart;
+  LogSpec log;              // absent: the executor's settings
   bool is_session = false;  // it ends with the client that launched it
   // Command tasks: where the sandbox appears inside; empty: not mounted.
   std::string sandbox_mount;

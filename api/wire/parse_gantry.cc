@@ -430,7 +430,27 @@ class GantryParser {
     }
     out_.stop_timeout = std::chrono::seconds(in_.stop_timeout_seconds());
     out_.remove_on_exit = in_.remove_on_exit();
+    GANTRY_TRY(log());
     return restart();
+  }
+
+  Result<void> log() {
+    const Field field = field_ / "log";
+    const auto& log = in_.log();
+    if (log.has_max_size_bytes()) {
+      const Bytes size = log.max_size_bytes();
+      if (size != 0 && (size < LogSpec::kLeastSize || size > LogSpec::kMostSize)) {
+        return invalid(field / "max_size_bytes", "must be 0, or at least 1024");
+      }
+      out_.log.max_size = size;
+    }
+    if (log.has_max_files()) {
+      if (log.max_files() == 0 || log.max_files() > LogSpec::kMostFiles) {
+        return invalid(field / "max_files", "must be from 1 to 1000");
+      }
+      out_.log.max_files = log.max_files();
+    }
+    return {};
   }
 
   Result<void> restart() {

@@ -200,6 +200,8 @@ agent::Call::LaunchContainer to_launch(const ContainerId& id, const ContainerSpe
       out.mutable_restart()->set_maximum_retries(spec.restart.most_restarts);
     }
   }
+  if (spec.log.max_size) out.mutable_log()->set_max_size_bytes(*spec.log.max_size);
+  if (spec.log.max_files) out.mutable_log()->set_max_files(*spec.log.max_files);
   if (!spec.sandbox_mount.empty()) out.set_sandbox_mount(spec.sandbox_mount);
   return launch;
 }

@@ -17,6 +17,8 @@ std::string in_flags(std::string complaint) {
                                     {"oom_score_adj", "--oom-score-adj"},
                                     {"stop_signal", "--stop-signal"},
                                     {"stop_timeout_seconds", "--stop-timeout"},
+                                    {"log.max_size_bytes", "--log-opt max-size"},
+                                    {"log.max_files", "--log-opt max-file"},
                                     {"cap_add", "--cap-add"},
                                     {"cap_drop", "--cap-drop"},
                                     {"ulimits", "--ulimit"},

@@ -199,7 +199,12 @@ Result<void> Foreground::handle_record(const std::string& text) {
   JsonDocument record = GANTRY_TRY(parse_json(text, "a record of the container's output"));
   const std::string type = text_of(record, "type");
   if (type == "DATA") {
-    Sink& sink = sinks_[text_of(record, "data.type") == "STDERR" ? 1 : 0];
+    const bool is_stderr = text_of(record, "data.type") == "STDERR";
+    Sink& sink = sinks_[is_stderr ? 1 : 0];
+    if (const int64_t missed = integer_of(record, "data.gantry_missed"); missed != 0) {
+      sink.offset += static_cast<uint64_t>(missed);
+      write_missed(missed, is_stderr ? "stderr" : "stdout");
+    }
     return deliver(sink, GANTRY_TRY(decode_base64(text_of(record, "data.data"))));
   }
   const std::string control = text_of(record, "control.type");

@@ -181,14 +181,18 @@ class Logs final : public Command {
     std::string bytes = GANTRY_TRY(decode_base64(text_of(record, "data.data")));
     next_[is_stderr ? 1 : 0] =
         integer_of(record, "data.gantry_offset") + static_cast<int64_t>(bytes.size());
+    const std::string_view stream = is_stderr ? "stderr" : "stdout";
+    const int64_t missed = integer_of(record, "data.gantry_missed");
     if (session.json()) {
       JsonWriter json;
-      json.open().text("stream", is_stderr ? "stderr" : "stdout").text("text", bytes);
+      json.open().text("stream", stream).text("text", bytes);
+      if (missed != 0) json.integer("missed", missed);
       const int64_t time = integer_of(record, "data.gantry_time.nanoseconds");
       if (time != 0) json.integer("time_ns", time);
       write_out(json.close().take() + "\n");
       return {};
     }
+    if (missed != 0) write_missed(missed, stream);
     if (timestamps_) {
       bytes = with_times(bytes, timestamp(integer_of(record, "data.gantry_time.nanoseconds")),
                          in_line_[is_stderr ? 1 : 0]);

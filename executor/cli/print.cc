@@ -19,6 +19,12 @@ void write_out(std::string_view text) {
   if (!sys::write_all(STDOUT_FILENO, text)) ::_exit(1);
 }
 
+void write_missed(int64_t bytes, std::string_view stream) {
+  write_error(
+      cat(bytes, " bytes of ", stream,
+          " were rotated away before they could be read (--log-opt sets how much is kept)"));
+}
+
 void write_error(std::string_view text) {
   sys::write_all(STDERR_FILENO, cat("gantry: ", text, "\n")).ignore("nobody else to tell");
 }

@@ -20,7 +20,9 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-void write_out(std::string_view text);    // to stdout
+void write_out(std::string_view text);  // to stdout
+// A log was rotated away before it could be read.
+void write_missed(int64_t bytes, std::string_view stream);
 void write_error(std::string_view text);  // "gantry: TEXT" and a newline, to stderr
 void write_json(const Json& value);       // indented on a terminal, else on one line
 // A member of an answer by its path; {} where there is none.

@@ -26,7 +26,6 @@ constexpr ForeignFlag kForeignFlags[] = {
     {"gpus", {}, "only the default devices can be used yet"},
     {"expose", {}, "every port is open to the host; -p HOST:CONTAINER publishes one"},
     {"log-driver", {}, "`gantry logs` reads the output, and so do files in the sandbox"},
-    {"log-opt", {}, "`gantry logs` reads the output, and so do files in the sandbox"},
     {"pid", {}, "each container has a process namespace of its own"},
     {"ipc", {}, "each container has an IPC namespace of its own"},
     {"uts", {}, "each container has a host name of its own: --hostname NAME"},
@@ -52,6 +51,9 @@ void RunOptions::declare(Flags& flags) {
       0, "restart", "POLICY", &restart,
       "run it again when it ends: no, on-failure[:TIMES], always (until `gantry stop`, and after "
       "a reboot), unless-stopped");
+  flags.add(0, "log-opt", "max-size=SIZE,max-file=N", &log_options,
+            "begin a new log file at so many bytes (at least 1k), and keep N of them (default: as "
+            "the executor is set, which is one file of any size)");
   flags.add(0, "name", "NAME", &name, "a name, unique among containers");
   flags.add(0, "cidfile", "FILE", &cidfile, "a new file for the id");
   flags.add('l', "label", "KEY=VALUE", &labels, "a label; data only");

@@ -191,6 +191,32 @@ Result<void> write_restart(JsonWriter& json, const RunOptions& options) {
   return {};
 }
 
+// As docker's: max-size alone keeps one file, and -1 is any size.
+Result<void> write_log(JsonWriter& json, const RunOptions& options) {
+  std::optional<uint64_t> max_size;
+  std::optional<uint32_t> max_files;
+  for (const std::string& words : options.log_options) {
+    for (const std::string_view word : split_words(words, ',')) {
+      const std::optional<Pair> pair = cut(word, '=');
+      if (pair && pair->key == "max-size") {
+        max_size =
+            pair->value == "-1" ? 0 : GANTRY_TRY(parse_bytes("--log-opt max-size", pair->value));
+      } else if (pair && pair->key == "max-file") {
+        max_files = GANTRY_TRY(whole_number<uint32_t>("--log-opt max-file", pair->value));
+      } else {
+        return usage_error(
+            cat("--log-opt ", word, ": known are max-size=SIZE and max-file=NUMBER"));
+      }
+    }
+  }
+  if (!max_size && !max_files) return {};
+  json.open("log");
+  if (max_size) json.integer("max_size_bytes", static_cast<int64_t>(*max_size));
+  if (max_files) json.integer("max_files", *max_files);
+  json.close();
+  return {};
+}
+
 Result<void> write_spec(JsonWriter& json, const RunOptions& options,
                         const std::vector<std::string>& words) {
   json.open("gantry_spec");
@@ -213,6 +239,7 @@ Result<void> write_spec(JsonWriter& json, const RunOptions& options,
   }
   if (options.remove) json.boolean("remove_on_exit", true);
   GANTRY_TRY(write_restart(json, options));
+  GANTRY_TRY(write_log(json, options));
   json.close();
   return {};
 }

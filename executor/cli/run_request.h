@@ -19,7 +19,7 @@ struct RunOptions {
       oom_score_adj, shm_size, cidfile, detach_keys = kDetachKeys;
   std::optional<std::string> entrypoint;
   std::vector<std::string> env, env_files, volumes, tmpfs, mounts, labels, ulimits, cap_add,
-      cap_drop, ports, uris, dns, hosts, security, sysctls, groups;
+      cap_drop, ports, uris, dns, hosts, security, sysctls, groups, log_options;
   void declare(Flags& flags);
 };
 

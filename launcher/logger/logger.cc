@@ -1,6 +1,7 @@
 #include "launcher/logger/logger.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -16,6 +17,7 @@ const char* Logger::open(int launcher, int listening) {
   for (int& client : clients_) client = -1;
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   if (epoll_ < 0) return "make an epoll";
+  if (pipe2(scratch_, O_CLOEXEC | O_NONBLOCK) != 0) return "make a pipe";
   launcher_ = launcher;
   listen_ = listening;
   watch_fd(launcher_, kLauncher, 0);
@@ -70,7 +72,8 @@ void Logger::accept_client() {
     for (uint32_t i = 0; i < kMaxClients; ++i) {
       if (clients_[i] >= 0) continue;
       clients_[i] = fd;
-      return watch_fd(fd, kClient, i);
+      watch_fd(fd, kClient, i);
+      return tell_stalls(fd);
     }
   }
   close(fd);
@@ -199,6 +202,8 @@ void Logger::add(const Request& request, node::Received& received) {
     entry.is_used = true;
     memcpy(entry.key, request.key, sizeof entry.key);
     memcpy(entry.directory, request.log_directory, sizeof entry.directory);
+    entry.max_bytes = request.sizes[0];
+    entry.max_files = request.sizes[1] > 1 ? static_cast<uint32_t>(request.sizes[1]) : 1;
     tables_->by_key.insert(node::hash_of(entry.key), slot);
     if (slot >= high_water_) high_water_ = slot + 1;
   }
@@ -227,9 +232,9 @@ void Logger::remove(uint32_t slot) {
   Entry& entry = tables_->entries[slot];
   if (!entry.is_used) return;
   for (int i = 0; i < 2; ++i) {
+    entry.streams[i].is_told = false;
     if (entry.streams[i].pipe >= 0) end_stream(slot, i);
-    if (entry.streams[i].file >= 0) close(entry.streams[i].file);
-    entry.streams[i].file = -1;
+    close_file(entry.streams[i]);
   }
   close_times(entry);
   if (entry.drained_unsent) --stalled_;

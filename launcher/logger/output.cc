@@ -8,34 +8,20 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "launcher/log_times.h"
+#include "launcher/log_files.h"
+#include "launcher/logger/log_file.h"
 #include "launcher/logger/logger.h"
 
 namespace gantry::logger {
-namespace {
-const char* const kNames[] = {"stdout", "stderr"};
-
-// What will be otherwise later: no room, no descriptors, no memory.
 bool is_full(int error) {
-  return error == ENOSPC || error == EDQUOT || error == EIO || error == EMFILE || error == ENFILE ||
-         error == ENOMEM;
+  return error == ENOSPC || error == EDQUOT || error == EIO || error == ENOMEM || error == EMFILE ||
+         error == ENFILE;
 }
 
-// SAFETY: the sandbox may be the tenant's to write to: no link is followed, and what is there must
-// be a regular file, or its output is discarded. A descriptor or -errno.
-int open_regular(const char* directory, const char* name, int flags, struct stat* st) {
-  int at = ::open(directory, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (at < 0) return -errno;
-  int fd = openat(
-      at, name, flags | O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0640);
-  int error = errno;
-  close(at);
-  if (fd < 0) return -error;
-  if (fstat(fd, st) == 0 && S_ISREG(st->st_mode)) return fd;
-  close(fd);
-  return -EINVAL;
+bool is_removed(int file) {
+  struct stat st;
+  return fstat(file, &st) != 0 || st.st_nlink == 0;
 }
-}  // namespace
 
 void Logger::start_stream(uint32_t slot, int which, int pipe) {
   Stream& stream = tables_->entries[slot].streams[which];
@@ -54,138 +40,146 @@ void Logger::end_stream(uint32_t slot, int which) {
   --open_pipes_;
   if (stream.is_stalled) --stalled_;
   stream.is_stalled = false;
+  tell_flowing(slot, which);
+}
+
+void Logger::close_file(Stream& stream) {
+  if (stream.file >= 0) close(stream.file);
+  stream.file = -1;
+}
+
+void Logger::discard(Stream& stream) {
+  close_file(stream);
+  stream.is_discarding = true;
 }
 
 int Logger::open_file(Entry& entry, int which) {
-  struct stat st;
-  int fd = open_regular(entry.directory, kNames[which], 0, &st);
-  if (fd < 0) return fd;
-  entry.streams[which].size = static_cast<uint64_t>(st.st_size);
-  entry.streams[which].size_known = true;
-  return fd;
+  Stream& stream = entry.streams[which];
+  const int directory = open_directory(entry.directory);
+  if (directory < 0) return directory;
+  LogFile file;
+  const int rc = open_log(directory, kLogNames[which], stream.size_known ? stream.size : 0, &file);
+  close(directory);
+  if (rc < 0) return rc;
+  stream.file = file.fd;
+  stream.begin = file.begin;
+  stream.size = file.begin + file.size;
+  stream.size_known = true;
+  return 0;
 }
 
 void Logger::learn_size(Entry& entry, int which) {
   Stream& stream = entry.streams[which];
   if (stream.size_known) return;
   stream.size_known = true;
-  int directory = ::open(entry.directory, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  const int directory = open_directory(entry.directory);
   if (directory < 0) return;
-  struct stat st;
-  if (fstatat(directory, kNames[which], &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode)) {
-    stream.size = static_cast<uint64_t>(st.st_size);
-  }
+  stream.size = find_end(directory, kLogNames[which]);
   close(directory);
 }
 
-// A place for the next bytes, if there are any. False when the pipe is empty.
-bool Logger::ensure_file(Entry& entry, int which) {
+int Logger::ensure_file(Entry& entry, int which) {
   Stream& stream = entry.streams[which];
-  if (stream.file >= 0 || stream.is_discarding) return true;
+  if (stream.file >= 0 || stream.is_discarding) return 1;
   int waiting = 0;
   if (ioctl(stream.pipe, FIONREAD, &waiting) != 0 || waiting == 0) {
     pollfd p = {stream.pipe, POLLIN, 0};
-    if (poll(&p, 1, 0) <= 0) return false;
+    if (poll(&p, 1, 0) <= 0) return 0;
     // Its end, and nothing was ever written: no file is made. KERNEL: poll looks for bytes before
     // it looks for writers, without a lock: what the last one wrote in between it does not tell.
     if ((p.revents & POLLIN) == 0 &&
         (ioctl(stream.pipe, FIONREAD, &waiting) != 0 || waiting == 0)) {
-      return true;
+      return 1;
     }
   }
-  stream.file = open_file(entry, which);
-  if (stream.file < 0) stream.is_discarding = true;
-  return true;
-}
-
-// ORDER: before the bytes move, so that who reads them finds their time. An entry that no bytes
-// follow is superseded by the next.
-void Logger::note_time(Entry& entry, int which) {
-  Stream& stream = entry.streams[which];
-  timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  const int64_t now_ns = now.tv_sec * 1'000'000'000LL + now.tv_nsec;
-  if (stream.noted_ns <= now_ns && now_ns - stream.noted_ns < kTimesResolutionNs) return;
-  if (entry.times == -1) {
-    struct stat st;
-    const int fd = open_regular(entry.directory, kTimesFile, O_APPEND, &st);
-    entry.times = fd < 0 ? -2 : fd;
-  }
-  if (entry.times < 0) return;
-  stream.noted_ns = now_ns;
-  const LogTime noted = {now_ns, stream.size << 1 | static_cast<uint64_t>(which)};
-  // A full disk: half an entry would shift all that follow.
-  if (write(entry.times, &noted, sizeof noted) == sizeof noted) return;
-  close_times(entry);
-  entry.times = -2;
-}
-
-void Logger::close_times(Entry& entry) {
-  if (entry.times >= 0) close(entry.times);
-  entry.times = -1;
+  const int rc = open_file(entry, which);
+  if (is_full(-rc)) return rc;
+  if (rc < 0) discard(stream);
+  return 1;
 }
 
 // Bytes moved, 0 at the pipe's end, or -errno (-EAGAIN: it is empty).
 ssize_t Logger::move_bytes(Stream& stream, size_t limit) {
   char* const buffer = tables_->buffer;
+  off_t offset = static_cast<off_t>(stream.size - stream.begin);
   if (stream.file >= 0) {
-    off_t offset = static_cast<off_t>(stream.size);
     ssize_t n = splice(stream.pipe, nullptr, stream.file, &offset, limit, SPLICE_F_NONBLOCK);
     if (n >= 0 || errno != EINVAL) return n < 0 ? -errno : n;
   }
   // Nowhere to put it, or a file system that cannot splice: by way of a buffer.
   pollfd p = {stream.pipe, POLLIN, 0};
   if (poll(&p, 1, 0) <= 0) return -EAGAIN;
-  ssize_t n = read(stream.pipe, buffer, sizeof tables_->buffer);
-  if (n <= 0) return n < 0 ? -errno : 0;
-  for (ssize_t done = 0; stream.file >= 0 && done < n;) {
-    ssize_t m = pwrite(stream.file, buffer + done, static_cast<size_t>(n - done),
-                       static_cast<off_t>(stream.size) + done);
-    if (m > 0) {
-      done += m;
-    } else if (m < 0 && is_full(errno)) {
-      usleep(10'000);
-    } else {
-      return -errno;
-    }
+  if (limit > sizeof tables_->buffer) limit = sizeof tables_->buffer;
+  if (stream.file >= 0) {
+    // ORDER: taken from the pipe when they are in the file: a full disk loses none.
+    const ssize_t copied = tee(stream.pipe, scratch_[1], limit, SPLICE_F_NONBLOCK);
+    if (copied <= 0) return copied < 0 ? -errno : 0;
+    const ssize_t there = read(scratch_[0], buffer, static_cast<size_t>(copied));
+    if (there != copied) return -EIO;
+    const ssize_t written = pwrite(stream.file, buffer, static_cast<size_t>(copied), offset);
+    if (written <= 0) return written < 0 ? -errno : -EIO;
+    limit = static_cast<size_t>(written);
   }
-  return n;
+  const ssize_t n = read(stream.pipe, buffer, limit);
+  return n < 0 ? -errno : n;
 }
 
 // Not a byte is dropped for want of room: the pipe fills, the container waits.
-void Logger::stall(Stream& stream) {
+void Logger::stall(uint32_t slot, int which, int error) {
+  Stream& stream = tables_->entries[slot].streams[which];
   if (stream.is_stalled) return;
   epoll_ctl(epoll_, EPOLL_CTL_DEL, stream.pipe, nullptr);
   stream.is_stalled = true;
   ++stalled_;
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  if (stream.is_told || (stream.told_s != 0 && now.tv_sec - stream.told_s < kToldSeconds)) return;
+  stream.is_told = true;
+  stream.stall_error = error;
+  stream.told_s = now.tv_sec;
+  tell_stalled(tables_->entries[slot], error);
 }
 
-bool Logger::write_held(uint32_t slot) {
+void Logger::tell_flowing(uint32_t slot, int which) {
+  Stream& stream = tables_->entries[slot].streams[which];
+  if (!stream.is_told) return;
+  stream.is_told = false;
+  tell_stalled(tables_->entries[slot], 0);
+}
+
+int Logger::write_held(uint32_t slot) {
   Entry& entry = tables_->entries[slot];
   Stream& stream = entry.streams[0];
-  if (stream.file < 0 && !stream.is_discarding) {
-    stream.file = open_file(entry, 0);
-    stream.is_discarding = stream.file < 0;
-  }
-  if (stream.file >= 0) note_time(entry, 0);
   while (entry.held > 0) {
+    if (stream.file < 0 && !stream.is_discarding) {
+      const int rc = open_file(entry, 0);
+      if (is_full(-rc)) return rc;
+      if (rc < 0) discard(stream);
+    }
     ssize_t n = static_cast<ssize_t>(entry.held);
     if (stream.file >= 0) {
-      n = pwrite(stream.file, tables_->held[slot] + entry.held_from, entry.held,
-                 static_cast<off_t>(stream.size));
-      if (n < 0 && is_full(errno)) return false;
-      if (n > 0) stream.size += static_cast<uint64_t>(n);
-      if (n <= 0) {
-        close(stream.file);
-        stream.file = -1;
-        stream.is_discarding = true;
+      if (note_time(entry, 0) && is_removed(stream.file)) {
+        close_file(stream);
         continue;
       }
+      const char* const bytes = tables_->held[slot] + entry.held_from;
+      n = take_from_memory(entry, 0, bytes, entry.held);
+      if (n > 0) {
+        n = pwrite(stream.file, bytes, static_cast<size_t>(n),
+                   static_cast<off_t>(stream.size - stream.begin));
+        if (n < 0) n = -errno;
+      }
+      if (is_full(static_cast<int>(-n))) return static_cast<int>(n);
+      if (n <= 0) {
+        discard(stream);
+        continue;
+      }
+      stream.size += static_cast<uint64_t>(n);
     }
     entry.held -= static_cast<uint32_t>(n);
     entry.held_from += static_cast<uint32_t>(n);
   }
-  return true;
+  return 0;
 }
 
 bool Logger::drain_terminal(uint32_t slot, size_t limit) {
@@ -202,8 +196,7 @@ bool Logger::drain_terminal(uint32_t slot, size_t limit) {
       if (n <= 0) {  // EIO: nobody has the other side open any more
         end_stream(slot, 0);
         close_times(entry);
-        if (stream.file >= 0) close(stream.file);
-        stream.file = -1;
+        close_file(stream);
         tell_drained(slot);
         return true;
       }
@@ -212,10 +205,10 @@ bool Logger::drain_terminal(uint32_t slot, size_t limit) {
       moved += static_cast<size_t>(n);
     }
     const uint64_t before = stream.size;
-    const bool is_written = write_held(slot);
+    const int rc = write_held(slot);
     is_changed |= stream.size != before;
-    if (!is_written) {
-      stall(stream);
+    if (rc < 0) {
+      stall(slot, 0, -rc);
       break;
     }
   }
@@ -228,27 +221,33 @@ bool Logger::drain(uint32_t slot, int which, size_t limit) {
   Stream& stream = entry.streams[which];
   bool is_changed = false;
   for (size_t moved = 0; moved < limit && stream.pipe >= 0;) {
-    if (!ensure_file(entry, which)) break;
-    if (stream.file >= 0) note_time(entry, which);
-    const ssize_t n = move_bytes(stream, limit - moved);
+    ssize_t n = ensure_file(entry, which);
+    if (n == 0) break;
+    if (stream.file >= 0 && note_time(entry, which) && is_removed(stream.file)) {
+      close_file(stream);
+      continue;
+    }
+    if (n > 0 && stream.file >= 0) {
+      n = take_from_pipe(entry, which, limit - moved);
+    } else if (n > 0) {
+      n = static_cast<ssize_t>(limit - moved);
+    }
+    if (n > 0) n = move_bytes(stream, static_cast<size_t>(n));
     if (n > 0) {
       moved += static_cast<size_t>(n);
       if (stream.file >= 0) stream.size += static_cast<uint64_t>(n);
       is_changed = true;
     } else if (n == 0) {
       end_stream(slot, which);
-      if (stream.file >= 0) close(stream.file);
-      stream.file = -1;
+      close_file(stream);
       is_changed = true;
     } else if (is_full(static_cast<int>(-n))) {
-      stall(stream);
+      stall(slot, which, static_cast<int>(-n));
       break;
     } else if (n == -EAGAIN || n == -EINTR) {
       break;
     } else {
-      close(stream.file);
-      stream.file = -1;
-      stream.is_discarding = true;
+      discard(stream);
     }
   }
   if (is_changed && entry.streams[0].pipe < 0 && entry.streams[1].pipe < 0) {
@@ -286,6 +285,7 @@ void Logger::retry_stalled() {
         watch_fd(stream.pipe, kPipe, i * 2 + static_cast<uint32_t>(which));
       }
       if (is_changed) changed(i);
+      if (!stream.is_stalled) tell_flowing(i, which);
     }
   }
 }

@@ -99,6 +99,33 @@ void Logger::send_sizes(uint32_t client, uint64_t request, const Entry& entry) {
   }
 }
 
+namespace {
+void send_stalled(int client, const Entry& entry, int error) {
+  Answer message;
+  message.head.type = MessageType::kStalled;
+  message.error = error;
+  static_assert(sizeof message.text >= sizeof entry.key);
+  memcpy(message.text, entry.key, sizeof entry.key);
+  node::send(client, &message, sizeof message, nullptr, 0);
+}
+}  // namespace
+
+void Logger::tell_stalled(const Entry& entry, int error) {
+  for (int client : clients_) {
+    if (client >= 0) send_stalled(client, entry, error);
+  }
+}
+
+void Logger::tell_stalls(int client) {
+  for (uint32_t i = 0; stalled_ > 0 && i < high_water_; ++i) {
+    const Entry& entry = tables_->entries[i];
+    if (!entry.is_used) continue;
+    for (const Stream& stream : entry.streams) {
+      if (stream.is_told) send_stalled(client, entry, stream.stall_error);
+    }
+  }
+}
+
 void Logger::send_error(uint32_t client, uint64_t request, int error) {
   Answer answer;
   answer.head.type = MessageType::kSizes;

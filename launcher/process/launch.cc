@@ -145,6 +145,8 @@ bool Launcher::keep_io(uint32_t index, const Request& request, node::Received& r
   Slot& entry = table_.slot(slot);
   entry.io = request.flags & 7;
   memcpy(entry.log_directory, request.log_directory, sizeof entry.log_directory);
+  entry.log_max_bytes = request.sizes[0];
+  entry.log_max_files = static_cast<uint32_t>(request.sizes[1]);
   return true;
 }
 

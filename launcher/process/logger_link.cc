@@ -192,6 +192,8 @@ bool Launcher::send_pending(uint32_t slot) {
     if (step.type == MessageType::kAdd) {
       memcpy(message.key, s.key, sizeof message.key);
       memcpy(message.log_directory, s.log_directory, sizeof message.log_directory);
+      message.sizes[0] = s.log_max_bytes;
+      message.sizes[1] = s.log_max_files;
       message.flags = s.io & kIoTerminal;
       const int kept_fds[] = {kept.out, kept.err, kept.in};
       for (uint32_t i = 0; i < 3; ++i) {

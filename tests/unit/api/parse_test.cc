@@ -385,6 +385,9 @@ TEST(ParseGantry, NamesTheFieldOfEveryMistake) {
       {R"("stop_signal":"SIGNOPE")",
        "stop_signal: is no signal; legal: TERM, SIGTERM, RTMIN+3, 15"},
       {R"("stop_signal":"0")", "stop_signal: is no signal; legal: TERM, SIGTERM, RTMIN+3, 15"},
+      {R"("log":{"max_size_bytes":1023})", "log.max_size_bytes: must be 0, or at least 1024"},
+      {R"("log":{"max_files":0})", "log.max_files: must be from 1 to 1000"},
+      {R"("log":{"max_files":1001})", "log.max_files: must be from 1 to 1000"},
       {R"("stop_timeout_seconds":4000000000)",
        "stop_timeout_seconds: must be at most a year (31536000)"},
   };
@@ -424,7 +427,7 @@ constexpr std::string_view kEverything = R"("gantry_spec":{"name":"web","image":
     "network":{"mode":"BRIDGE","ports":[{"host_port":8080,"container_port":80,"protocol":"udp",
     "host_ip":"127.0.0.1"}],"dns_servers":["::1"],"extra_hosts":[{"name":"db","address":"10.0.0.1"}]},
     "hostname":"h","labels":{"k":"v"},"stop_signal":"HUP","stop_timeout_seconds":3,
-    "remove_on_exit":true})";
+    "remove_on_exit":true,"log":{"max_size_bytes":4096,"max_files":5}})";
 
 // Every field of a spec that went through to_launch and parse_launch, as the JSON of its launch.
 TEST(ToLaunch, SaysEverythingASpecSays) {

@@ -47,6 +47,17 @@ TEST(RunRequest, DetachedIsAPlainLaunch) {
   EXPECT_EQ(text_of(*document, "launch_container.gantry_spec.image"), "nginx");
 }
 
+TEST(RunRequest, LogOptionsAreDockers) {
+  const std::string both = R"({"max_size_bytes":10485760,"max_files":3})";
+  EXPECT_EQ(spec({"--log-opt", "max-size=10m,max-file=3", "x"}, "log"), both);
+  EXPECT_EQ(spec({"--log-opt", "max-file=3", "--log-opt", "max-size=10m", "x"}, "log"), both);
+  EXPECT_EQ(spec({"--log-opt", "max-size=-1", "x"}, "log"), R"({"max_size_bytes":0})");
+  EXPECT_EQ(spec({"x"}, "log"), "absent");
+  const std::string wrong = spec({"--log-opt", "tag=x", "x"}, "log");
+  EXPECT_TRUE(wrong.ends_with("--log-opt tag=x: known are max-size=SIZE and max-file=NUMBER"))
+      << wrong;
+}
+
 TEST(RunRequest, RelativePathsBecomeAbsolute) {
   char here[4096];
   ASSERT_NE(::getcwd(here, sizeof here), nullptr);
