@@ -298,6 +298,18 @@ Co<Result<void>> thaw_at(int dir_fd, std::string path, bool is_v2, Duration limi
   co_return co_await freeze_v1(dir_fd, path, false, limit);
 }
 
+void thaw_tree_at(int dir_fd, const std::string& path) {
+  std::vector<std::string> todo = {path};
+  while (!todo.empty()) {
+    const std::string here = std::move(todo.back());
+    todo.pop_back();
+    write_at(dir_fd, here, "freezer.state", "THAWED").ignore("the caller looks who is left");
+    auto below = children_at(dir_fd, here);
+    if (!below) continue;
+    for (const std::string& name : *below) todo.push_back(join(here, name));
+  }
+}
+
 Co<Result<void>> kill_at(int dir_fd, std::string path, bool is_v2, Duration limit) {
   Backoff backoff(limit);
   do {
@@ -312,7 +324,7 @@ Co<Result<void>> kill_at(int dir_fd, std::string path, bool is_v2, Duration limi
     // A fork bomb cannot outrun us while frozen; a freezer that is stuck must not save anybody.
     (co_await freeze_v1(dir_fd, path, true, std::chrono::milliseconds(100))).ignore("next pass");
     auto signalled = signal_all(dir_fd, path);
-    GANTRY_CO_TRY(write_at(dir_fd, path, "freezer.state", "THAWED"));
+    thaw_tree_at(dir_fd, path);
     if (!signalled) co_return signalled;
   } while (co_await backoff.again());
   co_return Error(Errc::busy, cat("kill cgroup ", path, ": ", name_processes(dir_fd, path)));

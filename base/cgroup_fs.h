@@ -97,6 +97,9 @@ Result<bool> try_remove_tree_at(int dir_fd, const std::string& path);
 // that takes longer than `limit` it thaws again: Errc::timed_out.
 Co<Result<void>> freeze_at(int dir_fd, std::string path, bool is_v2, Duration limit);
 Co<Result<void>> thaw_at(int dir_fd, std::string path, bool is_v2, Duration limit);
+// v1: thaws it and all below, of which one that was frozen by itself stays so when those above are
+// thawed, and a frozen process does not die.
+void thaw_tree_at(int dir_fd, const std::string& path);
 // SIGKILL to all processes in it and below; asked again until it is empty, for up to `limit`
 // (Errc::busy: names what is left). v2: cgroup.kill, frozen or not. v1: freeze, signal, thaw.
 Co<Result<void>> kill_at(int dir_fd, std::string path, bool is_v2, Duration limit);

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <memory>
@@ -135,10 +136,13 @@ Co<Result<void>> ContainerCheckpoints::recover() {
   for (const std::string& name : names()) {
     if (name[0] == '.') continue;
     Result<CheckpointSummary> summary = co_await checkpointer_.read(path_of(name));
+    // Without a record its removal had begun. Damaged ones are left for people to look at; a
+    // restore says what is wrong.
+    const bool has_record = ::access(cat(path_of(name), "/record").c_str(), F_OK) == 0;
+    if (!summary && has_record) continue;
     Result<ContainerId> id = Error(Errc::corrupt, "no record");
     if (summary) id = ContainerId::parse(summary->container_id);
-    // Damaged ones are left for people to look at; a restore says what is wrong.
-    if (!id || containerizer_.find(*id)) continue;
+    if (summary && (!id || containerizer_.find(*id))) continue;
     (co_await checkpointer_.remove(path_of(name))).ignore("tried again next time");
   }
   co_return Result<void>();

@@ -277,6 +277,7 @@ Co<Response> OperatorCall::run_input() {
     if (!handed) co_return refuse(handed.error());
   }
   body->wait_without_deadline();
+  exchange_.cancel_when_closed();
   while (true) {
     record = co_await next_record(*body, decoder);
     if (!record) co_return refuse(record.error());

@@ -86,14 +86,19 @@ Handed take_handed() {
   return out;
 }
 
-Co<Result<void>> try_successor(std::string program, StartedAs start) {
+namespace {
+struct Trial {
+  int status = 0;    // of wait(2)
+  std::string said;  // the beginning of its output
+};
+
+Co<Result<Trial>> run_trial(std::string program, StartedAs start) {
   sys::Pipe said = GANTRY_CO_TRY(sys::pipe(O_NONBLOCK));
   start.arguments.insert(start.arguments.begin(), program);
-  start.arguments.emplace_back("--check-configuration");
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
   ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
-  ::posix_spawn_file_actions_adddup2(&actions, 0, 1);
+  ::posix_spawn_file_actions_adddup2(&actions, said.write.get(), 1);
   ::posix_spawn_file_actions_adddup2(&actions, said.write.get(), 2);
   pid_t pid = 0;
   const int error =
@@ -104,16 +109,31 @@ Co<Result<void>> try_successor(std::string program, StartedAs start) {
   UniqueFd pidfd = GANTRY_CO_TRY(sys::pidfd_open(pid));
   Result<void> ended = co_await wait_fd(pidfd.get(), Readiness::read, kTrialLimit);
   if (!ended) sys::pidfd_send_signal(pidfd.get(), SIGKILL).ignore("it may have ended meanwhile");
-  int status = 0;
-  ::waitpid(pid, &status, 0);
-  if (!ended) co_return std::move(ended).context(program, " --check-configuration");
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) co_return Result<void>();
+  Trial out;
+  ::waitpid(pid, &out.status, 0);
+  if (!ended) co_return std::move(ended).error().context("try ", program);
   std::array<char, 2048> text;
   const ssize_t n = ::read(said.read.get(), text.data(), text.size());
-  co_return Error(Errc::invalid,
-                  cat(program, " does not accept this executor's configuration: ",
-                      n > 0 ? trim(std::string_view(text.data(), static_cast<size_t>(n)))
-                            : cat("it ended with status ", status)));
+  if (n > 0) out.said = trim(std::string_view(text.data(), static_cast<size_t>(n)));
+  co_return out;
+}
+}  // namespace
+
+Co<Result<void>> try_successor(std::string program, StartedAs start) {
+  const Trial version =
+      GANTRY_CO_TRY(co_await run_trial(program, {.arguments = {"--version"}, .environment = {}}));
+  if (version.status != 0 || !version.said.starts_with("gantry-executor ")) {
+    co_return Error(Errc::invalid,
+                    cat(program, " is no gantry-executor: it answers --version with \"",
+                        version.said.substr(0, 60), "\""));
+  }
+  start.arguments.emplace_back("--check-configuration");
+  const Trial check = GANTRY_CO_TRY(co_await run_trial(program, std::move(start)));
+  if (check.status == 0) co_return Result<void>();
+  const std::string how = WIFSIGNALED(check.status) ? cat("signal ", WTERMSIG(check.status))
+                                                    : cat("status ", WEXITSTATUS(check.status));
+  co_return Error(Errc::invalid, cat(program, " does not accept this executor's configuration: ",
+                                     check.said.empty() ? cat("it ended with ", how) : check.said));
 }
 
 Error become_successor(const std::string& program, const StartedAs& start, Handed handed) {

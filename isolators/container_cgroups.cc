@@ -286,11 +286,7 @@ Co<Result<void>> ContainerCgroups::kill_all(std::string name, Duration limit) {
   if (hierarchy->is_v2 && find("freezer") != nullptr) {
     // Nothing of ours writes the v1 freezer of a hybrid host, but a process frozen there by
     // somebody else ignores cgroup.kill (measured): thaw it.
-    auto state = read(name, "freezer", "freezer.state");
-    if (state && trim(*state) != "THAWED") {
-      cgroup::write_at(find("freezer")->containers.get(), name, "freezer.state", "THAWED")
-          .ignore("then the kill times out and says who is left");
-    }
+    cgroup::thaw_tree_at(find("freezer")->containers.get(), name);
   }
   auto killed = co_await cgroup::kill_at(fd, place(*hierarchy, name), hierarchy->is_v2, limit);
   if (!killed && killed.error().is_errno(ENOENT)) co_return Result<void>();

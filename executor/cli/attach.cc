@@ -19,7 +19,7 @@ class Attach final : public Command {
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 1, 1, "a container"));
-    std::string keys = GANTRY_TRY(parse_detach_keys(detach_keys_));
+    std::string keys = GANTRY_TRY(parse_detach_keys(detach_keys_.value_or(kDetachKeys)));
     const Result<JsonDocument> answer =
         session.call(container_call("GANTRY_INSPECT", "gantry_inspect", words[0]));
     if (!answer) return Error(answer.error().code(), explain_missing(answer.error(), words[0]));
@@ -34,17 +34,17 @@ class Attach final : public Command {
                               find(*details, "launch.container.tty_info") != nullptr;
     const bool takes_input = has_terminal || flag_of(*details, "launch.gantry_spec.open_stdin");
     ForegroundOptions options = {.stdin_attached = takes_input && !no_stdin_,
-                                 .terminal = has_terminal,
+                                 .terminal = has_terminal && !no_stdin_,
                                  .detach_keys = std::move(keys),
                                  .json = session.json()};
-    if (has_terminal) GANTRY_TRY(check_terminal(options.stdin_attached));
+    if (options.terminal) GANTRY_TRY(check_terminal(options.stdin_attached));
     return attach_in_foreground(
         session, {.id = text_of(*details, "container.container_id.value"), .parent = {}}, options);
   }
 
  private:
   bool no_stdin_ = false;
-  std::string detach_keys_ = kDetachKeys;
+  std::optional<std::string> detach_keys_;
 };
 }  // namespace
 

@@ -35,7 +35,7 @@ class Exec final : public Command {
       return usage_error("-i passes on this shell's stdin, and -d leaves it: give one of them");
     }
     if (terminal_ && !detach_) GANTRY_TRY(check_terminal(interactive_));
-    std::string keys = GANTRY_TRY(parse_detach_keys(detach_keys_));
+    std::string keys = GANTRY_TRY(parse_detach_keys(detach_keys_.value_or(kDetachKeys)));
     const ContainerRef container = {.id = sys::random_hex(16), .parent = words[0]};
     words.erase(words.begin());
     const std::string request = GANTRY_TRY(make_request(container, words));
@@ -78,7 +78,8 @@ class Exec final : public Command {
 
   bool detach_ = false, interactive_ = false, terminal_ = false;
   std::vector<std::string> env_;
-  std::string user_, workdir_, detach_keys_ = kDetachKeys;
+  std::string user_, workdir_;
+  std::optional<std::string> detach_keys_;
 };
 }  // namespace
 

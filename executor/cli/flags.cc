@@ -34,6 +34,11 @@ Result<void> store(const Flag& flag, std::string_view text) {
   return {};
 }
 
+// `--memory="$LIMIT"` with LIMIT unset must not mean "no limit".
+bool is_empty(const Flag& flag, std::string_view value) {
+  return value.empty() && std::holds_alternative<std::string*>(flag.target);
+}
+
 bool is_switch(const Flag& flag) { return std::holds_alternative<bool*>(flag.target); }
 
 size_t edit_distance(std::string_view a, std::string_view b) {
@@ -108,7 +113,9 @@ Result<bool> Flags::parse_long(Cursor& cursor) const {
     return true;
   }
   if (!value) value = cursor.next();
-  if (!value) return Error(Errc::invalid, cat("--", name, " needs a value: ", flag->value));
+  if (!value || is_empty(*flag, *value)) {
+    return Error(Errc::invalid, cat("--", name, " needs a value: ", flag->value));
+  }
   GANTRY_TRY(store(*flag, *value));
   return true;
 }
@@ -136,7 +143,9 @@ Result<bool> Flags::parse_short(Cursor& cursor) const {
     } else {
       value = cursor.next();
     }
-    if (!value) return Error(Errc::invalid, cat("-", word[i], " needs a value: ", flag->value));
+    if (!value || is_empty(*flag, *value)) {
+      return Error(Errc::invalid, cat("-", word[i], " needs a value: ", flag->value));
+    }
     GANTRY_TRY(store(*flag, *value));
     break;
   }

@@ -161,6 +161,11 @@ class Import final : public Command {
       }
       write_out(cat("imported ", names.empty() ? "" : names + " ", text_of(*image, "digest"), " (",
                     format_bytes(number_of(*image, "size_bytes")), ")\n"));
+      if (names.empty()) {
+        write_error(
+            "it has no name: run it by its digest, or import it again with one "
+            "(gantry import PATH NAME)");
+      }
     }
     return 0;
   }

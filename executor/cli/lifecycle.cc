@@ -1,5 +1,8 @@
 // gantry wait, kill, stop, pause, resume, rm: one call per container, all are tried, the first
 // failure is the exit status.
+#include <poll.h>
+
+#include <csignal>
 #include <functional>
 
 #include "executor/cli/command_list.h"
@@ -8,6 +11,7 @@
 
 namespace gantry::cli {
 namespace {
+constexpr int kEndLimitMs = 10'000;
 using Explain = std::function<std::string(const Error& error, const std::string& word)>;
 
 // Runs `action` for each container named; failures are printed and do not stop the others.
@@ -71,6 +75,7 @@ class Simple : public Command {
         words,
         [&](const std::string& word) -> Result<void> {
           const JsonDocument answer = GANTRY_TRY(session.call(request(word)));
+          after(session, word);
           if (!session.json()) {
             write_out(word + "\n");
             return {};
@@ -87,6 +92,7 @@ class Simple : public Command {
  protected:
   virtual Result<void> check() { return {}; }
   virtual std::string request(const std::string& word) const = 0;
+  virtual void after(Session&, const std::string&) const {}
   virtual void add_result(JsonWriter&, const Json&) const {}
   virtual std::string explain(const Error& error, const std::string& word) const {
     return explain_missing(error, word);
@@ -109,6 +115,15 @@ class Kill final : public Simple {
     json.open().text("type", "KILL_CONTAINER").open("kill_container");
     json.open("container_id").text("value", word).close().integer("signal", number_);
     return json.close().close().take();
+  }
+  // As docker's: `gantry kill web && gantry rm web`. One that hangs in the kernel is not awaited.
+  void after(Session& session, const std::string& word) const override {
+    Result<Connection> connection = session.connect_to_running();
+    if (number_ != SIGKILL || !connection) return;
+    const std::string wait = container_call("WAIT_CONTAINER", "wait_container", word);
+    if (!connection->send(Connection::format(api_request(wait)))) return;
+    pollfd answered = {connection->fd(), POLLIN, 0};
+    ::poll(&answered, 1, kEndLimitMs);
   }
   // The executor answers the same for one that has ended, as Mesos does.
   std::string explain(const Error& error, const std::string& word) const override {

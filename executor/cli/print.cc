@@ -16,7 +16,10 @@
 namespace gantry::cli {
 void write_out(std::string_view text) {
   // A reader that has gone ends us by SIGPIPE, as it ends any command.
-  if (!sys::write_all(STDOUT_FILENO, text)) ::_exit(1);
+  const Result<void> written = sys::write_all(STDOUT_FILENO, text);
+  if (written) return;
+  write_error(cat("stdout: ", written.error().to_string()));
+  ::_exit(1);
 }
 
 void write_missed(int64_t bytes, std::string_view stream) {

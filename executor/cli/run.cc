@@ -134,7 +134,7 @@ class Run final : public Command {
     if (options_.terminal && !options_.detach) GANTRY_TRY(check_terminal(options_.interactive));
     const std::string id = sys::random_hex(16);
     const std::string request = GANTRY_TRY(run_request(options_, id, words));
-    keys_ = GANTRY_TRY(parse_detach_keys(options_.detach_keys));
+    keys_ = GANTRY_TRY(parse_detach_keys(options_.detach_keys.value_or(kDetachKeys)));
     if (!options_.cidfile.empty()) GANTRY_TRY(write_new_file(options_.cidfile, id));
     Result<int> status = launch(session, id, request);
     const bool is_launched = status && (!options_.detach || *status == 0);

@@ -16,8 +16,8 @@ struct RunOptions {
        init = false;
   std::string name, workdir, user, hostname, memory, memory_reservation, memory_swap, cpus,
       cpu_shares, cpuset, cpuset_mems, pids, network, rootfs, stop_signal, stop_timeout, restart,
-      oom_score_adj, shm_size, cidfile, detach_keys = kDetachKeys;
-  std::optional<std::string> entrypoint;
+      oom_score_adj, shm_size, cidfile;
+  std::optional<std::string> entrypoint, detach_keys;
   std::vector<std::string> env, env_files, volumes, tmpfs, mounts, labels, ulimits, cap_add,
       cap_drop, ports, uris, dns, hosts, security, sysctls, groups, log_options;
   void declare(Flags& flags);

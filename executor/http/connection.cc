@@ -25,10 +25,11 @@ Co<HttpConnection::Next> HttpConnection::serve_one() {
   if (!streams_body_ && !co_await read_whole_body()) co_return Next::close;
   server_.request_began();
   Response response = co_await handler_.handle(*this);
-  interruptible_ = false;
+  // Its client asks again, of this executor's successor, when nothing is answered.
+  const bool is_interrupted = std::exchange(interruptible_, false) && co_await is_cancelled();
   co_await stop_watch();
   Next next = Next::close;
-  if (gone_) {
+  if (gone_ || (is_interrupted && streaming_ == Streaming::none)) {
     next = Next::close;
   } else if (streaming_ == Streaming::none) {
     next = co_await answer(std::move(response));

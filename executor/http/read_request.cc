@@ -23,7 +23,8 @@ using boost::system::error_code;
 namespace {
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 constexpr size_t kPieceSize = 64u << 10;
-constexpr size_t kWatchRoom = 64u << 10;  // pipelined bytes held while a request waits
+constexpr size_t kMostFraming = 16u << 10;  // a chunk's head with extensions; the trailer
+constexpr size_t kWatchRoom = 64u << 10;    // pipelined bytes held while a request waits
 
 // "application/json" of "Application/JSON; charset=utf-8".
 std::string media_type(std::string_view value) {
@@ -169,7 +170,12 @@ Result<size_t> HttpConnection::take_chunked(char* data, size_t size) {
     const size_t used = http.put(parser_->buffer.data(), code);
     parser_->buffer.consume(used);
     if (code == beast::http::error::need_buffer) code = {};
-    if (code == beast::http::error::need_more) break;
+    if (code == beast::http::error::need_more) {
+      // What is left is framing: payload has been taken as it came.
+      if (parser_->buffer.size() <= kMostFraming) break;
+      return Error(Errc::invalid, cat("broken chunked body: more than ", kMostFraming,
+                                      " bytes of a chunk's head or the trailer"));
+    }
     if (code) return Error(Errc::invalid, cat("broken chunked body: ", code.message()));
     if (used == 0) break;
   }

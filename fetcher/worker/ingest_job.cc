@@ -39,10 +39,13 @@ Verdict judge(const TarEntry& entry, const std::vector<std::string>& path) {
   if (top == "index.json" || top == "manifest.json" || top == "repositories") {
     return is_directory ? Verdict::root_file_system : Verdict::either;
   }
+  if (top.starts_with("sha256:") && is_hex64(top.substr(7))) return Verdict::either;  // crane's
   if (top.ends_with(".json") && is_hex64(top.substr(0, top.size() - 5))) return Verdict::either;
-  // skopeo's docker-archive: HEX.tar
-  if (top.ends_with(".tar") && is_hex64(top.substr(0, top.size() - 4))) {
-    return Verdict::image_archive;
+  // skopeo's docker-archive: HEX.tar; crane's: HEX.tar.gz
+  for (const std::string_view suffix : {".tar", ".tar.gz"}) {
+    if (top.ends_with(suffix) && is_hex64(top.substr(0, top.size() - suffix.size()))) {
+      return Verdict::image_archive;
+    }
   }
   return Verdict::root_file_system;
 }

@@ -129,3 +129,15 @@ shows() { gantry logs both 2>&1 | grep -qxF "$1"; }
   [ "$(gantry logs both 2>/dev/null | tr '\n' ' ')" = "out1 out2 out3 " ]
   gantry rm both
 }
+
+@test "an empty value is no value: --memory=\"$UNSET\" does not mean unlimited" {
+  for flag in memory cpus pids user network restart name; do
+    run -125 --separate-stderr gantry run --rm "--$flag=" --rootfs "$ROOT" /bin/true
+    [[ "$stderr" == "gantry: --$flag needs a value: "* ]]
+  done
+}
+
+@test "a full stdout is said" {
+  run -1 --separate-stderr bash -c 'gantry version >/dev/full'
+  [[ "$stderr" == *"stdout: "*"No space left on device"* ]]
+}

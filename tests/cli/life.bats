@@ -198,3 +198,10 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   [ "$(gantry ps -aq | wc -l)" = 1 ]
   gantry rm -f runs
 }
+
+@test "kill and then rm" {
+  for _ in 1 2 3 4 5; do
+    start short /bin/sleep 100
+    gantry kill short && gantry rm short
+  done
+}
