@@ -256,7 +256,7 @@ Co<void> Containerizer::remove_when_read(ContainerPtr container) {
   }
   // Whoever follows the output sees all of it, and the exit, first. Bounded by its connection.
   while (has_readers(*container) && !co_await is_cancelled()) co_await container->changed.wait();
-  if (co_await is_cancelled()) co_return;
+  if (is_leaving_ || co_await is_cancelled()) co_return;
   (co_await remove(container->id, Force::no)).ignore("recovery removes what is left");
 }
 

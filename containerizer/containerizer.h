@@ -128,6 +128,9 @@ class Containerizer {
   size_t prepared_children() const { return prepared_.ready(); }
   uint64_t prepared_launches() const { return prepared_launches_; }  // that used one
 
+  // Readers are cut off now, and come back to the next executor: from here on an end of one removes
+  // nothing (`run --rm`).
+  void prepare_to_leave() { is_leaving_ = true; }
   // Lets every watch go without touching a container (executor shutdown).
   Co<void> close();
 
@@ -208,6 +211,7 @@ class Containerizer {
   Turns turns_;  // of launches, from what they prepare to their exec
   PreparedChildren prepared_;
   uint64_t prepared_launches_ = 0;
+  bool is_leaving_ = false;
   bool is_recovered_ = false;
   bool is_closing_ = false;
   Event closing_;

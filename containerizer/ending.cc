@@ -258,7 +258,8 @@ Co<Result<void>> Containerizer::destroy(ContainerId id) {
 Co<Result<void>> Containerizer::remove(ContainerId id, Force force) {
   ContainerPtr container = GANTRY_CO_TRY(require(id));
   ContainerState state = container->state();
-  bool ended = container->outcome.has_value() || state == ContainerState::created;
+  bool ended = container->outcome.has_value() || state == ContainerState::created ||
+               state == ContainerState::destroying;
   if (!ended && force == Force::no) {
     co_return Error(Errc::busy, cat("container '", id.to_string(), "' is ", to_string(state),
                                     "; stop it first (`gantry stop`), or remove it by force "

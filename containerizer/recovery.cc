@@ -152,6 +152,18 @@ Result<void> Recovery::take(Found& found) {
   return {};
 }
 
+// No reboot: its record in the runtime directory was damaged or removed, and this is a copy.
+Result<void> Recovery::take_copy(ContainerRecord record, const std::string& bytes) {
+  found_.push_back({.container = nullptr, .record = std::move(record)});
+  Result<void> taken = take(found_.back());
+  if (!taken) found_.pop_back();
+  if (!taken) return {};  // as with any record that this executor does not understand
+  const std::string directory = owner_.runtime_dir_of(*found_.back().container);
+  GANTRY_TRY(sys::ensure_directory_at(AT_FDCWD, directory.c_str(), 0700));
+  DirFd dir = GANTRY_TRY(DirFd::open(directory));
+  return write_record(dir.get(), "record", bytes, Durability::memory);
+}
+
 // What a reboot has left of those that are registered: they have ended, and some run again.
 Co<Result<void>> Recovery::read_registered() {
   Registrations registrations = GANTRY_CO_TRY(co_await offload(
@@ -160,6 +172,10 @@ Co<Result<void>> Recovery::read_registered() {
   for (const std::string& bytes : registrations.records) {
     Result<ContainerRecord> record = parse_record(bytes);
     if (!record || owner_.find(record->id)) continue;
+    if (record->process && record->process->boot_id == boot_id()) {
+      GANTRY_CO_TRY(take_copy(std::move(*record), bytes));
+      continue;
+    }
     if (!record->outcome || record->state != ContainerState::exited) {
       record->outcome = lost_in_reboot();
       record->exited_ns = sys::realtime_ns();

@@ -28,6 +28,7 @@ class Recovery {
   Co<Result<void>> read_registered();
   // Joins nested containers to their parents; those whose parent is not known are nobody's.
   Result<void> link_nested();
+  Result<void> take_copy(ContainerRecord record, const std::string& bytes);
   Co<Result<void>> classify();
   Result<void> adopt(Found& found);
   Co<Result<void>> recover_parts();

@@ -272,6 +272,7 @@ Co<Handed> Wiring::stop(Leave leave) {
     ::unlink(p.config.socket.c_str());
     p.listening = Handed();
   }
+  p.containerizer->prepare_to_leave();
   co_await p.scheduler->close();  // ends the event streams, which would hold the server open
   co_await p.server.drain(std::chrono::seconds(5));
   co_await p.server.close();

@@ -138,6 +138,6 @@ shows() { gantry logs both 2>&1 | grep -qxF "$1"; }
 }
 
 @test "a full stdout is said" {
-  run -1 --separate-stderr bash -c 'gantry version >/dev/full'
+  run -1 --separate-stderr bash -c "$BIN/gantry version >/dev/full"
   [[ "$stderr" == *"stdout: "*"No space left on device"* ]]
 }

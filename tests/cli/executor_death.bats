@@ -143,3 +143,32 @@ one_executor() { [ "$(pgrep -fc -- "gantry-executor.*$GANTRY_RUNTIME_DIR")" = 1 
     wait_until stop_all
   done
 }
+
+@test "an upgrade: who waits, follows, types or runs a command notices nothing" {
+  gantry run -d --name b --rootfs "$ROOT" /bin/sleep 100
+  for _ in 1 2; do
+    gantry run -d --name w --rootfs "$ROOT" /bin/sh -c 'sleep 1.5; exit 4'
+    "$BIN/gantry" wait w >"$DIR/waited" 3>&- &
+    waiting=$!
+    (sleep 3; echo typed) | "$BIN/gantry" run -i --rm --rootfs "$ROOT" /bin/cat >"$DIR/typed" 3>&- &
+    typing=$!
+    "$BIN/gantry" run --rm --rootfs "$ROOT" /bin/sh -c 'sleep 1.5; echo x; exit 7' >"$DIR/ran" 3>&- &
+    running=$!
+    "$BIN/gantry" exec b /bin/sh -c 'sleep 1.5; echo y; exit 8' >"$DIR/exec" 3>&- &
+    commanding=$!
+    sleep 0.5
+    gantry executor upgrade
+    finish $waiting
+    [ "$status$(cat "$DIR/waited")" = 04 ]
+    finish $running
+    [ "$status$(cat "$DIR/ran")" = 7x ]
+    finish $commanding
+    [ "$status$(cat "$DIR/exec")" = 8y ]
+    finish $typing
+    [ "$status$(cat "$DIR/typed")" = 0typed ]
+    gantry rm w
+  done
+  run -1 --separate-stderr gantry executor upgrade /bin/true
+  [[ "$stderr" == *"/bin/true is no gantry-executor"* ]]
+  gantry rm -f b
+}

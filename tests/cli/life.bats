@@ -10,6 +10,7 @@ teardown() {
   [ -z "$ids" ] || gantry rm -f $ids
 }
 logged() { gantry logs "$1" | grep -qxF "$2"; }  # CONTAINER LINE
+has_state() { [ "$(gantry inspect "$1" | jq -r '.[0].container.state')" = "$2" ]; }
 start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
 
 @test "ps, by name and by the beginning of the id" {
@@ -193,6 +194,7 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   gantry wait done
   run -125 --separate-stderr gantry prune </dev/null
   [[ "$stderr" == *"give -f"* ]]
+  wait_until has_state done exited
   [ "$(gantry prune -f --older-than 1h)" = "removed 0 containers" ]
   [ "$(gantry prune -f --json | jq -c '[(.containers | length), .images]')" = '[1,[]]' ]
   [ "$(gantry ps -aq | wc -l)" = 1 ]
