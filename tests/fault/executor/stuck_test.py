@@ -160,35 +160,35 @@ class Stuck(GantryTest):
 
 
 class StoppedWorker(GantryTest):
+    def stop_worker(self):
+        """Stops the first worker that the executor starts; its pid."""
+        children = pathlib.Path(f"/proc/{self.executor.process.pid}/task/{self.executor.process.pid}/children")
+        deadline = time.monotonic() + patience(10)
+        while time.monotonic() < deadline:
+            for pid in map(int, children.read_text().split()):
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGSTOP)
+                    return pid
+        raise AssertionError("no worker was started")
+
     def test_it(self):
         """A worker that is at work for ever: its own job waits, nobody else's."""
-        os.mkfifo(self.root / "etc/fifo")
-        self.executor.launch("c", ["/bin/sh", "-c", "mkdir -p /d/e; echo > /d/e/f; exec sleep 1000"], self.root,
-                             sandbox_mount="/d")
-        self.executor.launch("other", ["/bin/sleep", "1000"], self.root)
-        wait_until(lambda: (self.executor.data / "sandboxes/c/e/f").exists())
-        for number in range(2000):
-            (self.executor.data / f"sandboxes/c/e/{number}").touch()
-        stopped = []
-
-        def stop_worker():
-            for process in pathlib.Path("/proc").glob("[0-9]*"):
-                with contextlib.suppress(OSError):
-                    if (process / "comm").read_text() == "gantry-worker\n" and str(
-                            self.executor.process.pid) in (process / "cmdline").read_text().split("\0"):
-                        os.kill(int(process.name), signal.SIGSTOP)
-                        stopped.append(int(process.name))
-            return stopped
-
+        for name in ("c", "other"):
+            self.executor.launch(name, ["/bin/sleep", "1000"], self.root)
+        tree = self.executor.data / "sandboxes/c/d"
+        tree.mkdir()
+        for number in range(5000):
+            os.close(os.open(tree / str(number), os.O_CREAT | os.O_WRONLY))
         client = Executor(self.top)
         self.addCleanup(client.disconnect)
         removed = limits.in_background(lambda: client.remove("c", force=True))
-        wait_until(stop_worker)
+        worker = self.stop_worker()
         began = time.monotonic()
         self.assertEqual(self.executor.run("d", ["/bin/echo", "hi"], self.root, user="user")[1], "hi\n")
         self.executor.remove("other", force=True)
         self.assertLess(time.monotonic() - began, patience(2))
-        os.kill(stopped[0], signal.SIGCONT)
+        self.assertTrue(tree.exists())
+        os.kill(worker, signal.SIGCONT)
         removed()
         self.assertEqual(self.executor.states(), {})
 

@@ -141,7 +141,11 @@ class Upgrade(GantryTest):
         picky = self.top / "picky"
         picky.write_text("#!/bin/sh\necho 'no: '\"$1\" >&2; exit 1\n")
         picky.chmod(0o755)
-        for program, words in ((text, "no-program"), (picky, "no: --runtime-dir"), (self.top / "nowhere", "nowhere"),
+        choosy = self.top / "choosy"
+        choosy.write_text("#!/bin/sh\n[ $1 = --version ] && echo gantry-executor 9 && exit\necho 'no: '\"$1\" >&2; exit 1\n")
+        choosy.chmod(0o755)
+        for program, words in ((text, "no-program"), (picky, "no gantry-executor"), (choosy, "no: --runtime-dir"),
+                               (self.top / "nowhere", "nowhere"),
                                ("gantry-executor", "absolute path")):
             with self.subTest(program=program), self.assertRaises(CallFailed) as refused:
                 self.executor.call("GANTRY_UPGRADE", gantry_upgrade={"program": str(program)})
