@@ -20,8 +20,10 @@ class FullDisk(Logs):
 
     def finish(self):
         self.ballast.unlink(missing_ok=True)
-        self.executor.close()
-        subprocess.run(["umount", self.executor.data], check=True)
+        try:
+            self.executor.close()
+        finally:
+            subprocess.run(["umount", self.executor.data], check=True)
         self.assertEqual(self.executor.check_leaks(), [])
 
     def fill(self, room):
