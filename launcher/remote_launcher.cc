@@ -90,6 +90,8 @@ Co<Result<void>> RemoteLauncher::connect() {
   scope_.spawn(serve(connection));
   Result<void> ready = co_await greet(*connection);
   if (ready && connection->build != programs_.build) ready = co_await upgrade(*connection);
+  // It answered and died: serve() has come to its end and left the next attempt to us.
+  if (ready && connection->channel->is_lost()) ready = launcher_died();
   if (!ready) {
     connection->channel->close();
     co_return ready;

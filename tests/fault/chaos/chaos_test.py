@@ -205,6 +205,15 @@ class Chaos(GantryTest):
         loggers = self.loggers()
         return len(loggers) == 1 and self.pipes(loggers[0]) == self.pipes(self.executor.launcher_pid()) != set()
 
+    def wait_whole(self):
+        try:
+            wait_until(self.is_whole, 30)
+        except AssertionError as late:
+            launcher, loggers = self.pipes(self.executor.launcher_pid()), [self.pipes(pid) for pid in self.loggers()]
+            begun = self.kills[0][0] if self.kills else 0
+            raise AssertionError(f"launcher has {launcher}, loggers {loggers}; {self.executor.list()}; killed: "
+                                 f"{[(round(when - begun, 2), what) for when, what in self.kills[-8:]]}") from late
+
     @staticmethod
     def pipes(pid):
         numbers = (fd for fd in leakcheck().listdir(f"/proc/{pid}/fd") if int(fd) > 2)
@@ -230,7 +239,7 @@ class Chaos(GantryTest):
             time.sleep(self.dice.uniform(0.05, 0.6))
             victims = self.dice.choices([victims for victims, _ in KILLS], weights)[0]
             if set(victims) & {"launcher", "logger"}:
-                wait_until(self.is_whole, 30)
+                self.wait_whole()
             for victim in victims:
                 self.kill(victim)
             if "executor" in victims:
