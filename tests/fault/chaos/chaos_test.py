@@ -143,8 +143,10 @@ class Slot(threading.Thread):
         for stream, wanted in (("stdout", job.output()), ("stderr", job.errors())):
             said = self.again(self.client.output, job.name, stream)
             if said != wanted:
-                raise AssertionError(f"{job.name} {stream}: {len(said)} bytes of {len(wanted)}: ...{said[-200:]!r}; "
-                                     f"{self.chaos.killed_since(job.begun)}")
+                time.sleep(2)
+                then = self.again(self.client.output, job.name, stream)
+                raise AssertionError(f"{job.name} {stream}: {len(said)} bytes of {len(wanted)} when its end was told, "
+                                     f"{len(then)} later; {self.chaos.killed_since(job.begun)}")
             self.chaos.count("bytes of output", len(said))
         self.chaos.count("true exit codes")
 
