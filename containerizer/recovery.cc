@@ -33,6 +33,11 @@ Co<void> remove_sandboxes(WorkerClient& worker, std::vector<std::string> sandbox
   }
 }
 
+bool is_running(const ProcessIdentity& identity) {
+  const Result<ProcessRef> process = ProcessRef::open(identity);
+  return process && !process->ended();
+}
+
 ExitOutcome lost_in_reboot() {
   return {ExitOutcome::Kind::lost, 0, false, "the host was restarted while it ran"};
 }
@@ -152,7 +157,7 @@ Result<void> Recovery::take(Found& found) {
   return {};
 }
 
-// No reboot: its record in the runtime directory was damaged or removed, and this is a copy.
+// It runs: no reboot, but its record in the runtime directory was damaged or removed.
 Result<void> Recovery::take_copy(ContainerRecord record, const std::string& bytes) {
   found_.push_back({.container = nullptr, .record = std::move(record)});
   Result<void> taken = take(found_.back());
@@ -172,7 +177,7 @@ Co<Result<void>> Recovery::read_registered() {
   for (const std::string& bytes : registrations.records) {
     Result<ContainerRecord> record = parse_record(bytes);
     if (!record || owner_.find(record->id)) continue;
-    if (record->process && record->process->boot_id == boot_id()) {
+    if (record->process && is_running(*record->process)) {
       GANTRY_CO_TRY(take_copy(std::move(*record), bytes));
       continue;
     }

@@ -137,7 +137,6 @@ class Memory(Scarce):
         """Containers run on, and the next executor takes them over."""
         own = limits.cgroup_of("memory") / f"{self.executor.cgroup_root[1:]}-own"
         own.mkdir()
-        self.addCleanup(lambda: wait_until(lambda: not (own / "cgroup.procs").read_text()) or own.rmdir())
         self.executor.launch("runs", ["/bin/sh", "-c", "while [ ! -e /tmp/go ]; do usleep 20000; done; exit 4"], self.root)
         self.executor.launch("ends", ["/bin/sh", "-c", "sleep 1; exit 5"], self.root)
         (own / "cgroup.procs").write_text(str(self.executor.process.pid))
@@ -154,6 +153,7 @@ class Memory(Scarce):
                 connection.sendall(b"POST /api/v1 HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\n"
                                    b"Content-Length: %d\r\n\r\n" % (len(body) + 1) + body)
         self.assertEqual(self.executor.wait_dead(), -9)
+        own.rmdir()
         for connection in connections:
             connection.close()
         time.sleep(1)

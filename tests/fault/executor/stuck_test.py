@@ -167,8 +167,10 @@ class StoppedWorker(GantryTest):
         while time.monotonic() < deadline:
             for pid in map(int, children.read_text().split()):
                 with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGSTOP)
-                    return pid
+                    # Not before its exec: until then the executor waits in vfork.
+                    if pathlib.Path(f"/proc/{pid}/cmdline").read_text().startswith("gantry-worker\0"):
+                        os.kill(pid, signal.SIGSTOP)
+                        return pid
         raise AssertionError("no worker was started")
 
     def test_it(self):

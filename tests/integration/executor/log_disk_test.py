@@ -4,7 +4,7 @@ import statistics
 import subprocess
 import time
 
-from gantry import main, wait_until
+from gantry import CallFailed, main, wait_until
 from logs import Logs, numbers
 
 # What an operation may take that has nothing to do with the disk; a flush gives up after 2 s.
@@ -37,17 +37,19 @@ class FullDisk(Logs):
 
     def test_the_writer_waits_and_all_arrives_when_there_is_room(self):
         self.launch("c", "read x; seq 1 300000", open_stdin=True)
+        for name in ("other", "third"):
+            self.executor.launch(name, ["/bin/sleep", "1000"], self.root)
         write = self.open_input("c")
         self.fill(64 << 10)
         write(b"go\n")
         wait_until(lambda: "output of container 'c' waits" in self.executor.log_tail())
         start = time.monotonic()
-        self.executor.launch("other", ["/bin/true"], self.root)
-        self.executor.wait("other")
-        self.executor.remove("other")
-        self.executor.launch("other", ["/bin/sleep", "1000"], self.root)
-        self.executor.signal("other")
-        self.executor.wait("other")
+        for name in ("other", "third"):
+            self.executor.signal(name)
+            self.executor.wait(name)
+            self.executor.remove(name)
+        with self.assertRaisesRegex(CallFailed, "no room in"):
+            self.executor.launch("fourth", ["/bin/true"], self.root)
         self.assertLess(time.monotonic() - start, PATIENCE_S)
         self.assertEqual(self.executor.states()["c"], "running")
         self.ballast.unlink()
