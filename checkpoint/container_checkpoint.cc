@@ -115,6 +115,11 @@ Co<Result<ContainerCheckpoints::Made>> ContainerCheckpoints::checkpoint(Containe
       co_await containerizer_.checkpoint(id, [&dump](ContainerPtr container, bool is_paused) {
         return dump_container(dump, std::move(container), is_paused);
       }));
+  // A checkpoint goes with its container, which may have been removed while this was written.
+  if (!containerizer_.find(id)) {
+    (co_await checkpointer_.remove(dump.directory)).ignore("at the next recovery");
+    co_return Error(Errc::not_found, cat("container '", id.to_string(), "' was removed meanwhile"));
+  }
   co_return Made{dump.run.name, dump.stats};
 }
 
