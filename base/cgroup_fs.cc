@@ -298,18 +298,6 @@ Co<Result<void>> thaw_at(int dir_fd, std::string path, bool is_v2, Duration limi
   co_return co_await freeze_v1(dir_fd, path, false, limit);
 }
 
-void thaw_tree_at(int dir_fd, const std::string& path) {
-  std::vector<std::string> todo = {path};
-  while (!todo.empty()) {
-    const std::string here = std::move(todo.back());
-    todo.pop_back();
-    write_at(dir_fd, here, "freezer.state", "THAWED").ignore("the caller looks who is left");
-    auto below = children_at(dir_fd, here);
-    if (!below) continue;
-    for (const std::string& name : *below) todo.push_back(join(here, name));
-  }
-}
-
 Co<Result<void>> kill_at(int dir_fd, std::string path, bool is_v2, Duration limit) {
   Backoff backoff(limit);
   do {

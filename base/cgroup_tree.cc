@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 
 #include "base/backoff.h"
@@ -118,8 +119,10 @@ Result<std::vector<std::string>> children_at(int dir_fd, const std::string& path
   return out;
 }
 
-Result<std::vector<pid_t>> processes_at(int dir_fd, const std::string& path) {
-  std::vector<pid_t> out;
+namespace {
+// The directory and all below, parents first. What goes meanwhile is passed over.
+Result<void> walk(int dir_fd, const std::string& path,
+                  const std::function<Result<void>(int fd)>& visit) {
   std::vector<Level> levels = {{"", {path}}};
   UniqueFd here = GANTRY_TRY(open_directory(dir_fd, ""));
   while (!levels.empty()) {
@@ -134,17 +137,35 @@ Result<std::vector<pid_t>> processes_at(int dir_fd, const std::string& path) {
     auto fd = open_directory(here.get(), name);
     if (!fd && is_gone(fd.error())) continue;
     if (!fd) return std::move(fd).error();
-    auto text = sys::read_file_at(fd->get(), "cgroup.procs");
+    GANTRY_TRY(visit(fd->get()));
+    here = std::move(*fd);
+    levels.push_back({name, GANTRY_TRY(children_at(here.get(), ""))});
+  }
+  return {};
+}
+}  // namespace
+
+Result<std::vector<pid_t>> processes_at(int dir_fd, const std::string& path) {
+  std::vector<pid_t> out;
+  GANTRY_TRY(walk(dir_fd, path, [&out](int fd) -> Result<void> {
+    auto text = sys::read_file_at(fd, "cgroup.procs");
     // KERNEL: EOPNOTSUPP in a threaded v2 cgroup; its processes are listed by the domain above.
     if (!text && !is_gone(text.error()) && !text.error().is_errno(EOPNOTSUPP)) {
       return std::move(text).error();
     }
     const auto pids = text ? parse_pids(*text) : std::vector<pid_t>();
     out.insert(out.end(), pids.begin(), pids.end());
-    here = std::move(*fd);
-    levels.push_back({name, GANTRY_TRY(children_at(here.get(), ""))});
-  }
+    return {};
+  }));
   return out;
+}
+
+void thaw_tree_at(int dir_fd, const std::string& path) {
+  const auto thaw = [](int fd) -> Result<void> {
+    write_at(fd, "", "freezer.state", "THAWED").ignore("the caller looks who is left");
+    return {};
+  };
+  walk(dir_fd, path, thaw).ignore("the caller looks who is left");
 }
 
 namespace {

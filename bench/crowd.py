@@ -1,7 +1,6 @@
 """what 1,000 running containers cost, each of them and those that come after"""
 # Everything is measured twice in one executor's life, with nothing running and with the crowd (definitions:
 # bench/README.md).
-import argparse
 import json
 import os
 import pathlib
@@ -122,9 +121,7 @@ def print_table(count, empty, crowded, exits, cost, rest):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="tools/bench crowd")
-    parser.add_argument("--build", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    parser = support.parser("crowd")
     parser.add_argument("--containers", type=int, default=1000, help="the crowd")
     parser.add_argument("--rounds", type=int, default=3, help="blocks of 30 launches per contender, with and without")
     arguments = parser.parse_args()

@@ -1,7 +1,6 @@
 """launch of `true` to its end, against the kernel and crun and runc"""
 # Blocks of launches take turns, so that all contenders meet the same machine; what counts is medians and their ratios
 # (definitions: bench/README.md).
-import argparse
 import json
 import os
 import pathlib
@@ -139,9 +138,7 @@ def print_phases(bench):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="tools/bench launch")
-    parser.add_argument("--build", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    parser = support.parser("launch")
     parser.add_argument("--rounds", type=int, default=5, help="blocks of 30 launches per contender, back to back")
     parser.add_argument("--idle-rounds", type=int, default=1, help="the same, each launch after 300 ms of idling")
     arguments = parser.parse_args()

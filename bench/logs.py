@@ -1,6 +1,5 @@
 """output through the logger, against `cat` from a pipe into a file"""
 # The contenders take turns on the same disk; what counts is medians and their ratios (definitions: bench/README.md).
-import argparse
 import json
 import os
 import pathlib
@@ -80,9 +79,7 @@ class Bench:
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="tools/bench logs")
-    parser.add_argument("--build", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    parser = support.parser("logs")
     parser.add_argument("--rounds", type=int, default=7, help="how often each contender writes")
     parser.add_argument("--mib", type=int, default=1024, help="how much it writes each time")
     arguments = parser.parse_args()

@@ -1,4 +1,5 @@
 """What the benchmarks share: a root filesystem, an executor of their own, statistics."""
+import argparse
 import contextlib
 import http.client
 import json
@@ -46,6 +47,14 @@ def output_of(words, environment=None):
     if done.returncode != 0:
         sys.exit(f"{' '.join(words)}\nfailed: {done.stderr[-2000:]}")
     return done.stdout
+
+
+def parser(name):
+    """What `tools/bench NAME` is called with, but for its own options."""
+    out = argparse.ArgumentParser(prog=f"tools/bench {name}")
+    out.add_argument("--build", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
+    out.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    return out
 
 
 class Api:

@@ -14,6 +14,7 @@
 #include "base/record_file.h"
 #include "base/sealed_program.h"
 #include "base/sys.h"
+#include "base/tmpfs.h"
 
 namespace gantry {
 namespace {
@@ -48,19 +49,7 @@ std::string maker_of(const std::string& program) {
 }  // namespace
 
 Result<Workspace> Workspace::make() {
-  UniqueFd context =
-      GANTRY_TRY(syscall_fd(::syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC), "open a tmpfs"));
-  for (auto [name, value] : {std::pair("mode", "0700"), std::pair("size", "64m")}) {
-    if (::syscall(SYS_fsconfig, context.get(), FSCONFIG_SET_STRING, name, value, 0) < 0) {
-      return Error::from_errno(errno, cat("set ", name, " of a tmpfs"));
-    }
-  }
-  if (::syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) < 0) {
-    return Error::from_errno(errno, "make a tmpfs");
-  }
-  constexpr unsigned kAttributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
-  return Workspace(GANTRY_TRY(syscall_fd(
-      ::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC, kAttributes), "make a tmpfs")));
+  return Workspace(GANTRY_TRY(make_tmpfs({{"mode", "0700"}, {"size", "64m"}})));
 }
 
 Result<std::string> Workspace::read(const char* name) const {

@@ -7,40 +7,21 @@
 
 #include "base/sealed_program.h"
 #include "base/sys.h"
+#include "base/tmpfs.h"
 
 namespace gantry {
 namespace {
 constexpr char kName[] = "gantry-init";
 
-Result<UniqueFd> mount_fd(long rc, std::string_view what) {
-  if (rc < 0) return Error::from_errno(errno, std::string(what));
-  return UniqueFd(static_cast<int>(rc));
-}
-
-Result<void> configure(const UniqueFd& context, unsigned command, const char* name,
-                       const char* value) {
-  if (::syscall(SYS_fsconfig, context.get(), command, name, value, 0) == 0) return {};
-  return Error::from_errno(
-      errno, cat("configure a tmpfs", name == nullptr ? "" : ": ", name == nullptr ? "" : name));
-}
-
-Result<UniqueFd> empty_tmpfs() {
-  UniqueFd context =
-      GANTRY_TRY(mount_fd(::syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC), "open a tmpfs"));
-  GANTRY_TRY(configure(context, FSCONFIG_SET_STRING, "source", kName));
-  GANTRY_TRY(configure(context, FSCONFIG_SET_STRING, "mode", "0755"));
-  GANTRY_TRY(configure(context, FSCONFIG_CMD_CREATE, nullptr, nullptr));
-  return mount_fd(
-      ::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV),
-      "make a tmpfs");
-}
-
 // The file system itself, not just this mount of it: a bind of it can be no more than that.
 Result<void> make_read_only(const UniqueFd& tmpfs) {
-  UniqueFd context = GANTRY_TRY(mount_fd(
-      ::syscall(SYS_fspick, tmpfs.get(), "", FSPICK_EMPTY_PATH | FSPICK_CLOEXEC), "pick a tmpfs"));
-  GANTRY_TRY(configure(context, FSCONFIG_SET_FLAG, "ro", nullptr));
-  return configure(context, FSCONFIG_CMD_RECONFIGURE, nullptr, nullptr);
+  const UniqueFd context(
+      static_cast<int>(::syscall(SYS_fspick, tmpfs.get(), "", FSPICK_EMPTY_PATH | FSPICK_CLOEXEC)));
+  const bool is_done =
+      context && ::syscall(SYS_fsconfig, context.get(), FSCONFIG_SET_FLAG, "ro", nullptr, 0) == 0 &&
+      ::syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_RECONFIGURE, nullptr, nullptr, 0) == 0;
+  if (!is_done) return Error::from_errno(errno, "make a tmpfs read-only");
+  return {};
 }
 }  // namespace
 
@@ -66,7 +47,7 @@ Result<void> InitProgram::ensure_mounted() {
 
 Result<void> InitProgram::mount() const {
   GANTRY_TRY(sys::ensure_directories(directory_, 0755));
-  UniqueFd tmpfs = GANTRY_TRY(empty_tmpfs());
+  UniqueFd tmpfs = GANTRY_TRY(make_tmpfs({{"source", kName}, {"mode", "0755"}}));
   {
     UniqueFd file = GANTRY_TRY(sys::open_at(tmpfs.get(), kName, O_WRONLY | O_CREAT | O_EXCL, 0755));
     GANTRY_TRY(copy_program(sealed_, file.get()));

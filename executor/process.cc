@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "base/path_at.h"
+#include "base/process_stat.h"
 #include "base/sys.h"
 
 namespace gantry {
@@ -191,9 +192,8 @@ pid_t lock_holder(int fd) {
 }
 
 bool is_dead(pid_t pid) {
-  auto status = sys::read_file(cat("/proc/", pid, "/status"), 1u << 16);
-  return !status || status->find("State:\tZ") != std::string::npos ||
-         status->find("State:\tX") != std::string::npos;
+  const Result<ProcessStat> stat = process_stat(pid);
+  return !stat || stat->state == 'Z' || stat->state == 'X';
 }
 
 // KERNEL: a killed process whose last thread hangs in the kernel keeps its files open, and locked.

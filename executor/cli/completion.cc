@@ -6,6 +6,7 @@
 #include "executor/cli/command_list.h"
 #include "executor/cli/help.h"
 #include "executor/cli/print.h"
+#include "executor/cli/request_words.h"
 #include "executor/cli/session.h"
 
 namespace gantry::cli {
@@ -119,11 +120,7 @@ Candidates command_names() {
 
 Candidates words_of(std::string_view text) {
   Candidates out;
-  while (!text.empty()) {
-    const size_t space = std::min(text.find(' '), text.size());
-    out.push_back({std::string(text.substr(0, space))});
-    text.remove_prefix(std::min(space + 1, text.size()));
-  }
+  for (const std::string_view word : split_words(text, ' ')) out.push_back({std::string(word)});
   return out;
 }
 

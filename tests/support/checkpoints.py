@@ -51,14 +51,6 @@ class CheckpointTest(GantryTest):
     def restore(self, checkpoint="one", **options):
         return self.executor.call("GANTRY_RESTORE", gantry_restore={"checkpoint": checkpoint, **options})
 
-    def refused(self, call, *words):
-        """The call fails, and its error says these words; returns the error."""
-        with self.assertRaises(CallFailed) as caught:
-            call()
-        for word in words:
-            self.assertIn(word, caught.exception.text)
-        return caught.exception
-
     def checkpoints(self):
         """Names in the data directory, half-made ones too."""
         folder = self.executor.data / "checkpoints"

@@ -379,6 +379,14 @@ class GantryTest(unittest.TestCase):
             leaks = self.executor.leaks()
         self.assertEqual(leaks, [], f"left behind; log: {self.executor.log_tail()}")
 
+    def refused(self, call, *words):
+        """The call fails, and its error says these words; returns the error."""
+        with self.assertRaises(CallFailed) as caught:
+            call()
+        for word in words:
+            self.assertIn(word, caught.exception.text)
+        return caught.exception
+
     def sh(self, name, script, **spec):
         return self.executor.run(name, ["/bin/sh", "-c", script], self.root, **spec)
 

@@ -10,6 +10,7 @@
 #include "base/sys.h"
 #include "executor/output_times.h"
 #include "launcher/log_times.h"
+#include "tests/fuzz/scratch.h"
 
 namespace {
 using namespace gantry;
@@ -28,17 +29,8 @@ void read_all(OutputTimes& times) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const std::string directory = [] {
-    char name[] = "/tmp/gantry-fuzz-times.XXXXXX";
-    if (::mkdtemp(name) == nullptr) std::abort();
-    static std::string made = name;
-    std::atexit([] {
-      ::unlink((made + "/" + kTimesFile).c_str());
-      ::rmdir(made.c_str());
-    });
-    return made;
-  }();
-  auto dir = DirFd::open(directory);
+  static const Scratch scratch(kTimesFile);
+  auto dir = DirFd::open(scratch.path());
   if (!dir) std::abort();
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   UniqueFd file(::openat(dir->get(), kTimesFile, O_WRONLY | O_CREAT | O_TRUNC, 0600));

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "launcher/process/table.h"
+#include "tests/fuzz/scratch.h"
 
 namespace {
 using namespace gantry;
@@ -49,17 +50,8 @@ void use(Table& table) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const std::string directory = [] {
-    char name[] = "/tmp/gantry-fuzz-table.XXXXXX";
-    if (::mkdtemp(name) == nullptr) std::abort();
-    static std::string made = name;
-    std::atexit([] {
-      ::unlink((made + "/" + kTableFile).c_str());
-      ::rmdir(made.c_str());
-    });
-    return made;
-  }();
-  const int dir = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY);
+  static const Scratch scratch(kTableFile);
+  const int dir = ::open(scratch.path().c_str(), O_RDONLY | O_DIRECTORY);
   const int file = ::openat(dir, kTableFile, O_WRONLY | O_CREAT | O_TRUNC, 0600);
   const std::string bytes = table_of(data, std::min(size, size_t{64} * sizeof(Slot)));
   if (::write(file, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()) ||
