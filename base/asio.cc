@@ -2,10 +2,29 @@
 #include <boost/asio/impl/src.hpp>
 #include <boost/asio/redirect_error.hpp>
 
+#include <system_error>
+
 #include "base/co.h"
 
 namespace gantry {
 asio::execution_context::id OffloadPool::id;
+
+OffloadPool::OffloadPool(asio::execution_context& context)
+    : asio::execution_context::service(context), work_(pool_.get_executor()) {
+  for (int i = 0; i < 4; ++i) {
+    try {
+      threads_.emplace_back([this] { pool_.run(); });
+    } catch (const std::system_error&) {
+    }
+  }
+  GANTRY_CHECK(!threads_.empty());
+}
+
+void OffloadPool::shutdown() noexcept {
+  work_.reset();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
 
 struct Event::Waiter {
   asio::steady_timer timer;

@@ -9,18 +9,19 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -40,13 +41,17 @@ class OffloadPool final : public asio::execution_context::service {
  public:
   using key_type = OffloadPool;
   static asio::execution_context::id id;
-  explicit OffloadPool(asio::execution_context& context)
-      : asio::execution_context::service(context), pool_(4) {}
-  void shutdown() noexcept override { pool_.join(); }
-  asio::thread_pool& pool() { return pool_; }
+  // With fewer threads where no more can be made.
+  explicit OffloadPool(asio::execution_context& context);
+  void shutdown() noexcept override;
+  asio::io_context& pool() { return pool_; }
 
  private:
-  asio::thread_pool pool_;
+  // Not an asio::thread_pool: its constructor waits for ever when one of the threads cannot be
+  // made.
+  asio::io_context pool_;
+  asio::executor_work_guard<asio::io_context::executor_type> work_;
+  std::vector<std::thread> threads_;
 };
 
 // Runs `work` on the pool and resumes on the loop with what it returned. Never cancelled: `work` is
