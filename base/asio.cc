@@ -2,6 +2,8 @@
 #include <boost/asio/impl/src.hpp>
 #include <boost/asio/redirect_error.hpp>
 
+#include <cstdio>
+#include <cstdlib>
 #include <system_error>
 
 #include "base/co.h"
@@ -17,7 +19,13 @@ OffloadPool::OffloadPool(asio::execution_context& context)
     } catch (const std::system_error&) {
     }
   }
-  GANTRY_CHECK(!threads_.empty());
+  if (!threads_.empty()) return;
+  std::fputs(
+      "gantry: not one thread can be made: the pids limit of its cgroup (pids.max), or `ulimit "
+      "-u`, "
+      "is reached\n",
+      stderr);
+  std::_Exit(1);
 }
 
 void OffloadPool::shutdown() noexcept {

@@ -22,7 +22,10 @@ int version_number(const criu::Version& version) {
 }
 
 // A key of the launcher's table for CRIU's own process.
-std::string helper_key() { return cat(kHelperKey, sys::random_hex(12)); }
+std::string helper_key(CriuProcess::IfWeDie if_we_die) {
+  const bool is_held = if_we_die == CriuProcess::IfWeDie::wait;
+  return cat(is_held ? kHeldHelperKey : kHelperKey, sys::random_hex(12));
+}
 }  // namespace
 
 Result<std::vector<MountEntry>> mounts_of(pid_t pid) {
@@ -39,13 +42,16 @@ Result<std::set<std::string>> host_devices() {
 Co<Result<std::unique_ptr<CriuProcess>>> CriuProcess::start(CriuHost host, std::string program,
                                                             const std::vector<std::string>& paths,
                                                             LaunchPlan::Builder plan,
-                                                            CriuSession::Inherited inherited) {
+                                                            CriuSession::Inherited inherited,
+                                                            IfWeDie if_we_die) {
   Workspace workspace = GANTRY_CO_TRY(Workspace::make());
   std::unique_ptr<CriuProcess> self(
       new CriuProcess(host, std::move(program), std::move(workspace)));
   std::vector<std::string> kept = paths;
   kept.push_back(self->program_);
-  CriuSession::Settings settings{.program = self->program_, .key = helper_key()};
+  CriuSession::Settings settings{.program = self->program_,
+                                 .key = helper_key(if_we_die),
+                                 .outwaits_us = if_we_die == IfWeDie::wait};
   if (GANTRY_CO_TRY(self->workspace_.become_run(plan, kept))) {
     host.probe.give(self->workspace_, self->program_);
     if (host.tar) {

@@ -50,12 +50,16 @@ struct CriuHost {
 // A CRIU that has said which version it is; nothing else was asked of it yet.
 class CriuProcess {
  public:
+  // What it does when the executor dies: it ends and undoes what it began, or stays where it is
+  // until it is killed.
+  enum class IfWeDie { undo, wait };
   // `paths`: on the host, what CRIU will look for below /run. `plan`: as CriuSession::start.
   // Errc::unsupported when it is too old, with what to do.
   static Co<Result<std::unique_ptr<CriuProcess>>> start(CriuHost host, std::string program,
                                                         const std::vector<std::string>& paths,
                                                         LaunchPlan::Builder plan,
-                                                        CriuSession::Inherited inherited);
+                                                        CriuSession::Inherited inherited,
+                                                            IfWeDie if_we_die = IfWeDie::undo);
   CriuSession& session() { return *session_; }
   const std::string& version() const { return version_; }
   int work_directory() const { return workspace_.directory(); }

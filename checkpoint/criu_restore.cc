@@ -1,6 +1,8 @@
 // A restore. CRIU is born in the container's cgroups and in a mount namespace where the container's
 // root is mounted; what it makes is its sibling, so the launcher's child. Before CRIU lets the
-// tasks go they are frozen and compared with what the request allows; the caller thaws them.
+// tasks go they are frozen and compared with what the request allows; the caller thaws them. Until
+// then nothing of them runs, whenever we die: CRIU waits for an answer that does not come, and the
+// next executor kills the tasks, then CRIU.
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -124,8 +126,9 @@ class Restore {
       unshare.a = CLONE_NEWCGROUP;
       plan.add(Stage::namespaces, unshare);
     }
-    std::unique_ptr<CriuProcess> criu = GANTRY_CO_TRY(co_await CriuProcess::start(
-        host_, program_, paths, std::move(plan), std::move(inherited_)));
+    std::unique_ptr<CriuProcess> criu = GANTRY_CO_TRY(
+        co_await CriuProcess::start(host_, program_, paths, std::move(plan), std::move(inherited_),
+                                    CriuProcess::IfWeDie::wait));
     watch_.step("start criu");
     Result<void> done = co_await converse(*criu);
     co_await (done ? criu->close() : criu->close(kGiveUpLimit));
@@ -243,9 +246,9 @@ class Restore {
   }
 
   // All tasks are stopped on their last instruction, with the credentials they will have. KERNEL: a
-  // refusal is too late here, CRIU would let them run, as it would should we die: the freezer holds
-  // them.
+  // refusal is too late here, CRIU would let them run: the freezer holds them.
   Co<Result<void>> hold() {
+    GANTRY_FAILPOINT_CO_TRY("restore.before_freeze");
     GANTRY_CO_TRY(
         co_await cgroup::freeze_at(freezer_.get(), "", request_.freezer_is_v2, kFreezeLimit));
     watch_.step("freeze");

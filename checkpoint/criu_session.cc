@@ -13,6 +13,7 @@ namespace {
 // Where CRIU's end of the socket and what it inherits are put: above every descriptor that comes
 // with a launch (kMaxPlanFds), so that no dup lands on one that is still needed.
 constexpr int kSocketNumber = 400;
+constexpr int kOurEndNumber = kSocketNumber + 1;
 constexpr size_t kMaxAnswer = 256 << 10;
 constexpr auto kExecLimit = std::chrono::seconds(10);
 constexpr Duration kLookAgain = std::chrono::milliseconds(200);
@@ -43,6 +44,11 @@ void add_private_mounts(LaunchPlan::Builder& plan) {
 Result<void> add_command(LaunchPlan::Builder& plan, const CriuSession::Settings& settings,
                          UniqueFd socket, CriuSession::Inherited inherited) {
   plan.add(Stage::begin, op(OpKind::kSetsid));
+  if (settings.outwaits_us) {
+    Op signal = op(OpKind::kParentDeathSignal);
+    signal.a = SIGKILL;
+    plan.add(Stage::begin, signal);
+  }
   for (int number = 0; number < 3; ++number) {
     add_duplicate(plan, GANTRY_TRY(sys::open("/dev/null", O_RDWR)), number);
   }
@@ -69,7 +75,7 @@ Duration left(std::chrono::steady_clock::time_point deadline) {
 }
 }  // namespace
 
-int CriuSession::first_inherited() { return kSocketNumber + 1; }
+int CriuSession::first_inherited() { return kOurEndNumber + 1; }
 
 CriuSession::CriuSession(LaunchBackend& backend, std::string key, UniqueFd socket,
                          ProcessRef process)
@@ -88,6 +94,10 @@ Co<Result<std::unique_ptr<CriuSession>>> CriuSession::start(LaunchBackend& backe
   // process that SO_PEERCRED names, the one that called socketpair().
   auto [ours, theirs] = GANTRY_CO_TRY(sys::seqpacket_pair());
   add_private_mounts(plan);
+  // An end of a pair that it holds itself is never closed under it.
+  if (settings.outwaits_us) {
+    add_duplicate(plan, GANTRY_CO_TRY(sys::duplicate(ours.get())), kOurEndNumber);
+  }
   GANTRY_CO_TRY(add_command(plan, settings, std::move(theirs), std::move(inherited)));
   LaunchPlan sealed = GANTRY_CO_TRY(std::move(plan).seal());
   LaunchedChild child =
@@ -171,6 +181,8 @@ Co<Result<void>> CriuSession::close(Duration limit) {
   is_closed_ = true;
   // CRIU takes a closed socket for a refusal at its next notification and undoes what it began.
   // ORDER: before it is killed; killed in the middle of a dump it leaves code of its own in tasks.
+  // It may hold a duplicate of our end: closing is not enough.
+  ::shutdown(socket_.get(), SHUT_RDWR);
   socket_.reset();
   Result<void> left_by_itself = co_await wait_fd(process_.pidfd(), Readiness::read, limit);
   if (!left_by_itself) process_.signal(SIGKILL).ignore("it may have left meanwhile");

@@ -24,6 +24,9 @@ class CriuSession {
     std::string program;                                 // absolute path
     std::string key;                                     // of the launcher's table
     std::string path = "/usr/sbin:/usr/bin:/sbin:/bin";  // where it looks for tar
+    // Our death does not let it go on: it waits for an answer until it is killed, by the next
+    // executor or by the death of its parent, the launcher. Else it meets an end-of-file.
+    bool outwaits_us = false;
   };
   // A descriptor CRIU inherits; the number it will have is first_inherited() + its index.
   using Inherited = std::vector<UniqueFd>;

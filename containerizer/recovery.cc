@@ -65,6 +65,8 @@ Co<Result<void>> Recovery::run() {
   GANTRY_FAILPOINT_CO_TRY("recover.after_classify");
   // ORDER: before a container is adopted or ended that a helper may be at work on.
   co_await await_helpers();
+  // ORDER: before the helper that holds its tasks, which would run then.
+  co_await end_half_restored();
   GANTRY_CO_TRY(co_await end_strangers());
   GANTRY_CO_TRY(co_await recover_parts());
   GANTRY_FAILPOINT_CO_TRY("recover.after_parts");
@@ -420,17 +422,24 @@ Co<void> Recovery::fit_freezer(const Container& container) {
   done.ignore("it is ending, or this host has no freezer");
 }
 
-// CRIUs of an interrupted checkpoint or restore: they meet end-of-file and undo what they began.
+// CRIUs of an interrupted checkpoint: they meet end-of-file and undo what they began.
 // KERNEL: one that is killed in the middle of a dump leaves code of its own in the tasks.
 Co<void> Recovery::await_helpers() {
   const auto deadline = std::chrono::steady_clock::now() + kLeaveLimit;
   for (auto& [key, child] : children_) {
-    if (!key.starts_with(kHelperKey) || child.exit) continue;
+    if (!key.starts_with(kHelperKey) || key.starts_with(kHeldHelperKey) || child.exit) continue;
     auto process = ProcessRef::open(child.process);
     if (!process) continue;
     const Duration left = deadline - std::chrono::steady_clock::now();
     (co_await wait_fd(process->pidfd(), Readiness::read, std::max(left, Duration::zero())))
         .ignore("killed as a stranger");
+  }
+}
+
+Co<void> Recovery::end_half_restored() {
+  for (const Found& found : found_) {
+    if (found.record.state != ContainerState::restoring) continue;
+    (co_await owner_.kill_all(found.container->id)).ignore("settle() asks again");
   }
 }
 

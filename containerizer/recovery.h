@@ -39,6 +39,7 @@ class Recovery {
   Co<void> patiently(Co<void> work);
   Co<void> fit_freezer(const Container& container);
   Co<void> await_helpers();
+  Co<void> end_half_restored();
   Co<Result<void>> end_strangers();
   Result<void> remove_orphan_sandboxes();
 

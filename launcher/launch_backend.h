@@ -49,6 +49,8 @@ struct LaunchedChild {
 
 // How the key of a process begins that is no container's and ends by itself when the executor dies.
 inline constexpr std::string_view kHelperKey = "helper.";
+// The same, but it stays where it is until it is killed.
+inline constexpr std::string_view kHeldHelperKey = "helper.held.";
 
 // An entry of the launcher's table, for recovery.
 struct KnownChild {

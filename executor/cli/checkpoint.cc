@@ -1,10 +1,21 @@
-// gantry checkpoint, restore
+// gantry checkpoint, restore. Asked again after an executor's death, what its predecessor has
+// carried through counts.
+#include <algorithm>
+
+#include "base/sys.h"
 #include "executor/cli/command_list.h"
 #include "executor/cli/print.h"
 #include "executor/cli/session.h"
 
 namespace gantry::cli {
 namespace {
+// Its details; null when nobody knows it any more.
+JsonDocument inspect(Session& session, const std::string& container) {
+  Result<JsonDocument> answer =
+      session.call(container_call("GANTRY_INSPECT", "gantry_inspect", container));
+  return answer ? std::move(*answer) : JsonDocument();
+}
+
 class Checkpoint final : public Command {
  public:
   void declare(Flags& flags) override {
@@ -16,25 +27,36 @@ class Checkpoint final : public Command {
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 1, 1, "one container"));
+    // A name of ours tells whether a predecessor of the executor has made it.
+    if (name_.empty()) name_ = cat(words[0], "-", sys::realtime_ns() / 1'000'000);
     JsonWriter json;
     json.open().text("type", "GANTRY_CHECKPOINT").open("gantry_checkpoint");
-    json.open("container_id").text("value", words[0]).close();
-    if (!name_.empty()) json.text("name", name_);
+    json.open("container_id").text("value", words[0]).close().text("name", name_);
     if (leave_running_) json.boolean("leave_running", true);
     if (tcp_) json.boolean("tcp_established", true);
     if (locks_) json.boolean("file_locks", true);
     const Result<JsonDocument> called = session.call(json.close().close().take());
-    if (!called) return Error(called.error().code(), explain_missing(called.error(), words[0]));
-    const JsonDocument& answer = *called;
-    if (session.json()) {
-      write_json_member(answer, "gantry_checkpoint");
+    if (!called && session.has_asked_again() && is_made(session, words[0])) {
+      write_out(session.json() ? JsonWriter().open().text("checkpoint", name_).close().take() + "\n"
+                               : name_ + "\n");
       return 0;
     }
-    write_out(text_of(answer, "gantry_checkpoint.checkpoint") + "\n");
+    if (!called) return Error(called.error().code(), explain_missing(called.error(), words[0]));
+    if (session.json()) {
+      write_json_member(*called, "gantry_checkpoint");
+      return 0;
+    }
+    write_out(text_of(*called, "gantry_checkpoint.checkpoint") + "\n");
     return 0;
   }
 
  private:
+  bool is_made(Session& session, const std::string& container) const {
+    const JsonDocument details = inspect(session, container);
+    const auto names = list_of(details, "gantry_inspect.checkpoints");
+    return std::ranges::any_of(names, [&](const Json* name) { return name->GetString() == name_; });
+  }
+
   std::string name_;
   bool leave_running_ = false, tcp_ = false, locks_ = false;
 };
@@ -56,10 +78,11 @@ class Restore final : public Command {
     json.open("container_id").text("value", words[0]).close();
     if (tcp_) json.boolean("tcp_established", true);
     const Result<JsonDocument> called = session.call(json.close().close().take());
-    if (!called) return explain(called.error(), words[0]);
-    const JsonDocument& answer = *called;
+    if (!called && (!session.has_asked_again() || !is_running(session, words[0]))) {
+      return explain(called.error(), words[0]);
+    }
     if (session.json()) {
-      if (const Json* restored = find(answer, "gantry_restore")) {
+      if (const Json* restored = called ? find(*called, "gantry_restore") : nullptr) {
         JsonDocument copy;
         copy.CopyFrom(*restored, copy.GetAllocator());
         add_id(copy, *restored, copy.GetAllocator());
@@ -72,6 +95,11 @@ class Restore final : public Command {
   }
 
  private:
+  static bool is_running(Session& session, const std::string& container) {
+    const JsonDocument details = inspect(session, container);
+    return text_of(details, "gantry_inspect.container.state") == "running";
+  }
+
   // What is not there may also be the checkpoint: then the executor says which there are.
   static Error explain(const Error& error, const std::string& container) {
     const bool is_container = error.to_string().starts_with("no container ");

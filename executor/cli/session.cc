@@ -103,6 +103,7 @@ Result<HttpResponse> Session::exchange(const std::string& body) {
   const std::string bytes = Connection::format(api_request(body));
   for (int attempt = 0;; ++attempt) {
     GANTRY_TRY(ensure_connected());
+    has_asked_again_ = attempt > 0;
     const Result<void> sent = connection_->send(bytes);
     Result<HttpResponse> response =
         sent ? connection_->receive() : Result<HttpResponse>(sent.error());

@@ -50,11 +50,15 @@ class Session {
   Result<JsonDocument> call(const std::string& body);
   // The same on a connection made for it, for calls that wait (WAIT_CONTAINER).
   Result<HttpResponse> exchange(const std::string& body);
+  // The last call was asked again: its first asking may have been carried through without an
+  // answer.
+  bool has_asked_again() const { return has_asked_again_; }
 
  private:
   Result<void> ensure_connected();
   GlobalOptions options_;
   std::optional<Connection> connection_;
+  bool has_asked_again_ = false;
 };
 
 // A container in a request; with a parent: one that was launched in that.

@@ -62,3 +62,19 @@ teardown_file() { end_private_host; }
   run -1 --separate-stderr gantry restore nope
   [[ "$stderr" == "gantry: "*nope* ]]
 }
+
+@test "the executor dies after it has done it: asked again, the next one's refusal is no failure" {
+  gantry run -d --name twice --rootfs "$ROOT" /bin/sh -c 'i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done'
+  for point in checkpoint.after_dump restore.after_resume; do
+    kill -9 "$(executor_pid)"
+    rm "$GANTRY_RUNTIME_DIR/gantry.sock"
+    "$BIN/gantry-executor" --failpoints "$point=kill" >"$BATS_TEST_TMPDIR/doomed" 2>&1 3>&- &
+    wait_until test -S "$GANTRY_RUNTIME_DIR/gantry.sock"
+    run -0 --separate-stderr gantry "${point%%.*}" twice
+    [ -n "$output" ] && [ -z "$stderr" ]
+  done
+  [ "$(gantry inspect twice | jq -r '.[0].container.state, (.[0].checkpoints | length)' | tr '\n' ' ')" = "running 1 " ]
+  gantry kill twice
+  [ "$(gantry logs twice)" = "$(seq 0 "$(gantry logs twice | tail -1)")" ]
+  gantry rm twice
+}
