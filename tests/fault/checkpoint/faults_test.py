@@ -4,6 +4,7 @@ Whatever happens, the container is as it was before, or has ended, and what is n
 """
 import contextlib
 import copy
+import http.client
 import os
 import shutil
 import signal
@@ -32,7 +33,7 @@ class Background(threading.Thread):
         test.executor.connection = None
         try:
             self.answer = self.call(test)
-        except CallFailed as failed:
+        except (CallFailed, OSError, http.client.HTTPException) as failed:
             self.error = failed
         finally:
             test.executor.disconnect()
@@ -146,6 +147,20 @@ class Faults(CheckpointTest):
             self.assert_clean()
         print({end: ends.count(end) for end in ends})
         self.assertLessEqual(ends.count("error, hangs"), 1)
+
+    def test_the_executor_killed_at_any_moment_of_a_restore(self):
+        """Whatever was made so far has not run: it goes on at the number where it was stopped, once."""
+        self.launch_counter()
+        for step in range(12):
+            self.checkpoint(name=f"c{step}")
+            restore = Background(self, lambda test, name=f"c{step}": test.restore(name))
+            time.sleep(step * 0.015)
+            self.executor.kill()
+            self.executor.start()
+            restore.finish()
+            if self.executor.states()["c"] == "exited":
+                self.restore(f"c{step}")
+            self.wait_for_numbers()
 
     # CRIU cannot be used
 
