@@ -75,10 +75,12 @@ class Container {
   bool restart_due = false;
   bool ran_before = false;  // its sandbox and writable layer are those of a former run
 
-  // Of the last run, once its first process has ended. open: there may be more; late: the logger
-  // did not say in time. Until then the launcher keeps what the logger needs (is_undrained).
+  // Of the last run, once its first process has ended. open: there may be more; late: there is, or
+  // the logger did not say in time. Until then the launcher keeps what the logger needs
+  // (is_undrained).
   enum class Output { open, late, ended } output = Output::ended;
   bool is_undrained = false;
+  int stall_error = 0;  // an errno while its disk takes no output
 
   // Clients that follow its output; removal on exit waits for them (`run --rm | less`).
   int readers = 0;

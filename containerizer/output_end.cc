@@ -11,12 +11,14 @@ constexpr auto kRetry = std::chrono::milliseconds(100);
 
 Co<void> Containerizer::flush_output(ContainerPtr container) {
   const Result<LogSizes> sizes = co_await parts_.logs.flush(container->id.hash(), kFlushLimit);
-  if (sizes) {
-    container->output =
-        sizes->out_ended && sizes->err_ended ? Container::Output::ended : Container::Output::open;
-  } else {
+  if (!sizes) {
     container->output =
         sizes.error().is(Errc::timed_out) ? Container::Output::late : Container::Output::ended;
+  } else if (sizes->has_no_room) {
+    container->output = Container::Output::late;
+  } else {
+    container->output =
+        sizes->out_ended && sizes->err_ended ? Container::Output::ended : Container::Output::open;
   }
 }
 

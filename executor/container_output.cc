@@ -22,11 +22,16 @@ Co<void> watch_growth(LogClient& logs, std::string key, LogSizes& known, Event& 
   wake.notify();
 }
 
-Co<void> watch_end(ContainerPtr container, Event& wake) {
-  const auto has_ended = [&container] {
-    return container->outcome && container->output != Container::Output::late;
-  };
-  while (!has_ended() && !co_await is_cancelled()) co_await container->changed.wait();
+bool has_all(const Container& container) {
+  return container.outcome && container.output != Container::Output::late;
+}
+
+// Until it has ended, or its disk begins or ceases to take its output.
+Co<void> watch_end(ContainerPtr container, int known_stall, Event& wake) {
+  while (!has_all(*container) && container->stall_error == known_stall &&
+         !co_await is_cancelled()) {
+    co_await container->changed.wait();
+  }
   wake.notify();
 }
 }  // namespace
@@ -165,9 +170,15 @@ Result<std::optional<OutputChunk>> ContainerOutput::read_stream(Stream& stream, 
 Co<Result<std::optional<OutputChunk>>> ContainerOutput::next() {
   for (;;) {
     // ORDER: asked before reading; an outcome is set only after all output is in the files.
-    const bool ended = container_->outcome && container_->output != Container::Output::late;
+    const bool ended = has_all(*container_);
     auto chunk = GANTRY_CO_TRY(read_some());
     if (chunk || ended || !options_.follow) co_return chunk;
+    const int stall = std::exchange(told_stall_, container_->stall_error);
+    if (options_.says_waits && told_stall_ != stall && told_stall_ != 0) {
+      OutputChunk wait;
+      wait.waits = Error::from_errno(told_stall_, sandbox_).to_string();
+      co_return std::optional(std::move(wait));
+    }
     const bool woken = co_await wait_for_more();
     if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the reader went away");
     if (!woken) co_return std::optional(OutputChunk{});
@@ -184,7 +195,7 @@ Co<bool> ContainerOutput::wait_for_more() {
   if (!known_.out_ended || !known_.err_ended) {
     watches.spawn(watch_growth(logs_, container_->id.hash(), known_, wake));
   }
-  watches.spawn(watch_end(container_, wake));
+  watches.spawn(watch_end(container_, told_stall_, wake));
   const bool woken = co_await wake.wait(options_.heartbeat);
   co_await watches.close();
   co_return woken;

@@ -61,5 +61,6 @@ class ContainerOutput final : public OutputStream {
   OutputTimes times_;
   int turn_ = 0;    // without an index: whose turn it is, so that neither starves the other
   LogSizes known_;  // which streams have ended
+  int told_stall_ = 0;
 };
 }  // namespace gantry

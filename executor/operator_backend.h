@@ -120,6 +120,7 @@ struct OutputOptions {
   // With from_start: bytes to leave out.
   std::optional<uint64_t> stdout_offset, stderr_offset;
   bool stdout_wanted = true, stderr_wanted = true;
+  bool says_waits = false;                   // chunks of OutputChunk::waits
   bool timestamps = false, offsets = false;  // fill in OutputChunk's
   std::optional<Duration> heartbeat;         // an empty chunk whenever nothing came for so long
 };
@@ -128,6 +129,7 @@ struct OutputChunk {
   std::string data;  // empty: a heartbeat
   std::optional<int64_t> time_ns;
   std::optional<uint64_t> offset{};  // of its first byte in the stream
+  std::string waits{};               // without data: why nothing comes now
   uint64_t missed = 0;               // bytes before it that were removed before they could be sent
 };
 // The output of a container, as it comes.

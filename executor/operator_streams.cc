@@ -35,11 +35,20 @@ ProcessIO control_message(ProcessIO::Control::Type type) {
   out.mutable_control()->set_type(type);
   return out;
 }
+ProcessIO wait_message(std::string reason) {
+  ProcessIO out = control_message(ProcessIO::Control::GANTRY_WAITS);
+  out.mutable_control()->set_gantry_reason(std::move(reason));
+  return out;
+}
 ProcessIO heartbeat_message() {
   ProcessIO out = control_message(ProcessIO::Control::HEARTBEAT);
   out.mutable_control()->mutable_heartbeat()->mutable_interval()->set_nanoseconds(
       std::chrono::nanoseconds(kHeartbeat).count());
   return out;
+}
+ProcessIO message_of(OutputChunk chunk) {
+  if (!chunk.data.empty()) return data_message(std::move(chunk));
+  return chunk.waits.empty() ? heartbeat_message() : wait_message(std::move(chunk.waits));
 }
 // What start_stream() came to nothing for needs no words: nobody reads them.
 Response nobody() { return Response::empty(200); }
@@ -55,6 +64,7 @@ OutputOptions output_options(const wire::agent::Call::GantryOutput& in) {
                     .stderr_offset = {},
                     .stdout_wanted = !in.no_stdout(),
                     .stderr_wanted = !in.no_stderr(),
+                    .says_waits = in.offsets() || in.report_exit(),
                     .timestamps = in.timestamps(),
                     .offsets = in.offsets(),
                     .heartbeat = kHeartbeat};
@@ -91,8 +101,7 @@ Co<Result<void>> OperatorCall::pump(http::ResponseStream& stream, ContainerId id
     auto chunk = GANTRY_CO_TRY(co_await output.next());
     if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client is gone");
     if (!chunk) break;
-    GANTRY_CO_TRY(co_await send(
-        stream, chunk->data.empty() ? heartbeat_message() : data_message(std::move(*chunk))));
+    GANTRY_CO_TRY(co_await send(stream, message_of(std::move(*chunk))));
   }
   if (report == ReportExit::yes) {
     const ExitOutcome outcome = GANTRY_CO_TRY(co_await backend_.wait(std::move(id)));
@@ -135,7 +144,7 @@ Co<Response> OperatorCall::run_container() {
   }
   if (launched.status != 200) co_return launched;
   OutputOptions options = output_options(in->output());
-  options.from_start = options.is_whole = true;
+  options.from_start = options.is_whole = options.says_waits = true;
   auto output = co_await backend_.attach_output(*id, options);
   if (!output) co_return refusal(output.error());
   auto stream = co_await start_output();

@@ -209,6 +209,8 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs st
 void Wiring::say_stall(std::string_view key, int error) {
   for (const ContainerPtr& container : parts_->containerizer->list()) {
     if (container->id.hash() != key) continue;
+    container->stall_error = error;
+    container->changed.notify();
     if (error == 0) {
       LOG(INFO) << "output of container '" << container->id.to_string() << "' goes on";
     } else {

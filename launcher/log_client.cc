@@ -52,7 +52,7 @@ Co<Result<LogSizes>> LogClient::ask(Request request, std::optional<Duration> lim
       if (answered && answered->answer.error == 0) {
         const Answer& a = answered->answer;
         co_return LogSizes{a.sizes[0], a.sizes[1], (a.flags & kIoStdout) != 0,
-                           (a.flags & kIoStderr) != 0};
+                           (a.flags & kIoStderr) != 0, (a.flags & kHasNoRoom) != 0};
       }
       error = answered ? error_of(answered->answer, cat("output of ", request.key))
                        : std::move(answered.error());

@@ -15,6 +15,7 @@ namespace gantry {
 struct LogSizes {
   uint64_t out = 0, err = 0;  // bytes in the files `stdout` and `stderr`
   bool out_ended = false, err_ended = false;
+  bool has_no_room = false;  // there is more than the disk takes now
   bool operator==(const LogSizes&) const = default;
 };
 

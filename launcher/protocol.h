@@ -75,6 +75,8 @@ enum IoFlags : uint32_t {
 };
 // kAdopt: it has not exec'd yet, and will.
 inline constexpr uint32_t kIsToExec = 16;
+// kSizes: there is more, for which the disk has no room now.
+inline constexpr uint32_t kHasNoRoom = 32;
 
 // Everything that is asked. `key` names a container's process (LaunchBackend::launch).
 struct Request {

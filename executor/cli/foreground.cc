@@ -212,6 +212,8 @@ Result<void> Foreground::handle_record(const std::string& text) {
     return on_started();
   } else if (control == "GANTRY_EXIT") {
     exit_.emplace(std::move(record));
+  } else if (control == "GANTRY_WAITS") {
+    write_wait(text_of(record, "control.gantry_reason"));
   }
   return {};
 }

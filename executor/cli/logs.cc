@@ -176,6 +176,9 @@ class Logs final : public Command {
 
   Result<void> print(const Session& session, const std::string& text) {
     const JsonDocument record = GANTRY_TRY(parse_json(text, "a record of the log"));
+    if (text_of(record, "control.type") == "GANTRY_WAITS") {
+      write_wait(text_of(record, "control.gantry_reason"));
+    }
     if (text_of(record, "type") != "DATA") return {};
     const bool is_stderr = text_of(record, "data.type") == "STDERR";
     std::string bytes = GANTRY_TRY(decode_base64(text_of(record, "data.data")));

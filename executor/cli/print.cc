@@ -28,6 +28,11 @@ void write_missed(int64_t bytes, std::string_view stream) {
           " were rotated away before they could be read (--log-opt sets how much is kept)"));
 }
 
+void write_wait(std::string_view reason) {
+  write_error(cat("the output waits for room on its disk: ", reason,
+                  "; `gantry rm` or `gantry prune` makes some"));
+}
+
 void write_error(std::string_view text) {
   sys::write_all(STDERR_FILENO, cat("gantry: ", text, "\n")).ignore("nobody else to tell");
 }

@@ -23,6 +23,8 @@ class Table {
 void write_out(std::string_view text);  // to stdout
 // A log was rotated away before it could be read.
 void write_missed(int64_t bytes, std::string_view stream);
+// Why no more output comes for the time being.
+void write_wait(std::string_view reason);
 void write_error(std::string_view text);  // "gantry: TEXT" and a newline, to stderr
 void write_json(const Json& value);       // indented on a terminal, else on one line
 // A member of an answer by its path; {} where there is none.

@@ -91,6 +91,7 @@ void Logger::send_sizes(uint32_t client, uint64_t request, const Entry& entry) {
   for (int i = 0; i < 2; ++i) {
     answer.sizes[i] = entry.streams[i].size;
     if (entry.streams[i].pipe < 0) answer.flags |= 1u << i;
+    if (entry.streams[i].is_stalled) answer.flags |= kHasNoRoom;
   }
   if (node::send(clients_[client], &answer, sizeof answer, nullptr, 0) == -EAGAIN) {
     // It does not read its answers. Its end-of-file comes through the loop: nobody is dropped from

@@ -4,7 +4,7 @@ import statistics
 import subprocess
 import time
 
-from gantry import CallFailed, main, wait_until
+from gantry import BIN, CallFailed, main, wait_until
 from logs import Logs, numbers
 
 # What an operation may take that has nothing to do with the disk; a flush gives up after 2 s.
@@ -71,6 +71,23 @@ class FullDisk(Logs):
         self.ballast.unlink()
         wait_until(lambda: self.files() == [(0, numbers(1, 10000))])
         self.executor.remove("c")
+
+    def test_a_short_command_in_the_foreground_says_what_it_waits_for(self):
+        self.launch("c", "sleep 1000")
+        command = [BIN / "gantry", "--socket", self.executor.socket]
+        for words in (["run", "--rm", "-i", "--rootfs", self.root], ["exec", "-i", "c"]):
+            client = subprocess.Popen([*command, *words, "/bin/sh", "-c", "echo up; read x; seq 1 5000"], stdin=subprocess.PIPE,
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self.assertEqual(client.stdout.readline(), b"up\n")
+            self.fill(0)
+            client.stdin.write(b"go\n")
+            client.stdin.close()
+            self.assertIn(b"No space left on device", client.stderr.readline())
+            self.ballast.unlink()
+            self.assertEqual(client.stdout.read(), numbers(1, 5000))
+            self.assertEqual(client.wait(), 0, client.stderr.read())
+            client.stdout.close()
+            client.stderr.close()
 
     def test_one_that_waits_for_room_is_killed_and_removed(self):
         self.launch("c", "read x; seq 1 1000000", open_stdin=True)
