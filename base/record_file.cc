@@ -1,5 +1,7 @@
 #include "base/record_file.h"
 
+#include <fcntl.h>
+
 #include <boost/crc.hpp>
 
 #include <cstring>
@@ -57,10 +59,18 @@ Result<void> write_record(int dir_fd, std::string_view name, std::string_view pa
   return write_file_atomically(dir_fd, name, frame_record(payload), durability);
 }
 
+namespace {
+Result<std::string> read_frame(int dir_fd, const char* name) {
+  // O_NONBLOCK: a FIFO in its place is a damaged record, not a wait.
+  UniqueFd fd = GANTRY_TRY(sys::open_at(dir_fd, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW));
+  return sys::read_all(fd.get(), kMaxRecord).context("read ", name);
+}
+}  // namespace
+
 Result<std::string> read_record(int dir_fd, const char* name) {
-  Result<std::string> frame = sys::read_file_at(dir_fd, name, kMaxRecord);
+  Result<std::string> frame = read_frame(dir_fd, name);
   // A disk may give it the second time.
-  if (!frame && frame.error().is_errno(EIO)) frame = sys::read_file_at(dir_fd, name, kMaxRecord);
+  if (!frame && frame.error().is_errno(EIO)) frame = read_frame(dir_fd, name);
   if (!frame) return std::move(frame).error();
   return unframe_record(*frame).context("record ", name);
 }

@@ -213,11 +213,6 @@ Co<Result<void>> Launch::provision() {
     co_return Error(Errc::invalid,
                     "command: neither the request nor the image names a command to run");
   }
-  if (spec.process.init) {
-    const bool on_host = c_.rootfs.kind == Rootfs::Kind::host;
-    spec.process.args.insert(spec.process.args.begin(),
-                             on_host ? owner_.parts_.init.installed() : kInitPath);
-  }
   c_.credentials =
       GANTRY_CO_TRY(co_await owner_.parts_.provisioner.resolve_user(c_.rootfs, spec.process.user));
   c_.hostname = spec.hostname.empty() ? c_.id.value().substr(0, 12) : spec.hostname;
@@ -382,7 +377,12 @@ Result<void> Launch::add_command() {
   const std::string sandbox = owner_.sandbox_of(outermost(c_));
   if (process.cwd.empty() && c_.rootfs.kind == Rootfs::Kind::host) cwd = sandbox;
   add_working_directory(cwd);
-  builder_.set_args(process.args);
+  std::vector<std::string> args = process.args;
+  if (process.init && !c_.parent) {
+    const bool is_on_host = c_.rootfs.kind == Rootfs::Kind::host;
+    args.insert(args.begin(), is_on_host ? owner_.parts_.init.installed() : kInitPath);
+  }
+  builder_.set_args(args);
   std::vector<std::string> env = make_environment(*c_.spec, c_.hostname, c_.credentials);
   // As Mesos' commands know it: where their sandbox is, as they see it.
   if (c_.rootfs.kind == Rootfs::Kind::host) {
@@ -391,7 +391,7 @@ Result<void> Launch::add_command() {
     env.push_back(cat("MESOS_SANDBOX=", c_.spec->sandbox_mount));
   }
   builder_.set_env(env);
-  builder_.add(Stage::exec, {.kind = OpKind::kExec, .s1 = builder_.str(process.args[0])});
+  builder_.add(Stage::exec, {.kind = OpKind::kExec, .s1 = builder_.str(args[0])});
   return {};
 }
 }  // namespace gantry

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <thread>
 
+#include "base/atomic_file.h"
 #include "base/cgroup_fs.h"
 #include "base/sys.h"
 #include "executor/process.h"
@@ -64,6 +65,19 @@ Error data_dir_taken(const std::string& data_dir, const std::string& owner) {
   return taken(cat("data directory ", data_dir), owner, "--data-dir", "GANTRY_DATA_DIR");
 }
 
+// An executor's restart may name another directory while containers of the first one run.
+Result<void> check_same_data(const std::string& data_dir, const std::string& runtime_dir) {
+  const std::string note = cat(runtime_dir, "/data");
+  const std::string before = sys::read_file(note).value_or("");
+  if (before.empty() || is_same_directory(before, data_dir) || !launcher_lives(runtime_dir)) {
+    return {};
+  }
+  return Error(Errc::busy, cat("the containers of ", runtime_dir, " have their data in ", before,
+                               ": give --data-dir ", before,
+                               " (or GANTRY_DATA_DIR), or end them "
+                               "first: gantry executor stop"));
+}
+
 Result<void> lock_data_dir(int fd, const std::string& data_dir) {
   struct flock lock{};
   lock.l_type = F_WRLCK;
@@ -97,6 +111,7 @@ Result<void> check_cgroup_root(const std::string& cgroup_root, const std::string
 }
 
 Result<UniqueFd> claim_data_dir(const std::string& data_dir, const std::string& runtime_dir) {
+  GANTRY_TRY(check_same_data(data_dir, runtime_dir));
   const std::string path = cat(data_dir, "/lock");
   UniqueFd fd = GANTRY_TRY(sys::open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
   auto locked = lock_data_dir(fd.get(), data_dir);
@@ -109,7 +124,13 @@ Result<UniqueFd> claim_data_dir(const std::string& data_dir, const std::string& 
   if (!owner.empty() && !is_same_directory(owner, runtime_dir) && launcher_lives(owner)) {
     return data_dir_taken(data_dir, owner);
   }
+  const std::string note = cat(runtime_dir, "/data");
   // A full disk has no room to write the same again.
+  if (sys::read_file(note).value_or("") != data_dir) {
+    const UniqueFd dir = GANTRY_TRY(sys::open(runtime_dir, O_RDONLY | O_DIRECTORY));
+    write_file_atomically(dir.get(), "data", data_dir, Durability::memory)
+        .ignore("no room: then a later executor is not warned");
+  }
   if (owner == runtime_dir) return fd;
   if (::ftruncate(fd.get(), 0) != 0 || ::lseek(fd.get(), 0, SEEK_SET) != 0) {
     return Error::from_errno(errno, cat("write ", path));

@@ -14,6 +14,7 @@ Result<void> check_cgroup_root(const std::string& cgroup_root, const std::string
 
 // The lock DATA/lock, held while the descriptor is open; it names the runtime directory, for the
 // time after a crash. Errc::busy when it is, or was left by, the executor of another runtime
-// directory whose launcher lives.
+// directory whose launcher lives, or when containers of this runtime directory have their data
+// elsewhere.
 Result<UniqueFd> claim_data_dir(const std::string& data_dir, const std::string& runtime_dir);
 }  // namespace gantry

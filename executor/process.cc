@@ -169,8 +169,8 @@ void remove_runtime_dir(const std::string& path) {
   if (::unlinkat(dir->get(), "containers", AT_REMOVEDIR) != 0 && errno != ENOENT) return;
   ::unlinkat(dir->get(), "staging", AT_REMOVEDIR);
   remove_init_mounts(path + "/init");
-  for (const char* file :
-       {"gantry.sock", "launcher.sock", "logger.sock", "launcher.table", "lock", "start.lock"}) {
+  for (const char* file : {"gantry.sock", "launcher.sock", "logger.sock", "launcher.table", "lock",
+                           "start.lock", "data"}) {
     ::unlinkat(dir->get(), file, 0);
   }
   struct ::stat inside, parent;

@@ -108,6 +108,7 @@ Co<Result<void>> AskChannel::send(const Request& request, const std::vector<int>
     if (is_lost_) co_return Error(Errc::conflict, "the other end died");
     auto sent = sys::send_message(socket_.native_handle(), bytes, fds);
     if (sent) co_return Result<void>();
+    if (sent.error().is_errno(EPIPE)) co_return sent;
     if (!sent.error().is_errno(EAGAIN)) {
       co_return Error(Errc::conflict, sent.error().to_string());
     }

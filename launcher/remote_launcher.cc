@@ -35,6 +35,13 @@ SlotState state_of(const Slot& slot) {
 
 Error launcher_died() { return Error(Errc::conflict, "launcher died"); }
 
+// About a child of this launcher, which its successor would not know.
+Co<Result<Answered>> ask_this(AskChannel& channel, Request request, std::vector<int> fds) {
+  auto answered = co_await channel.ask(request, std::move(fds), kAnswerLimit);
+  if (!answered && answered.error().is_errno(EPIPE)) co_return launcher_died();
+  co_return answered;
+}
+
 }  // namespace
 
 // One process of a key. The pidfd is for the case that the launcher dies before it records the
@@ -186,12 +193,27 @@ Co<Result<std::shared_ptr<RemoteLauncher::Connection>>> RemoteLauncher::connecte
   co_return connection_;
 }
 
+// What a launcher has not heard, its successor is told.
+Co<Result<Answered>> RemoteLauncher::ask_whoever_lives(Request request, std::vector<int> fds) {
+  for (;;) {
+    auto connection = GANTRY_CO_TRY(co_await connected());
+    auto answered = co_await connection->channel->ask(request, fds, kAnswerLimit);
+    if (answered || !answered.error().is_errno(EPIPE)) co_return answered;
+    const auto deadline = std::chrono::steady_clock::now() + kAnswerLimit;
+    while (connection_ == connection) {
+      const auto left = deadline - std::chrono::steady_clock::now();
+      if (left <= Duration::zero() || closing_) co_return launcher_died();
+      co_await connected_.wait(left);
+      if (co_await is_cancelled()) co_return Error(Errc::cancelled, "cancelled");
+    }
+  }
+}
+
 Co<Result<Answered>> RemoteLauncher::ask(MessageType type, std::string key, std::string what) {
   Request request;
   request.head.type = type;
   if (!copy_text(request.key, key)) co_return Error(Errc::not_found, cat(what, ": no such key"));
-  auto connection = GANTRY_CO_TRY(co_await connected());
-  auto answered = co_await connection->channel->ask(request, {}, kAnswerLimit);
+  auto answered = co_await ask_whoever_lives(std::move(request), {});
   if (!answered) co_return std::move(answered.error()).context(what);
   if (answered->answer.error != 0) co_return error_of(answered->answer, std::move(what));
   co_return std::move(*answered);
@@ -241,8 +263,7 @@ Co<Result<ProcessRef>> RemoteLauncher::adopt(std::string key, pid_t pid, Adoptee
   auto connection = GANTRY_CO_TRY(co_await connected());
   std::vector<int> fds;
   add_kept(io, request, fds);
-  auto answered =
-      GANTRY_CO_TRY(co_await connection->channel->ask(request, std::move(fds), kAnswerLimit));
+  auto answered = GANTRY_CO_TRY(co_await ask_this(*connection->channel, request, std::move(fds)));
   if (answered.answer.error == ESRCH) {
     co_return Error(Errc::not_found, cat("process ", pid, " is no child of the launcher"));
   }
@@ -252,7 +273,7 @@ Co<Result<ProcessRef>> RemoteLauncher::adopt(std::string key, pid_t pid, Adoptee
 
 Co<Result<LaunchedChild>> RemoteLauncher::launch(std::string key, LaunchPlan& plan, LaunchIo io) {
   Request request = GANTRY_CO_TRY(child_request(MessageType::kLaunch, key, io));
-  auto connection = GANTRY_CO_TRY(co_await connected());
+  const auto connection = GANTRY_CO_TRY(co_await connected());
   for (const Op& op : plan.ops()) {
     if (static_cast<uint32_t>(op.kind) >= connection->ops) {
       co_return Error(Errc::unsupported, "the running gantry-launcher is older than this executor");
@@ -263,8 +284,7 @@ Co<Result<LaunchedChild>> RemoteLauncher::launch(std::string key, LaunchPlan& pl
   fds.push_back(plan.memfd());
   for (const UniqueFd& fd : plan.fds()) fds.push_back(fd.get());
   add_kept(io, request, fds);
-  auto answered =
-      GANTRY_CO_TRY(co_await connection->channel->ask(request, std::move(fds), kAnswerLimit));
+  auto answered = GANTRY_CO_TRY(co_await ask_whoever_lives(request, std::move(fds)));
   // KERNEL: EAGAIN of clone3(2): a limit of processes.
   if (answered.answer.error == EAGAIN) {
     co_return Error(
@@ -289,8 +309,7 @@ Co<Result<void>> RemoteLauncher::assign(std::string from, std::string to, Launch
   request.slot = it->second.slot;
   std::vector<int> fds;
   add_kept(io, request, fds);
-  auto answered =
-      GANTRY_CO_TRY(co_await connection->channel->ask(request, std::move(fds), kAnswerLimit));
+  auto answered = GANTRY_CO_TRY(co_await ask_this(*connection->channel, request, std::move(fds)));
   if (answered.answer.error != 0) co_return error_of(answered.answer, cat("assign ", to));
   auto node = children_.extract(from);
   if (node) {
@@ -304,8 +323,7 @@ Co<Result<void>> RemoteLauncher::give_terminal(std::string key, UniqueFd master)
   Request request = GANTRY_CO_TRY(child_request(MessageType::kGiveTerminal, key, {}));
   auto connection = GANTRY_CO_TRY(co_await connected());
   std::vector<int> fds = {master.get()};
-  auto answered =
-      GANTRY_CO_TRY(co_await connection->channel->ask(request, std::move(fds), kAnswerLimit));
+  auto answered = GANTRY_CO_TRY(co_await ask_this(*connection->channel, request, std::move(fds)));
   if (answered.answer.error != 0) {
     co_return error_of(answered.answer, cat("give the terminal of ", key));
   }

@@ -67,6 +67,7 @@ class RemoteLauncher final : public LaunchBackend {
   Co<void> serve(std::shared_ptr<Connection> connection);
   Co<void> reconnect();
   Co<Result<std::shared_ptr<Connection>>> connected();
+  Co<Result<Answered>> ask_whoever_lives(Request request, std::vector<int> fds);
   Co<Result<Answered>> ask(MessageType type, std::string key, std::string what);
   Co<Result<ExitRecord>> exit_of_lost(std::string key);
   void take_push(const Answer& pushed);

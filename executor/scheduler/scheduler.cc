@@ -261,9 +261,7 @@ Co<void> Scheduler::watch_task(TaskPtr task) {
   ContainerId id = *ContainerId::parse(task->container_id);
   ContainerPtr container = containerizer_.find(id);
   if (!container) {
-    auto framework = frameworks_.find(task->framework_id);
-    bool aware = framework != frameworks_.end() && framework->second->spec.partition_aware;
-    co_await emit(task, {.state = aware ? TaskState::gone : TaskState::lost,
+    co_await emit(task, {.state = state_of_lost(*task),
                          .message = "The container of this task is gone: the host was restarted",
                          .source = StatusSource::agent,
                          .reason = StatusReason::agent_restarted});
@@ -276,6 +274,12 @@ Co<void> Scheduler::watch_task(TaskPtr task) {
     outcome = ExitOutcome{ExitOutcome::Kind::lost, 0, false, outcome.error().to_string()};
   }
   co_await emit(task, ended(*task, *outcome));
+}
+
+TaskState Scheduler::state_of_lost(const Task& task) const {
+  auto framework = frameworks_.find(task.framework_id);
+  const bool is_aware = framework != frameworks_.end() && framework->second->spec.partition_aware;
+  return is_aware ? TaskState::gone : TaskState::lost;
 }
 
 TaskStatus Scheduler::ended(const Task& task, const ExitOutcome& outcome) const {
@@ -297,7 +301,7 @@ TaskStatus Scheduler::ended(const Task& task, const ExitOutcome& outcome) const 
       status.message = outcome.reason;
       return status;
     case ExitOutcome::Kind::lost:
-      status.state = TaskState::lost;
+      status.state = state_of_lost(task);
       status.source = StatusSource::agent;
       status.reason = StatusReason::executor_terminated;
       status.message = outcome.reason;

@@ -84,6 +84,7 @@ class Scheduler {
   Co<void> emit(TaskPtr task, TaskStatus status);
   Co<void> save_after_acknowledge(TaskPtr task);
   void send_front(Task& task);
+  TaskState state_of_lost(const Task& task) const;
   TaskStatus ended(const Task& task, const ExitOutcome& outcome) const;
   // A status that is no update of a task's stream: no uuid, not acknowledged, not kept.
   void tell(Framework& framework, const std::string& task_id, TaskState state, std::string message,

@@ -88,6 +88,8 @@ taken() { ! grep -q '^ShdPnd:.*[1-9a-f]' "/proc/$1/status"; }  # PID has read al
 
 @test "--init: orphans are reaped, signals are forwarded, the status is the command's" {
   [ "$(in_root --init /bin/cat /proc/1/comm)" = gantry-init ]
+  [ "$(gantry run -d --name shown --init --rootfs "$ROOT" /bin/sleep 100 >&2; gantry inspect shown | jq -c '.[0].container.command')" = '["/bin/sleep","100"]' ]
+  gantry rm -f shown
   run -7 in_root --init /bin/sh -c 'exit 7'
   run -127 --separate-stderr in_root --init /nope
   [[ "$stderr" == *"/nope"*"No such file"* ]]

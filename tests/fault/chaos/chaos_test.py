@@ -41,7 +41,8 @@ class Job:
 
     def argv(self):
         end = "exec sleep 1000" if self.signal else f"exit {self.status >> 8}"
-        count = f"i=0; while [ $i -lt {self.lines} ]; do echo {self.name} $i; echo $i >&2; i=$((i+1)); done"
+        # What a signal waits for comes last.
+        count = f"i=0; while [ $i -lt {self.lines} ]; do echo $i >&2; echo {self.name} $i; i=$((i+1)); done"
         return ["/bin/sh", "-c", f"{count}; {self.pause}{end}"]
 
     def output(self):
@@ -203,17 +204,18 @@ class Chaos(GantryTest):
         return found
 
     def is_whole(self):
-        """Launcher and logger have the same pipes, so that either can get them from the other."""
+        """Launcher and logger have the same pipes, so that either can get them from the other; the logger one more."""
         loggers = self.loggers()
-        return len(loggers) == 1 and self.pipes(loggers[0]) == self.pipes(self.executor.launcher_pid()) != set()
+        launchers = self.pipes(self.executor.launcher_pid())
+        return launchers != set() and len(loggers) == 1 and len(self.pipes(loggers[0]) ^ launchers) == 1
 
     def wait_whole(self):
         try:
-            wait_until(self.is_whole, 30)
+            wait_until(lambda: self.is_over.is_set() or self.is_whole(), 30)
         except AssertionError as late:
             launcher, loggers = self.pipes(self.executor.launcher_pid()), [self.pipes(pid) for pid in self.loggers()]
             begun = self.kills[0][0] if self.kills else 0
-            raise AssertionError(f"launcher has {launcher}, loggers {loggers}; {self.executor.list()}; killed: "
+            raise AssertionError(f"launcher has {launcher}, loggers {loggers}; {self.executor.states()}; killed: "
                                  f"{[(round(when - begun, 2), what) for when, what in self.kills[-8:]]}") from late
 
     @staticmethod
@@ -242,6 +244,8 @@ class Chaos(GantryTest):
             victims = self.dice.choices([victims for victims, _ in KILLS], weights)[0]
             if set(victims) & {"launcher", "logger"}:
                 self.wait_whole()
+            if self.is_over.is_set():
+                break
             for victim in victims:
                 self.kill(victim)
             if "executor" in victims:

@@ -118,6 +118,18 @@ class Recovery(GantryTest):
         self.assertIn("already serves", self.executor.log_tail())
         self.assertTrue(self.executor.call("GET_HEALTH")["get_health"]["healthy"])
 
+    def test_another_data_directory_is_refused_while_containers_run(self):
+        self.executor.launch("c", ["/bin/sleep", "1000"], self.root)
+        self.executor.kill()
+        ours = self.executor.data
+        self.executor.data = self.top / "other-data"
+        self.executor.start(wait=False)
+        self.assertEqual(self.executor.wait_dead(), 1)
+        self.assertIn(f"have their data in {ours}: give --data-dir {ours}", self.executor.log_tail())
+        self.executor.data = ours
+        self.executor.start()
+        self.assertEqual(self.executor.states(), {"c": "running"})
+
     def test_another_runtime_directory_needs_data_and_cgroups_of_its_own(self):
         self.executor.launch("c", ["/bin/sleep", "1000"], self.root)
         for killed in (False, True):
