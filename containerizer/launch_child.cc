@@ -55,8 +55,11 @@ Co<Result<void>> Launch::on_barrier(uint32_t number) {
     co_return co_await on_fork(static_cast<pid_t>(number & ~kForkBarrier));
   }
   const ProcessRef& child = helper_ ? *helper_ : *c_.process;
-  GANTRY_CO_TRY(co_await owner_.parts_.cgroups.verify(context_->cgroup_name, child.pid(),
-                                                      std::chrono::seconds(1)));
+  const Result<void> joined = co_await owner_.parts_.cgroups.verify(
+      context_->cgroup_name, child.pid(), std::chrono::seconds(1));
+  // A death takes it out of its cgroups.
+  if (!joined && child.ended()) co_return co_await explain_death();
+  if (!joined) co_return Error(Errc::conflict, joined.error().to_string());
   co_return give_signal();
 }
 
