@@ -1,12 +1,13 @@
 """Root file systems of real programs: the files of Debian packages that are installed on this machine."""
 import functools
+import os
 import pathlib
 import re
 import shutil
 import subprocess
 import tempfile
 
-from gantry import GantryTest
+from gantry import BIN, GantryTest
 
 # What no program needs to run.
 UNUSED = ("/usr/share/doc", "/usr/share/man", "/usr/share/locale", "/usr/share/info", "/usr/share/lintian", "/lib/systemd")
@@ -86,3 +87,15 @@ class ProgramTest(GantryTest):
     def setUp(self):
         super().setUp()
         self.root = self.debian
+
+    def run_gantry(self, *words, **options):
+        """The command line, as a user types it, against this test's executor."""
+        places = {"GANTRY_RUNTIME_DIR": str(self.executor.runtime), "GANTRY_SOCKET": str(self.executor.socket)}
+        return subprocess.run([str(BIN / "gantry"), *map(str, words)], capture_output=True, text=True, check=False,
+                              timeout=120, env={**os.environ, **places}, **options)
+
+    def gantry(self, *words, status=0):
+        """The same, whose exit status is known; its stdout."""
+        done = self.run_gantry(*words)
+        self.assertEqual(done.returncode, status, f"{words}: {done.stdout}{done.stderr}")
+        return done.stdout
