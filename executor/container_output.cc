@@ -66,7 +66,66 @@ Co<Result<void>> ContainerOutput::open() {
   for (Stream& stream : streams_) {
     if (stream.wanted) GANTRY_CO_TRY(place(stream));
   }
+  if (options_.from_start && options_.tail_lines) GANTRY_CO_TRY(place_tail());
   co_return Result<void>();
+}
+
+// Each stream begins at its own last lines, and of both together there are more than were asked
+// for: the oldest are left out.
+Result<void> ContainerOutput::place_tail() {
+  if (!streams_[0].wanted || !streams_[1].wanted) return {};
+  uint64_t ends[2], lines = 0;
+  for (int i : {0, 1}) {
+    Stream& stream = streams_[i];
+    const bool has_begun = GANTRY_TRY(stream.file.seek(UINT64_MAX)).has_value();
+    ends[i] = has_begun ? std::min(GANTRY_TRY(stream.file.end()), stream.end) : 0;
+    lines += GANTRY_TRY(pass_lines(stream, ends[i], ends[i], UINT64_MAX)).lines;
+  }
+  const bool has_times = refresh_times().has_value();
+  while (lines > *options_.tail_lines) {
+    const bool is_left[] = {streams_[0].offset < ends[0], streams_[1].offset < ends[1]};
+    int which = is_left[0] ? 0 : 1;
+    uint64_t until = ends[which];
+    if (is_left[0] && is_left[1] && has_times) {
+      which = times_.older(streams_[0].offset, streams_[1].offset);
+      const Stream &older = streams_[which], &newer = streams_[1 - which];
+      const uint64_t length = times_.length_before(which, older.offset, newer.offset);
+      until = length < ends[which] - older.offset ? older.offset + length : ends[which];
+    }
+    Stream& stream = streams_[which];
+    const Lines passed =
+        GANTRY_TRY(pass_lines(stream, until, ends[which], lines - *options_.tail_lines));
+    if (passed.end == stream.offset) break;  // what is there was rotated away meanwhile
+    lines -= passed.lines;
+    stream.offset = passed.end;
+  }
+  return {};
+}
+
+// Whole lines from the stream's offset on: `most`, or as many as begin before `until`. What is
+// there ends at `end`, with or without a newline.
+Result<ContainerOutput::Lines> ContainerOutput::pass_lines(Stream& stream, uint64_t until,
+                                                           uint64_t end, uint64_t most) {
+  Lines out{.lines = 0, .end = stream.offset};
+  bool in_line = false;
+  while (out.end < end && out.lines < most && (out.end < until || in_line)) {
+    const uint64_t at = GANTRY_TRY(stream.file.seek(out.end)).value_or(end);
+    const uint64_t here = at < end ? std::min(GANTRY_TRY(stream.file.end()), end) : at;
+    if (at >= here) break;
+    out.end = at;
+    const std::string block =
+        GANTRY_TRY(stream.file.read(at, std::min<uint64_t>(kChunk, here - at)));
+    if (block.empty()) break;
+    for (const char c : block) {
+      ++out.end;
+      in_line = c != '\n';
+      if (in_line) continue;
+      ++out.lines;
+      if (out.lines == most || out.end >= until) return out;
+    }
+  }
+  if (in_line) ++out.lines;
+  return out;
 }
 
 bool ContainerOutput::needs_times() const {

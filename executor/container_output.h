@@ -47,6 +47,13 @@ class ContainerOutput final : public OutputStream {
   // Where a stream that is there begins and ends.
   Result<void> place(Stream& stream);
   bool needs_times() const;
+  // Where both begin, of whose last lines together so many are wanted.
+  Result<void> place_tail();
+  struct Lines {
+    uint64_t lines;
+    uint64_t end;
+  };
+  static Result<Lines> pass_lines(Stream& stream, uint64_t until, uint64_t end, uint64_t most);
   Result<uint64_t> start_of_tail(Stream& stream, uint64_t size, uint64_t lines) const;
   // Until there may be more to read, or the container has ended, or the reader is cancelled. False
   // when it is time for a heartbeat.

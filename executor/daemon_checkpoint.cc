@@ -1,6 +1,7 @@
 // The Daemon's calls about checkpoints.
 #include <sys/utsname.h>
 
+#include <csignal>
 #include <cstdio>
 
 #include "checkpoint/criu_checkpointer.h"
@@ -55,6 +56,13 @@ Co<Result<CheckpointAnswer>> Daemon::checkpoint(ContainerId id, CheckpointOption
                     .file_locks = options.file_locks};
   ContainerCheckpoints::Made made =
       GANTRY_CO_TRY(co_await checkpoints_.checkpoint(container->id, std::move(run)));
+  // The end of a whole checkpoint is the checkpointer's SIGKILL.
+  std::optional<ExitOutcome>& outcome = container->outcome;
+  if (!options.leave_running && outcome && outcome->kind == ExitOutcome::Kind::signalled &&
+      outcome->code == SIGKILL && container->state() == ContainerState::exited) {
+    outcome->reason = cat("checkpointed as ", made.name);
+    containerizer_.write_record(*container).ignore("then it is shown as ended by SIGKILL");
+  }
   co_return CheckpointAnswer{.name = made.name,
                              .path = checkpoints_.path_of(made.name),
                              .size = made.stats.size,

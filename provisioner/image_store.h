@@ -31,6 +31,7 @@ class ImageStore {
   // root file system (told apart by content; gzip and zstd are fine). `name`, when given, becomes
   // the reference of the (single) image. Several images in the tar are imported together.
   // `config`, when given, is what the image of a root file system says; Errc::invalid for others.
+  // The answer's references are those that were given now, if any were.
   virtual Co<Result<std::vector<ImageInfo>>> ingest(UniqueFd stream, std::string name,
                                                     std::optional<oci::ImageConfig> config) = 0;
   // Errc::not_found says what to do; Errc::conflict when a digest prefix is ambiguous.

@@ -250,6 +250,7 @@ Co<Result<std::vector<ImageInfo>>> LayoutStore::commit(Fields answer, std::strin
         if (parsed && parsed->digest().empty()) references.insert(parsed->to_string());
       }
     }
+    const std::vector<std::string> given(references.begin(), references.end());
     image.info.imported_ns = sys::realtime_ns();
     auto known = next.find(image.info.digest.hex());
     if (known != next.end()) {
@@ -268,6 +269,7 @@ Co<Result<std::vector<ImageInfo>>> LayoutStore::commit(Fields answer, std::strin
     auto entry = std::make_shared<CatalogEntry>(std::move(image));
     GANTRY_CO_TRY(co_await unpack_missing(entry, staged));
     out.push_back(entry->info);
+    if (!given.empty()) out.back().references = given;
     next[entry->info.digest.hex()] = std::move(entry);
   }
   auto blobs = answer.all("blob");

@@ -19,6 +19,9 @@ class Attach final : public Command {
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 1, 1, "a container"));
+    if (no_stdin_ && detach_keys_) {
+      return usage_error("--detach-keys are typed, and --no-stdin only looks on: give one of them");
+    }
     std::string keys = GANTRY_TRY(parse_detach_keys(detach_keys_.value_or(kDetachKeys)));
     const Result<JsonDocument> answer =
         session.call(container_call("GANTRY_INSPECT", "gantry_inspect", words[0]));

@@ -12,6 +12,7 @@ std::unique_ptr<Command> make_exec();        // exec.cc
 std::unique_ptr<Command> make_ps();          // list.cc
 std::unique_ptr<Command> make_inspect();     // inspect.cc
 std::unique_ptr<Command> make_stats();       // stats.cc
+std::unique_ptr<Command> make_top();         // top.cc
 std::unique_ptr<Command> make_logs();        // logs.cc
 std::unique_ptr<Command> make_wait();        // lifecycle.cc
 std::unique_ptr<Command> make_kill();        // lifecycle.cc

@@ -74,18 +74,33 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "gantry stats\n"
      "gantry stats --watch web\n",
      make_stats},
+    {"top", kContainers, "[flags] CONTAINER", "Show the processes of a container",
+     "Of its commands by `gantry exec` too. PID and PARENT are numbers of this host, INSIDE is the "
+     "container's own\nnumber of the process, MEMORY what is resident.",
+     "gantry top web\n"
+     "gantry top --format '{{.PID}} {{.Command}}' web\n",
+     make_top},
     {"wait", kContainers, "CONTAINER...", "Wait until containers end and print their exit statuses",
      "One line per container, in the order given: 0 to 255, or 128+N when signal N ended it. "
-     "Answers until the\ncontainer is removed.",
-     "status=$(gantry wait job)\n", make_wait},
+     "Answers until the\ncontainer is removed. With a restart policy each run has an end: this "
+     "waits "
+     "for that of the run of now, or\ntells that of the last one while the next is about to begin.",
+     "status=$(gantry wait job)  # its exit status\n"
+     "gantry wait first second  # those of both, a line each\n",
+     make_wait},
     {"kill", kContainers, "[flags] CONTAINER...", "Send a signal to containers",
      "SIGKILL unless --signal says otherwise. The first process of a container ignores signals "
-     "it has no handler\nfor, except SIGKILL and SIGSTOP.",
+     "it has no handler\nfor, except SIGKILL and SIGSTOP. SIGKILL also ends a restart policy: it "
+     "does not run again by itself (but\nwith `--restart always` after a reboot). After another "
+     "signal that ends it the policy counts.",
      "gantry kill web\n"
      "gantry kill --signal HUP web  # reload\n",
      make_kill},
     {"stop", kContainers, "[flags] CONTAINER...", "Ask containers to end, then end them",
-     "Sends the container's stop signal (the image's, else SIGTERM), waits --time, then SIGKILL.",
+     "Sends the container's stop signal (the image's, else SIGTERM), waits --time, then SIGKILL. "
+     "It "
+     "ends a restart\npolicy too: a stopped container does not run again by itself (but with "
+     "`--restart always` after a reboot).",
      "gantry stop web\n"
      "gantry stop --time 1 web db\n",
      make_stop},

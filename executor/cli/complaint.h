@@ -6,8 +6,8 @@
 #include <string_view>
 
 namespace gantry::cli {
-// About a field of the request: "--cpus: must be 0.01 to 8192".
-std::string in_flags(std::string complaint);
+// About a field of `request`, the body of the call: "--cpus 9999: must be 0.01 to 8192".
+std::string in_flags(std::string complaint, const std::string& request);
 
 // A line or two for a launch that failed with exit status `status`; empty: the complaint says it
 // all.

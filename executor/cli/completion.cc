@@ -135,7 +135,8 @@ Candidates values_of(const Flag& flag) {
     if (name == flag.name) return words_of(values);
   }
   const bool is_path = flag.value.find("FILE") != flag.value.npos ||
-                       flag.value.find("DIR") != flag.value.npos || flag.value == "PATH" ||
+                       flag.value.find("DIR") != flag.value.npos ||
+                       flag.value.starts_with("PATH") || flag.value.starts_with("DEVICE") ||
                        flag.value.starts_with("SOURCE");
   return is_path ? Candidates{{std::string(kFiles)}} : Candidates();
 }

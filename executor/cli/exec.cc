@@ -34,6 +34,10 @@ class Exec final : public Command {
     if (detach_ && interactive_) {
       return usage_error("-i passes on this shell's stdin, and -d leaves it: give one of them");
     }
+    if (detach_ && detach_keys_) {
+      return usage_error(
+          "--detach-keys are typed at a terminal, and -d leaves it: give one of them");
+    }
     if (terminal_ && !detach_) GANTRY_TRY(check_terminal(interactive_));
     std::string keys = GANTRY_TRY(parse_detach_keys(detach_keys_.value_or(kDetachKeys)));
     const ContainerRef container = {.id = sys::random_hex(16), .parent = words[0]};
@@ -47,7 +51,7 @@ class Exec final : public Command {
                                 .json = session.json()});
     }
     const HttpResponse response = GANTRY_TRY(session.exchange(request));
-    if (response.head.status / 100 != 2) return report_launch_failure(response);
+    if (response.head.status / 100 != 2) return report_launch_failure(response, request);
     if (session.json())
       write_out(JsonWriter().open().text("id", container.id).close().take() + "\n");
     return 0;

@@ -1,10 +1,14 @@
 // gantry executor, gantry executor stop, gantry executor upgrade
+#include <dirent.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <deque>
+#include <iterator>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -19,6 +23,34 @@ namespace gantry::cli {
 namespace {
 constexpr int64_t kStopDeadlineNs = 30'000'000'000;
 constexpr int kUpgradeLimitMs = 30'000;
+
+// A launcher is the parent of its containers: it and they go on when their executor dies.
+bool has_launcher(const Location& location) {
+  const std::string sockets = sys::read_file("/proc/net/unix").value_or(std::string());
+  // KERNEL: a socket keeps the name it was bound to (".PID" follows), wherever it was moved.
+  return sockets.find(cat(" ", location.runtime_dir, "/launcher.sock")) != sockets.npos;
+}
+
+size_t count_records(const Location& location) {
+  const std::string path = cat(location.runtime_dir, "/containers");
+  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(path.c_str()), &::closedir);
+  size_t count = 0;
+  while (const dirent* entry = directory ? ::readdir(directory.get()) : nullptr) {
+    count += entry->d_name[0] != '.' ? 1 : 0;
+  }
+  return count;
+}
+
+Error explain_absent(const Error& error, const Location& location) {
+  if (!error.is(Errc::not_found) || !has_launcher(location)) return error;
+  const size_t count = count_records(location);
+  return {Errc::not_found,
+          cat(error.to_string(), ", but the launcher of one that died runs on",
+              count == 0 ? std::string()
+                         : cat(", and has ", count, count == 1 ? " container" : " containers"),
+              ".\n  `gantry ps -a` starts an executor that takes them over; then: gantry executor "
+              "stop")};
+}
 
 class Executor final : public Command {
  public:
@@ -39,10 +71,32 @@ class Executor final : public Command {
       GANTRY_TRY(want_arguments(words, 1, 2, "upgrade [PROGRAM]"));
       return upgrade(session, words.size() > 1 ? words[1] : sibling_program("gantry-executor"));
     }
+    for (const std::string& word : words) GANTRY_TRY(check_passed_on(word));
     return become_executor(session, words);
   }
 
  private:
+  // A word that is not ours, and so is to be gantry-executor's.
+  Result<void> check_passed_on(const std::string& word) const {
+    static constexpr std::string_view kPassedOn[] = {"--on-demand", "--check-configuration",
+                                                     "--list-failpoints", "--version"};
+    if (std::ranges::find(kPassedOn, word) != std::end(kPassedOn)) return {};
+    if (!word.starts_with('-')) {
+      const std::string_view meant = nearest(word, {"stop", "upgrade"});
+      return usage_error(cat("\"", word, "\" is not a command of `gantry executor`",
+                             meant.empty()
+                                 ? std::string(": those are stop and upgrade")
+                                 : cat("; did you mean \"gantry executor ", meant, "\"?")));
+    }
+    std::vector<std::string_view> names;
+    for (const auto& [flag, value] : settings_) names.push_back(flag);
+    const std::string_view name = std::string_view(word).substr(0, word.find('='));
+    const std::string_view meant =
+        nearest(name.substr(std::min(name.find_first_not_of('-'), name.size())), names);
+    return usage_error(cat("unknown flag ", name,
+                           meant.empty() ? std::string() : cat(" (did you mean --", meant, "?)")));
+  }
+
   std::optional<std::string>& value_of(std::string_view flag) {
     settings_.emplace_back(flag, std::nullopt);
     return settings_.back().second;
@@ -80,7 +134,9 @@ class Executor final : public Command {
   }
 
   static Result<int> upgrade(Session& session, const std::string& program) {
-    Connection connection = GANTRY_TRY(session.connect_to_running());
+    Result<Connection> running = session.connect_to_running();
+    if (!running) return explain_absent(running.error(), session.location());
+    Connection connection = std::move(*running);
     const pid_t pid = peer_of(connection);
     char* const absolute = ::realpath(program.c_str(), nullptr);
     if (absolute == nullptr) return Error::from_errno(errno, program);
@@ -107,7 +163,9 @@ class Executor final : public Command {
   }
 
   static Result<int> stop(Session& session) {
-    Connection connection = GANTRY_TRY(session.connect_to_running());
+    Result<Connection> running = session.connect_to_running();
+    if (!running) return explain_absent(running.error(), session.location());
+    Connection connection = std::move(*running);
     // Held before it ends, so that its number cannot become another process's.
     const Result<UniqueFd> process = sys::pidfd_open(peer_of(connection));
     GANTRY_TRY(connection.send(

@@ -1,16 +1,30 @@
 #include "executor/cli/flags.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace gantry::cli {
 struct Flags::Cursor {
   const std::vector<std::string>& argv;
   size_t at = 0;
+  std::vector<std::pair<const Flag*, std::string>> given = {};  // of flags with one value
   std::string_view current() const { return argv[at]; }
   // The value of the flag before: the rest of its own word, or the next word.
   std::optional<std::string_view> next() {
     if (at + 1 >= argv.size()) return std::nullopt;
     return argv[++at];
+  }
+  // Which of two values is meant nobody knows.
+  Result<void> note(const Flag& flag, std::string_view value) {
+    const auto before =
+        std::ranges::find(given, &flag, [](const auto& pair) { return pair.first; });
+    if (before == given.end()) {
+      given.emplace_back(&flag, value);
+    } else if (before->second != value) {
+      return Error(Errc::invalid, cat("--", flag.name, " is given twice, as \"", before->second,
+                                      "\" and as \"", value, "\": give one of them"));
+    }
+    return {};
   }
 };
 
@@ -40,6 +54,9 @@ bool is_empty(const Flag& flag, std::string_view value) {
 }
 
 bool is_switch(const Flag& flag) { return std::holds_alternative<bool*>(flag.target); }
+bool repeats(const Flag& flag) {
+  return std::holds_alternative<std::vector<std::string>*>(flag.target);
+}
 
 size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
@@ -116,6 +133,7 @@ Result<bool> Flags::parse_long(Cursor& cursor) const {
   if (!value || is_empty(*flag, *value)) {
     return Error(Errc::invalid, cat("--", name, " needs a value: ", flag->value));
   }
+  if (!repeats(*flag)) GANTRY_TRY(cursor.note(*flag, *value));
   GANTRY_TRY(store(*flag, *value));
   return true;
 }
@@ -146,6 +164,7 @@ Result<bool> Flags::parse_short(Cursor& cursor) const {
     if (!value || is_empty(*flag, *value)) {
       return Error(Errc::invalid, cat("-", word[i], " needs a value: ", flag->value));
     }
+    if (!repeats(*flag)) GANTRY_TRY(cursor.note(*flag, *value));
     GANTRY_TRY(store(*flag, *value));
     break;
   }

@@ -18,7 +18,7 @@
 namespace gantry::cli {
 // Where a flag's value goes; the type says how it is given.
 //   bool*                      --flag, --flag=false
-//   std::string*               the last one given wins; it cannot be empty
+//   std::string*               one value; it cannot be empty
 //   std::optional<string>*     the same, and tells "not given" from "empty"
 //   std::vector<std::string>*  may be repeated
 using FlagTarget =

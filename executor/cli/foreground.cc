@@ -22,6 +22,8 @@ constexpr int kBrokenPipeStatus = 128 + SIGPIPE;
 // So many SIGINT or SIGTERM and the container is killed: pid 1 of a container ignores those it has
 // no handler for.
 constexpr int kImpatience = 3;
+// So long after a signal somebody wants to know what became of it.
+constexpr int64_t kPatienceNs = 1'000'000'000;
 // So often in a row an executor may go away before it has sent us a byte.
 constexpr int kMostFruitless = 10;
 
@@ -66,12 +68,16 @@ class Foreground {
   Result<void> handle_signals();
   void send_signal(int number);
   bool deliver_signal(int number);
+  int milliseconds_to_remark() const;
+  void remark();
+  void say_what_goes_on();
   std::string attach_request() const;
   Result<uint64_t> output_size(std::string_view stream);
   int detach();
   int finish();
 
   Session& session_;
+  std::string request_;  // that launches it; empty: it runs already
   const ContainerRef container_;
   const ForegroundOptions options_;
   UniqueFd signals_;
@@ -87,7 +93,9 @@ class Foreground {
   std::optional<JsonDocument> exit_;
   std::optional<HttpResponse> refused_;
   int interruptions_ = 0;
-  std::vector<int> unsent_;  // signals that found no executor
+  int last_signal_ = 0;
+  int64_t remark_due_ns_ = 0;  // 0: none
+  std::vector<int> unsent_;    // signals that found no executor
 };
 
 Result<void> Foreground::prepare() {
@@ -144,10 +152,31 @@ Result<void> Foreground::handle_signals() {
       write_error("asked three times: killing the container");
       number = SIGKILL;
     }
+    if (number == SIGINT || number == SIGTERM) {
+      last_signal_ = number;
+      remark_due_ns_ = sys::monotonic_ns() + kPatienceNs;
+    }
     // Before it runs there is nobody to handle a signal: the launch is given up.
     send_signal(started_ ? number : SIGKILL);
   }
   return {};
+}
+
+// For poll(2); -1: nothing is to be said.
+int Foreground::milliseconds_to_remark() const {
+  if (remark_due_ns_ == 0) return -1;
+  return static_cast<int>(std::max<int64_t>(remark_due_ns_ - sys::monotonic_ns(), 0) / 1'000'000) +
+         1;
+}
+
+// Once after each signal that has not ended it within a second.
+void Foreground::remark() {
+  if (remark_due_ns_ == 0 || sys::monotonic_ns() < remark_due_ns_) return;
+  remark_due_ns_ = 0;
+  if (options_.json || options_.terminal || interruptions_ >= kImpatience) return;
+  write_error(
+      cat(signal_name(last_signal_), " was sent, and the container still runs; ",
+          interruptions_ + 1 == kImpatience ? "once more kills it" : "twice more kills it"));
 }
 
 // Writes without becoming deaf: a full pipe keeps us here, a signal is forwarded all the same.
@@ -175,7 +204,8 @@ Result<void> Foreground::deliver(Sink& sink, std::string_view bytes) {
 
 // It runs, and this executor answers for it.
 Result<void> Foreground::on_started() {
-  started_ = true;
+  const bool is_first = !std::exchange(started_, true);
+  if (is_first && options_.on_started) GANTRY_TRY(options_.on_started());
   for (const int number : std::exchange(unsent_, {})) send_signal(number);
   if (!options_.stdin_attached && !options_.terminal) return {};
   if (options_.terminal && options_.stdin_attached) GANTRY_TRY(terminal_.enter());
@@ -234,10 +264,11 @@ Result<void> Foreground::wait_for_something() {
   if (stdin_ && !stdin_->is_done()) {
     for (const pollfd& wanted : stdin_->wanted()) fds[count++] = wanted;
   }
-  if (::poll(fds.data(), count, -1) < 0) {
+  if (::poll(fds.data(), count, milliseconds_to_remark()) < 0) {
     if (errno == EINTR) return {};
     return Error::from_errno(errno, "poll");
   }
+  remark();
   if (fds[1].revents != 0) GANTRY_TRY(handle_signals());
   if (stdin_ && !stdin_->is_done()) stdin_->step();
   if (stdin_ && stdin_->is_refused() && is_attached_) {
@@ -306,7 +337,7 @@ int Foreground::finish() {
     write_error("how the container ended is not known: it was removed while no executor answered");
     return kLaunchFailureStatus;
   }
-  if (refused_) return report_launch_failure(*refused_);
+  if (refused_) return report_launch_failure(*refused_, request_);
   const Json& exit = *find(*exit_, "control");
   const std::string kind = text_of(exit, "gantry_exit.kind");
   const std::string reason = text_of(exit, "gantry_exit.reason");
@@ -323,7 +354,31 @@ int Foreground::finish() {
   } else if (kind == "LOST" || kind == "FAILED") {
     write_error(kind == "LOST" ? cat("how the container ended is not known: ", reason) : reason);
   }
+  if (!options_.json) say_what_goes_on();
   return sinks_[0].broken ? kBrokenPipeStatus : status;
+}
+
+// This run has ended, and we with it; the container may run again.
+void Foreground::say_what_goes_on() {
+  if (options_.restart.empty()) return;
+  Result<JsonDocument> answer =
+      session_.call(container_call("GANTRY_INSPECT", "gantry_inspect", container_.id));
+  // Its end is known a moment before it is decided what follows.
+  const auto is_undecided = [&answer] {
+    return answer && text_of(*answer, "gantry_inspect.container.state") == "destroying";
+  };
+  for (int i = 0; i < 100 && is_undecided(); ++i) {
+    ::poll(nullptr, 0, 20);
+    answer = session_.call(container_call("GANTRY_INSPECT", "gantry_inspect", container_.id));
+  }
+  if (!answer) return;
+  const bool is_over = text_of(*answer, "gantry_inspect.container.state") == "exited" &&
+                       !flag_of(*answer, "gantry_inspect.container.restart_due");
+  if (is_over) return;
+  const std::string chosen = text_of(*answer, "gantry_inspect.container.name");
+  const std::string name = chosen.empty() ? short_id(container_.id) : chosen;
+  write_error(cat("it runs again in the background, as --restart ", options_.restart,
+                  " says: `gantry logs -f ", name, "` shows it, `gantry stop ", name, "` ends it"));
 }
 
 // How much of a stream is there now.
@@ -349,6 +404,7 @@ Result<int> Foreground::attach_to_running() {
 
 Result<int> Foreground::run(const std::string& request) {
   GANTRY_TRY(prepare());
+  request_ = request;
   return see_to_the_end(request, follow(request));
 }
 
@@ -365,10 +421,10 @@ Result<int> Foreground::see_to_the_end(const std::string& request, Result<void> 
 }
 }  // namespace
 
-int report_launch_failure(const HttpResponse& response) {
+int report_launch_failure(const HttpResponse& response, const std::string& request) {
   int status = kLaunchFailureStatus;
   parse_number(response.head.header("Gantry-Exit-Status"), status);
-  const std::string complaint = in_flags(refusal(response).to_string());
+  const std::string complaint = in_flags(refusal(response).to_string(), request);
   const std::string next = next_step(complaint, status);
   write_error(cat(complaint, next.empty() ? "" : "\n", next));
   return status;

@@ -2,6 +2,7 @@
 // status is ours.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "base/result.h"
@@ -13,6 +14,8 @@ struct ForegroundOptions {
   bool terminal = false;         // the container has one: ours is lent to it
   std::string detach_keys = {};  // bytes that leave the container's terminal
   bool json = false;             // report the end as JSON on stderr
+  std::string restart = {};      // its --restart: what happens after the end is said
+  std::function<Result<void>()> on_started = {};  // once, when it runs
 };
 // `request` is a GANTRY_RUN for `container`. Survives the executor: when the stream breaks, it
 // attaches again to the next executor's and goes on at the byte where it was.
@@ -26,6 +29,6 @@ Result<int> attach_in_foreground(Session& session, const ContainerRef& container
 // The stdin of this program is a terminal, as -t with -i needs it.
 Result<void> check_terminal(bool is_interactive);
 
-// Prints why a launch failed; docker's status for it (125, 126, 127).
-int report_launch_failure(const HttpResponse& response);
+// Prints why the launch that `request` asked for failed; docker's status for it (125, 126, 127).
+int report_launch_failure(const HttpResponse& response, const std::string& request);
 }  // namespace gantry::cli

@@ -1,9 +1,11 @@
 // gantry images, rmi
 #include <algorithm>
+#include <set>
 
 #include "executor/cli/command_list.h"
 #include "executor/cli/print.h"
 #include "executor/cli/session.h"
+#include "executor/cli/template.h"
 
 namespace gantry::cli {
 namespace {
@@ -17,43 +19,78 @@ class Images final : public Command {
   void declare(Flags& flags) override {
     flags.toggle('q', "quiet", &quiet_, "only digests");
     flags.toggle(0, "no-trunc", &whole_, "whole digests");
+    flags.add(0, "format", "TEXT", &format_,
+              "a line for each: {{.Name}} {{.Digest}} {{.Created}} {{.Size}} {{.Layers}}");
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 0, 0, "flags"));
+    GANTRY_TRY(check_format(format_));
+    if ((quiet_ ? 1 : 0) + (session.json() ? 1 : 0) + (format_.empty() ? 0 : 1) > 1) {
+      return usage_error(
+          "--quiet, --json and --format each say how it is printed: give one of them");
+    }
     const JsonDocument answer = GANTRY_TRY(session.call(R"({"type":"GANTRY_IMAGES"})"));
     const Json empty_list(rapidjson::kArrayType);
-    const std::vector<const Json*> images = list_of(answer, "gantry_images.images");
     if (session.json()) {
       const Json* list = find(answer, "gantry_images.images");
       write_json(list != nullptr ? *list : empty_list);
       return 0;
     }
-    Table table({"IMAGE", "DIGEST", "CREATED", "SIZE", "LAYERS"});
-    for (const Json* image : images) {
-      const std::string digest = text_of(*image, "digest");
-      const std::string shown = whole_ ? digest : short_digest(digest);
-      if (quiet_) {
-        write_out((whole_ ? digest : shown) + "\n");
-        continue;
+    const std::vector<Row> rows = sorted_rows(answer);
+    if (quiet_) {
+      std::set<std::string> seen;
+      for (const Row& row : rows) {
+        if (seen.insert(digest_of(row)).second) write_out(digest_of(row) + "\n");
       }
-      const int64_t created = integer_of(*image, "created.nanoseconds");
-      std::vector<const Json*> names = list_of(*image, "references");
-      for (size_t i = 0; i < std::max<size_t>(1, names.size()); ++i) {
-        table.add(
-            {names.empty() ? "<none>" : names[i]->GetString(), shown,
-             created == 0
-                 ? ""
-                 : cat(format_age(now_seconds() - static_cast<double>(created) / 1e9), " ago"),
-             format_bytes(number_of(*image, "size_bytes")), cat(integer_of(*image, "layers"))});
-      }
+      return 0;
     }
-    if (!quiet_) table.write();
+    Listing listing({"IMAGE", "DIGEST", "CREATED", "SIZE", "LAYERS"}, format_);
+    for (const Row& row : rows) {
+      const Cells cells = cells_of(row);
+      GANTRY_TRY(listing.add(cells));
+    }
+    listing.write();
     return 0;
   }
 
  private:
+  // One for each name of an image.
+  struct Row {
+    std::string name;  // empty: it has none
+    int64_t created;
+    const Json* image;
+  };
+  // By name, those without one last; then the newest first.
+  static std::vector<Row> sorted_rows(const Json& answer) {
+    std::vector<Row> rows;
+    for (const Json* image : list_of(answer, "gantry_images.images")) {
+      const int64_t created = integer_of(*image, "created.nanoseconds");
+      const std::vector<const Json*> names = list_of(*image, "references");
+      for (const Json* name : names) rows.push_back({name->GetString(), created, image});
+      if (names.empty()) rows.push_back({"", created, image});
+    }
+    std::ranges::stable_sort(rows, [](const Row& a, const Row& b) {
+      if (a.name.empty() != b.name.empty()) return b.name.empty();
+      return a.name != b.name ? a.name < b.name : a.created > b.created;
+    });
+    return rows;
+  }
+  Cells cells_of(const Row& row) const {
+    const double age = now_seconds() - static_cast<double>(row.created) / 1e9;
+    return {{"Name", row.name.empty() ? "<none>" : row.name},
+            {"Digest", digest_of(row)},
+            {"Created", row.created == 0 ? "" : cat(format_age(age), " ago")},
+            {"Size", format_bytes(number_of(*row.image, "size_bytes"))},
+            {"Layers", cat(integer_of(*row.image, "layers"))}};
+  }
+  std::string digest_of(const Row& row) const {
+    const std::string digest = text_of(*row.image, "digest");
+    return whole_ ? digest : short_digest(digest);
+  }
+
   bool quiet_ = false, whole_ = false;
+  std::string format_;
 };
 
 class Rmi final : public Command {

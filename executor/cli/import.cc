@@ -44,7 +44,7 @@ class Upload {
   Connection& connection_;
   uint64_t sent_ = 0;
   int64_t shown_at_ = 0;
-  const bool is_terminal_ = ::isatty(STDERR_FILENO) != 0;
+  const bool is_terminal_ = has_escapes(STDERR_FILENO);
 };
 
 Result<void> send_file(Upload& upload, int fd) {

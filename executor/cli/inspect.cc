@@ -2,6 +2,7 @@
 #include "executor/cli/command_list.h"
 #include "executor/cli/print.h"
 #include "executor/cli/session.h"
+#include "executor/cli/template.h"
 
 namespace gantry::cli {
 namespace {
@@ -9,14 +10,18 @@ class Inspect final : public Command {
  public:
   void declare(Flags& flags) override {
     flags.toggle(0, "phases", &phases_, "where the time of the launch went, in microseconds");
-    static constexpr ForeignFlag kForeign[] = {
-        {"f", {}, "`gantry inspect … | jq '.[0].container.state'` picks a field"},
-        {"format", {}, "`gantry inspect … | jq '.[0].container.state'` picks a field"}};
-    flags.know_foreign(kForeign);
+    flags.add(
+        'f', "format", "TEXT", &format_,
+        "a line for each, with members of the JSON: '{{.container.state}}', '{{json .launch}}'");
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 1, ~0u, "a container"));
+    GANTRY_TRY(check_format(format_));
+    if (!format_.empty() && (phases_ || session.json())) {
+      return usage_error(cat("--format and ", phases_ ? "--phases" : "--json",
+                             " each say how it is printed: give one of them"));
+    }
     JsonDocument list(rapidjson::kArrayType);
     int status = 0;
     for (const std::string& word : words) {
@@ -40,7 +45,11 @@ class Inspect final : public Command {
       }
     }
     if (phases_ && !session.json()) return status;
-    if (session.json()) {
+    if (!format_.empty()) {
+      for (const Json& details : list.GetArray()) {
+        write_out(GANTRY_TRY(fill_in(format_, details)) + "\n");
+      }
+    } else if (session.json()) {
       write_json(list);
     } else {
       write_out(to_pretty_text(list) + "\n");
@@ -62,6 +71,7 @@ class Inspect final : public Command {
   }
 
   bool phases_ = false;
+  std::string format_;
 };
 }  // namespace
 

@@ -112,7 +112,7 @@ class Kill final : public Simple {
 
  protected:
   Result<void> check() override {
-    number_ = GANTRY_TRY(parse_signal(signal_));
+    number_ = GANTRY_TRY(parse_signal(signal_).context("--signal"));
     return {};
   }
   std::string request(const std::string& word) const override {
@@ -153,7 +153,7 @@ class Stop final : public Simple {
 
  protected:
   Result<void> check() override {
-    if (!signal_.empty()) GANTRY_TRY(parse_signal(signal_));
+    if (!signal_.empty()) GANTRY_TRY(parse_signal(signal_).context("--signal"));
     if (!time_.empty() && !parse_number(time_, seconds_)) {
       return usage_error(cat("--time is a number of seconds, not \"", time_, "\""));
     }

@@ -5,6 +5,7 @@
 #include "executor/cli/command_list.h"
 #include "executor/cli/print.h"
 #include "executor/cli/session.h"
+#include "executor/cli/template.h"
 
 namespace gantry::cli {
 namespace {
@@ -29,8 +30,10 @@ std::string describe_state(const Json& container, double now) {
       how = signal_name(static_cast<int>(integer_of(container, "exit.code")));
     if (kind == "LIMITED") how = "limit reached";
     if (kind == "LOST" || kind == "FAILED") how = kind == "LOST" ? "lost" : "failed";
+    const bool is_checkpointed =
+        kind == "SIGNALLED" && text_of(container, "exit.reason").starts_with("checkpointed");
     const double finished = seconds_of(container, "finished");
-    return cat("exited (", how, ")",
+    return cat(is_checkpointed ? std::string("checkpointed") : cat("exited (", how, ")"),
                finished > 0 ? cat(" ", format_age(now - finished), " ago") : "",
                flag_of(container, "restart_due") ? ", starts again" : "");
   }
@@ -132,18 +135,17 @@ class Ps final : public Command {
     flags.toggle('l', "latest", &latest_, "only the newest, ended or not");
     flags.add(0, "format", "TEXT", &format_,
               "a line for each: {{.ID}} {{.Name}} {{.Image}} {{.Command}} {{.State}} {{.Status}} "
-              "{{.Address}} {{.Ports}} {{.Labels}}, or json");
+              "{{.Created}} {{.Address}} {{.Ports}} {{.Labels}}, or json");
     flags.toggle(0, "no-trunc", &whole_, "do not shorten ids and commands");
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 0, 0, "flags"));
-    if (format_.starts_with("table")) {
-      return usage_error("--format makes lines, no table: leave it out for the table");
-    }
+    GANTRY_TRY(check_together(session.json()));
+    GANTRY_TRY(check_format(format_));
     size_t most = ~size_t{0};
     if (!last_.empty() && !parse_number(last_, most)) {
-      return usage_error(cat("--last is a number, not \"", last_, "\""));
+      return usage_error(cat("--last is a number of containers, not \"", last_, "\""));
     }
     if (latest_) most = 1;
     // A filter by how they ended, or the last ones: those that have ended are meant too.
@@ -171,7 +173,9 @@ class Ps final : public Command {
     if (session.json() || format_ == "json") {
       print_json(shown);
     } else if (!format_.empty()) {
-      for (const Json* container : shown) write_out(GANTRY_TRY(fill_in(*container)) + "\n");
+      for (const Json* container : shown) {
+        write_out(GANTRY_TRY(fill_in(format_, cells_of(*container))) + "\n");
+      }
     } else if (quiet_) {
       for (const Json* container : shown) write_out(id_of(*container) + "\n");
     } else {
@@ -181,6 +185,18 @@ class Ps final : public Command {
   }
 
  private:
+  Result<void> check_together(bool json) const {
+    if (latest_ && !last_.empty()) {
+      return usage_error("--latest is --last 1: give one of them");
+    }
+    const int forms = (quiet_ ? 1 : 0) + (json ? 1 : 0) + (format_.empty() ? 0 : 1);
+    if (forms > 1) {
+      return usage_error(
+          "--quiet, --json and --format each say how it is printed: give one of them");
+    }
+    return {};
+  }
+
   std::string id_of(const Json& container) const {
     const std::string id = text_of(container, "container_id.value");
     return whole_ ? id : short_id(id);
@@ -208,41 +224,22 @@ class Ps final : public Command {
     table.write();
   }
 
-  Result<std::string> value_of(const Json& container, std::string_view name) const {
+  // docker's words, and ours.
+  Cells cells_of(const Json& container) const {
     const std::vector<const Json*> addresses = list_of(container, "ip_addresses");
-    if (name == "ID") return id_of(container);
-    if (name == "Name" || name == "Names") return text_of(container, "name");
-    if (name == "Image") return text_of(container, "image");
-    if (name == "Command") return describe_command(container);
-    if (name == "State") return text_of(container, "state");
-    if (name == "Status") return describe_state(container, now_seconds());
-    if (name == "Address") return std::string(addresses.empty() ? "" : addresses[0]->GetString());
-    if (name == "Ports") return describe_ports(container);
-    if (name == "Labels") return describe_labels(container);
-    return usage_error(cat("--format: there is no {{.", name, "}}"));
-  }
-
-  // docker's placeholders, and \\t and \\n.
-  Result<std::string> fill_in(const Json& container) const {
-    std::string out;
-    for (std::string_view rest = format_; !rest.empty();) {
-      const size_t end = rest.starts_with("{{") ? rest.find("}}") : rest.npos;
-      if (end != rest.npos) {
-        std::string_view name = rest.substr(2, end - 2);
-        while (name.starts_with(' ')) name.remove_prefix(1);
-        while (name.ends_with(' ')) name.remove_suffix(1);
-        if (name.starts_with('.')) name.remove_prefix(1);
-        out += GANTRY_TRY(value_of(container, name));
-        rest.remove_prefix(end + 2);
-      } else if (rest.starts_with("\\t") || rest.starts_with("\\n")) {
-        out += rest[1] == 't' ? '\t' : '\n';
-        rest.remove_prefix(2);
-      } else {
-        out += rest[0];
-        rest.remove_prefix(1);
-      }
-    }
-    return out;
+    const std::string name = text_of(container, "name");
+    const double created = seconds_of(container, "created");
+    return {{"ID", id_of(container)},
+            {"Name", name},
+            {"Names", name},
+            {"Image", text_of(container, "image")},
+            {"Command", describe_command(container)},
+            {"State", text_of(container, "state")},
+            {"Status", describe_state(container, now_seconds())},
+            {"Created", created > 0 ? cat(format_age(now_seconds() - created), " ago") : ""},
+            {"Address", addresses.empty() ? "" : addresses[0]->GetString()},
+            {"Ports", describe_ports(container)},
+            {"Labels", describe_labels(container)}};
   }
 
   bool all_ = false, quiet_ = false, whole_ = false, latest_ = false;

@@ -101,6 +101,9 @@ class Logs final : public Command {
     if (follow_ && !until_.empty()) {
       return usage_error("--until ends the log, and -f goes on: give one of them");
     }
+    if (no_stdout_ && no_stderr_) {
+      return usage_error("--no-stdout and --no-stderr together leave nothing: give one of them");
+    }
     GANTRY_TRY(read_values());
     for (int fruitless = 0;; ++fruitless) {
       is_heard_ = false;
@@ -126,6 +129,10 @@ class Logs final : public Command {
     }
     if (!since_.empty()) since_ns_ = GANTRY_TRY(parse_time("--since", since_));
     if (!until_.empty()) until_ns_ = GANTRY_TRY(parse_time("--until", until_));
+    if (since_ns_ && until_ns_ && *since_ns_ >= *until_ns_) {
+      return usage_error(cat("--since ", since_, " is not before --until ", until_,
+                             ": nothing lies between them"));
+    }
     return {};
   }
 

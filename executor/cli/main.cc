@@ -42,7 +42,6 @@ std::string_view hint_for(std::string_view name) {
       {"start", "a container runs once; `gantry run` makes another"},
       {"system", "`gantry prune --images` removes what nobody needs"},
       {"tag", "`gantry import PATH NAME` names an image"},
-      {"top", "`gantry stats` shows what it uses, `gantry exec NAME ps` what runs in it"},
       {"unpause", "here it is `gantry resume`"},
       {"update", "limits stay as `gantry run` set them"},
       {"volume", "there is nothing to manage: `gantry run -v SOURCE:PLACE`"}};

@@ -218,14 +218,25 @@ std::string sibling_program(std::string_view name) {
   return std::string(name);
 }
 
+Result<Connection> connect_as_permitted(const Location& location) {
+  Result<Connection> connection = Connection::connect(location.socket);
+  if (connection || !connection.error().is_errno(EACCES)) return connection;
+  return Error(Errc::refused,
+               cat("no permission to use ", location.socket,
+                   ": it is root's, and the group gantry's where there is one.\n  Run it as root "
+                   "(sudo gantry …), or join the group (sudo usermod -aG gantry NAME) and log in "
+                   "again"));
+}
+
 Result<Connection> connect_or_start(const Location& location) {
-  Result<Connection> first = Connection::connect(location.socket);
-  if (first) return first;
-  if (first.error().is_errno(EACCES)) {
-    return Error(Errc::refused, cat("no permission to use ", location.socket,
-                                    ". Run as root, or as a member of its group"));
+  Result<Connection> first = connect_as_permitted(location);
+  if (first || !nobody_listens(first.error())) return first;
+  if (::geteuid() != 0) {
+    return Error(
+        Errc::refused,
+        cat("no executor listens on ", location.socket,
+            ", and only root can start one: sudo gantry …, or sudo gantry executor first"));
   }
-  if (!nobody_listens(first.error())) return first;
   if (!location.here) GANTRY_TRY(check_namespaces());
   // ORDER: whoever has the lock looks again first; another one may have started it meanwhile.
   const StartLock lock = GANTRY_TRY(StartLock::take(location));

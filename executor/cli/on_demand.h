@@ -12,6 +12,9 @@ namespace gantry::cli {
 // that was killed, or that found another one on its way, is tried again.
 Result<Connection> connect_or_start(const Location& location);
 
+// Connects, and starts none. No permission: Errc::refused, and what to do.
+Result<Connection> connect_as_permitted(const Location& location);
+
 // A program of ours: beside this one (/proc/self/exe), else the name as it is for PATH.
 std::string sibling_program(std::string_view name);
 }  // namespace gantry::cli

@@ -1,5 +1,6 @@
 #include "executor/cli/print.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -60,22 +61,58 @@ size_t width_of(std::string_view text) {
 }  // namespace
 
 void Table::write() const {
+  winsize size = {};
+  const bool is_known = ::isatty(STDOUT_FILENO) != 0 &&
+                        ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col != 0;
+  write_out(format(is_known ? size.ws_col : 0));
+}
+
+std::string Table::format(size_t columns) const {
+  constexpr size_t kGap = 2;
+  constexpr size_t kNarrowest = 8;  // what is cut shorter says nothing
   std::vector<size_t> widths;
   for (const auto& row : rows_) {
     widths.resize(std::max(widths.size(), row.size()));
     for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width_of(row[i]));
   }
+  size_t total = kGap * (widths.size() - 1);
+  for (const size_t width : widths) total += width;
+  for (; columns != 0 && total > columns; --total) {
+    // The first column is what a container or image is called by.
+    const auto widest = std::max_element(widths.begin() + 1, widths.end());
+    if (widest == widths.end() || *widest <= kNarrowest) return format_as_lines();
+    --*widest;
+  }
   std::string out;
   for (const auto& row : rows_) {
     std::string line;
     for (size_t i = 0; i < row.size(); ++i) {
-      line += row[i];
-      line.append(i + 1 < row.size() ? widths[i] - width_of(row[i]) + 2 : 0, ' ');
+      const std::string cell = width_of(row[i]) > widths[i] ? one_line(row[i], widths[i]) : row[i];
+      line += cell;
+      line.append(i + 1 < row.size() ? widths[i] - width_of(cell) + kGap : 0, ' ');
     }
     while (line.ends_with(' ')) line.pop_back();
     out += line + "\n";
   }
-  write_out(out);
+  return out;
+}
+
+// Where not even cut columns fit beside each other: each cell on a line of its own.
+std::string Table::format_as_lines() const {
+  std::string out;
+  for (size_t i = 1; i < rows_.size(); ++i) {
+    if (i > 1) out += "\n";
+    for (size_t j = 0; j < rows_[i].size(); ++j) {
+      if (!rows_[i][j].empty()) out += cat(rows_[0][j], ": ", rows_[i][j], "\n");
+    }
+  }
+  return out;
+}
+
+bool has_escapes(int fd) {
+  const char* const terminal = ::getenv("TERM");
+  return ::isatty(fd) != 0 && terminal != nullptr && *terminal != '\0' &&
+         std::string_view(terminal) != "dumb";
 }
 
 std::string format_bytes(double bytes) {

@@ -9,18 +9,22 @@
 #include "executor/cli/json.h"
 
 namespace gantry::cli {
-// Columns as wide as their widest cell, two spaces between; the last one is not padded.
+// Columns as wide as their widest cell, two spaces between; the last one is not padded. On a
+// terminal too narrow for that the widest cells are cut, or each gets a line of its own.
 class Table {
  public:
   explicit Table(std::vector<std::string> header) { rows_.push_back(std::move(header)); }
   void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
-  void write() const;  // to stdout
+  void write() const;                        // to stdout
+  std::string format(size_t columns) const;  // 0: any number
 
  private:
+  std::string format_as_lines() const;
   std::vector<std::vector<std::string>> rows_;
 };
 
 void write_out(std::string_view text);  // to stdout
+bool has_escapes(int fd);               // a terminal that understands escape sequences
 // A log was rotated away before it could be read.
 void write_missed(int64_t bytes, std::string_view stream);
 // Why no more output comes for the time being.

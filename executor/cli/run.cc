@@ -2,10 +2,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <functional>
+
 #include "base/sys.h"
 #include "executor/cli/command_list.h"
 #include "executor/cli/foreground.h"
 #include "executor/cli/print.h"
+#include "executor/cli/run_checks.h"
 #include "executor/cli/run_request.h"
 #include "executor/cli/session.h"
 
@@ -15,15 +18,10 @@ constexpr ForeignFlag kForeignFlags[] = {
     {"net", "network", {}},
     {"pids-limit", "pids", {}},
     {"cpuset-cpus", "cpuset", {}},
-    {"privileged",
-     {},
-     "name what is needed: --cap-add ALL --security-opt seccomp=unconfined "
-     "--security-opt systempaths=unconfined"},
     {"P", {}, "name each port: -p HOST:CONTAINER"},
     {"publish-all", {}, "name each port: -p HOST:CONTAINER"},
     {"pull", {}, "an image comes into the store by `gantry import`"},
-    {"device", {}, "only the default devices can be used yet"},
-    {"gpus", {}, "only the default devices can be used yet"},
+    {"gpus", {}, "name each device: --device /dev/dri/card0"},
     {"expose", {}, "every port is open to the host; -p HOST:CONTAINER publishes one"},
     {"log-driver", {}, "`gantry logs` reads the output, and so do files in the sandbox"},
     {"pid", {}, "each container has a process namespace of its own"},
@@ -56,6 +54,8 @@ void RunOptions::declare(Flags& flags) {
             "the executor is set, which is one file of any size)");
   flags.add(0, "name", "NAME", &name, "a name, unique among containers");
   flags.add(0, "cidfile", "FILE", &cidfile, "a new file for the id");
+  flags.add(0, "pidfile", "FILE", &pidfile,
+            "a new file for the pid, on the host, of its first process");
   flags.add('l', "label", "KEY=VALUE", &labels, "a label; data only");
   flags.add(0, "stop-signal", "SIGNAL", &stop_signal,
             "what `gantry stop` sends first (default: the image's, else SIGTERM)");
@@ -99,6 +99,12 @@ void RunOptions::declare(Flags& flags) {
   flags.add(0, "cpuset", "CPUS", &cpuset, "only these CPUs, e.g. 0-1,3");
   flags.add(0, "cpuset-mems", "NODES", &cpuset_mems, "only these memory nodes");
   flags.add(0, "pids", "N", &pids, "processes and threads; -1: unlimited");
+  flags.add(0, "blkio-weight", "N", &blkio_weight, "share of disk time, 10 to 1000");
+  flags.add(0, "device-read-bps", "DEVICE:SIZE", &read_bps,
+            "bytes a second read from a disk, e.g. /dev/sda:10m");
+  flags.add(0, "device-write-bps", "DEVICE:SIZE", &write_bps, "bytes a second written to it");
+  flags.add(0, "device-read-iops", "DEVICE:N", &read_iops, "reads of a disk a second");
+  flags.add(0, "device-write-iops", "DEVICE:N", &write_iops, "writes to it a second");
   flags.section("Network");
   flags.add(0, "network", "MODE", &network,
             "none (loopback only, the default), host, or bridge (the default with -p)");
@@ -111,48 +117,91 @@ void RunOptions::declare(Flags& flags) {
   flags.add(0, "cap-drop", "CAPABILITY", &cap_drop, "one capability less, or ALL");
   flags.add(0, "security-opt", "OPTION", &security,
             "seccomp=unconfined, seccomp=FILE (Docker's format), no-new-privileges=false, "
-            "systempaths=unconfined");
+            "systempaths=unconfined; apparmor=unconfined and label=disable, as is always so");
+  flags.add(
+      0, "device", "PATH[:PLACE][:rwm]", &devices,
+      "a device of the host, e.g. /dev/fuse; PLACE: its path inside; rwm: to read, write, make "
+      "(all)");
+  flags.add(0, "device-cgroup-rule", "TYPE MAJOR:MINOR ACCESS", &device_rules,
+            "allow devices by number, e.g. 'c 10:* rw'");
+  flags.toggle(0, "privileged", &privileged,
+               "every capability that can be had here, every device, no seccomp, nothing masked");
   flags.add(0, "sysctl", "KEY=VALUE", &sysctls, "a kernel setting of its namespaces");
 }
 
 namespace {
-Result<void> write_new_file(const std::string& path, const std::string& text) {
-  const UniqueFd file =
-      GANTRY_TRY(sys::open(path, O_WRONLY | O_CREAT | O_EXCL, 0644).context("--cidfile"));
-  return sys::write_all(file.get(), text).context("--cidfile ", path);
-}
+// A file of --cidfile or --pidfile: new, and gone again unless what it is about was started.
+class NewFile {
+ public:
+  static Result<NewFile> make(std::string_view flag, const std::string& path) {
+    NewFile out(flag, path);
+    if (path.empty()) return out;
+    out.fd_ = GANTRY_TRY(sys::open(path, O_WRONLY | O_CREAT | O_EXCL, 0644).context(flag));
+    return out;
+  }
+  NewFile(NewFile&&) = default;
+  NewFile& operator=(NewFile&&) = delete;
+  ~NewFile() {
+    if (fd_ && !is_kept_) ::unlink(path_.c_str());
+  }
+  explicit operator bool() const { return static_cast<bool>(fd_); }
+  Result<void> write(std::string_view text) {
+    if (!fd_) return {};
+    return sys::write_all(fd_.get(), text).context(flag_, " ", path_);
+  }
+  void keep() { is_kept_ = true; }
+
+ private:
+  NewFile(std::string_view flag, const std::string& path) : flag_(flag), path_(path) {}
+  std::string_view flag_;
+  std::string path_;
+  UniqueFd fd_;
+  bool is_kept_ = false;
+};
 
 class Run final : public Command {
  public:
   void declare(Flags& flags) override { options_.declare(flags); }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
-    // With a terminal somebody may attach later.
-    if (options_.detach && options_.interactive && !options_.terminal) {
-      return usage_error("-i passes on this shell's stdin, and -d leaves it: give one of them");
-    }
+    GANTRY_TRY(check_together(options_));
     if (options_.terminal && !options_.detach) GANTRY_TRY(check_terminal(options_.interactive));
     const std::string id = sys::random_hex(16);
     const std::string request = GANTRY_TRY(run_request(options_, id, words));
     keys_ = GANTRY_TRY(parse_detach_keys(options_.detach_keys.value_or(kDetachKeys)));
-    if (!options_.cidfile.empty()) GANTRY_TRY(write_new_file(options_.cidfile, id));
-    Result<int> status = launch(session, id, request);
-    const bool is_launched = status && (!options_.detach || *status == 0);
-    if (!is_launched && !options_.cidfile.empty()) ::unlink(options_.cidfile.c_str());
-    return status;
+    NewFile id_file = GANTRY_TRY(NewFile::make("--cidfile", options_.cidfile));
+    NewFile pid_file = GANTRY_TRY(NewFile::make("--pidfile", options_.pidfile));
+    GANTRY_TRY(id_file.write(id));
+    return launch(session, id, request, [&] {
+      id_file.keep();
+      pid_file.keep();
+      return pid_file ? write_pid(session, id, pid_file) : Result<void>();
+    });
   }
 
  private:
-  Result<int> launch(Session& session, const std::string& id, const std::string& request) {
+  static Result<void> write_pid(Session& session, const std::string& id, NewFile& file) {
+    const Result<JsonDocument> answer =
+        session.call(container_call("GANTRY_INSPECT", "gantry_inspect", id));
+    const int64_t pid = answer ? integer_of(*answer, "gantry_inspect.container.pid") : 0;
+    // It has ended already; an empty file says so.
+    return pid == 0 ? Result<void>() : file.write(cat(pid));
+  }
+
+  Result<int> launch(Session& session, const std::string& id, const std::string& request,
+                     const std::function<Result<void>()>& on_started) {
     if (!options_.detach) {
       return run_in_foreground(session, {.id = id, .parent = {}}, request,
                                {.stdin_attached = options_.interactive,
                                 .terminal = options_.terminal,
                                 .detach_keys = keys_,
-                                .json = session.json()});
+                                .json = session.json(),
+                                .restart = options_.restart == "no" ? "" : options_.restart,
+                                .on_started = on_started});
     }
     const HttpResponse response = GANTRY_TRY(session.exchange(request));
-    if (response.head.status / 100 != 2) return report_launch_failure(response);
+    if (response.head.status / 100 != 2) return report_launch_failure(response, request);
+    GANTRY_TRY(on_started());
     if (session.json()) {
       JsonWriter json;
       json.open().text("id", id).text("name", options_.name);

@@ -1,6 +1,7 @@
 #include "executor/cli/run_request.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <iterator>
 
 #include "api/types/capability_names.h"
@@ -9,6 +10,7 @@
 #include "executor/cli/json.h"
 #include "executor/cli/print.h"
 #include "executor/cli/request_words.h"
+#include "executor/cli/run_devices.h"
 #include "executor/cli/run_files.h"
 #include "executor/cli/run_network.h"
 #include "executor/cli/terminal.h"
@@ -55,6 +57,7 @@ Result<void> write_resources(JsonWriter& json, const RunOptions& options) {
   if (!options.pids.empty()) {
     json.integer("pids_limit", GANTRY_TRY(whole_number<int64_t>("--pids", options.pids)));
   }
+  GANTRY_TRY(write_device_limits(json, options));
   json.close();
   return {};
 }
@@ -107,10 +110,38 @@ Result<void> write_capabilities(JsonWriter& json, std::string_view key, std::str
   return {};
 }
 
+// Every one, but for those that nobody here can have (our bounding set lacks them).
+std::vector<std::string> obtainable_capabilities() {
+  constexpr std::string_view kBounding = "\nCapBnd:\t";
+  const std::string status = sys::read_file("/proc/self/status").value_or(std::string());
+  const size_t at = status.find(kBounding);
+  if (at == status.npos) return {"ALL"};
+  const uint64_t mask = ::strtoull(status.c_str() + at + kBounding.size(), nullptr, 16);
+  std::vector<std::string> out;
+  for (size_t i = 0; i < std::size(kCapabilityNames); ++i) {
+    if ((mask >> i & 1) != 0) out.emplace_back(kCapabilityNames[i]);
+  }
+  return out;
+}
+
+// With --privileged what is not given is off.
+std::vector<std::string> security_words(const RunOptions& options) {
+  std::vector<std::string> out = options.security;
+  if (!options.privileged) return out;
+  for (const std::string_view open :
+       {"seccomp=unconfined", "no-new-privileges=false", "systempaths=unconfined"}) {
+    const std::string_view key = open.substr(0, open.find('='));
+    const auto is_given = [&](const std::string& word) { return split_words(word, '=')[0] == key; };
+    if (std::ranges::none_of(options.security, is_given)) out.emplace_back(open);
+  }
+  return out;
+}
+
 Result<void> write_security(JsonWriter& json, const RunOptions& options) {
   GANTRY_TRY(write_capabilities(json, "cap_add", "--cap-add", options.cap_add));
   GANTRY_TRY(write_capabilities(json, "cap_drop", "--cap-drop", options.cap_drop));
-  for (const std::string& word : options.security) {
+  if (options.privileged) write_strings(json, "cap_add", obtainable_capabilities());
+  for (const std::string& word : security_words(options)) {
     const auto pair = cut(word, '=');
     if (word == "no-new-privileges") {
       json.boolean("no_new_privileges", true);
@@ -119,14 +150,18 @@ Result<void> write_security(JsonWriter& json, const RunOptions& options) {
     } else if (word == "seccomp=unconfined") {
       json.open("seccomp").text("mode", "UNCONFINED").close();
     } else if (pair && pair->key == "seccomp") {
-      const std::string profile = GANTRY_TRY(sys::read_file(std::string(pair->value)));
+      const std::string profile =
+          GANTRY_TRY(sys::read_file(std::string(pair->value)).context("--security-opt seccomp"));
       json.open("seccomp").text("mode", "PROFILE").text("profile_json", profile).close();
     } else if (word == "systempaths=unconfined") {
       json.boolean("masked_paths", false);
+    } else if (word == "apparmor=unconfined" || word == "label=disable") {
+      continue;  // no container has either
     } else {
       return usage_error(cat("--security-opt ", word,
                              ": known are seccomp=unconfined, seccomp=FILE, "
-                             "no-new-privileges[=false], systempaths=unconfined"));
+                             "no-new-privileges[=false], systempaths=unconfined, "
+                             "apparmor=unconfined, label=disable"));
     }
   }
   if (options.read_only) json.boolean("read_only", true);
@@ -224,13 +259,14 @@ Result<void> write_spec(JsonWriter& json, const RunOptions& options,
   GANTRY_TRY(write_process(json, options, words));
   GANTRY_TRY(write_security(json, options));
   GANTRY_TRY(write_resources(json, options));
+  GANTRY_TRY(write_devices(json, options));
   GANTRY_TRY(write_mounts(json, options));
   GANTRY_TRY(write_uris(json, options.uris));
   GANTRY_TRY(write_network(json, options));
   if (!options.hostname.empty()) json.text("hostname", options.hostname);
   GANTRY_TRY(write_map(json, "labels", "--label", options.labels));
   if (!options.stop_signal.empty()) {
-    GANTRY_TRY(parse_signal(options.stop_signal));
+    GANTRY_TRY(parse_signal(options.stop_signal).context("--stop-signal"));
     json.text("stop_signal", options.stop_signal);
   }
   if (!options.stop_timeout.empty()) {

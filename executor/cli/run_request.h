@@ -13,13 +13,14 @@ namespace gantry::cli {
 // As given on the command line, unparsed.
 struct RunOptions {
   bool detach = false, remove = false, interactive = false, terminal = false, read_only = false,
-       init = false;
+       init = false, privileged = false;
   std::string name, workdir, user, hostname, memory, memory_reservation, memory_swap, cpus,
       cpu_shares, cpuset, cpuset_mems, pids, network, rootfs, stop_signal, stop_timeout, restart,
-      oom_score_adj, shm_size, cidfile;
+      oom_score_adj, shm_size, cidfile, pidfile, blkio_weight;
   std::optional<std::string> entrypoint, detach_keys;
   std::vector<std::string> env, env_files, volumes, tmpfs, mounts, labels, ulimits, cap_add,
-      cap_drop, ports, uris, dns, hosts, security, sysctls, groups, log_options;
+      cap_drop, ports, uris, dns, hosts, security, sysctls, groups, log_options, devices,
+      device_rules, read_bps, write_bps, read_iops, write_iops;
   void declare(Flags& flags);
 };
 

@@ -48,6 +48,10 @@ Error refusal(const HttpResponse& response) {
   if (text.starts_with(kIntroduction)) text.erase(0, kIntroduction.size());
   if (text.empty())
     text = cat("the executor answered ", response.head.status, " ", response.head.reason);
+  constexpr std::string_view kAbsent = "no container '";
+  if (text.starts_with(kAbsent) && text.find('\'', kAbsent.size()) == text.size() - 1) {
+    text = no_container(text.substr(kAbsent.size(), text.size() - kAbsent.size() - 1));
+  }
   switch (response.head.status) {
     case 404:
       return {Errc::not_found, text};
@@ -60,9 +64,12 @@ Error refusal(const HttpResponse& response) {
   }
 }
 
+std::string no_container(std::string_view name) {
+  return cat("no container \"", name, "\". 'gantry ps -a' lists those there are");
+}
+
 std::string explain_missing(const Error& error, const std::string& container) {
-  if (!error.is(Errc::not_found)) return error.to_string();
-  return cat("no container \"", container, "\". 'gantry ps -a' lists those there are");
+  return error.is(Errc::not_found) ? no_container(container) : error.to_string();
 }
 
 HttpRequest api_request(std::string body) {
@@ -86,7 +93,7 @@ std::string container_call(std::string_view type, std::string_view member, std::
 Result<Connection> Session::connect() { return connect_or_start(location()); }
 
 Result<Connection> Session::connect_to_running() {
-  Result<Connection> connection = Connection::connect(location().socket);
+  Result<Connection> connection = connect_as_permitted(location());
   if (!connection &&
       (connection.error().is_errno(ENOENT) || connection.error().is_errno(ECONNREFUSED))) {
     return Error(Errc::not_found, cat("no executor listens on ", location().socket));

@@ -30,6 +30,8 @@ struct GlobalOptions {
 // The answer to a call that was refused: the HTTP status and the executor's sentence.
 Error refusal(const HttpResponse& response);
 
+// The one sentence about a container that is not there.
+std::string no_container(std::string_view name);
 // An error's sentence; for a container that is not there, with the way to find those that are.
 std::string explain_missing(const Error& error, const std::string& container);
 

@@ -2,11 +2,13 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <map>
 
 #include "executor/cli/command_list.h"
 #include "executor/cli/print.h"
 #include "executor/cli/session.h"
+#include "executor/cli/template.h"
 
 namespace gantry::cli {
 namespace {
@@ -48,17 +50,23 @@ class Stats final : public Command {
   void declare(Flags& flags) override {
     flags.toggle('w', "watch", &watch_, "again every second, until interrupted");
     flags.toggle(0, "no-stream", &once_, "once, as is the default; docker's spelling");
-    static constexpr ForeignFlag kForeign[] = {{"format", {}, "--json, and jq, choose and form"}};
-    flags.know_foreign(kForeign);
+    flags.add(0, "format", "TEXT", &format_,
+              "a line for each: {{.ID}} {{.Name}} {{.CPU}} {{.Memory}} {{.Processes}} {{.Read}} "
+              "{{.Written}}");
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
-    const std::string request = make_request(words);
-    Result<JsonDocument> first_look = session.call(request);
-    if (!first_look && words.size() == 1) {
-      return Error(first_look.error().code(), explain_missing(first_look.error(), words[0]));
+    if (watch_ && once_) {
+      return usage_error("--watch goes on, and --no-stream looks once: give one of them");
     }
-    JsonDocument before = GANTRY_TRY(std::move(first_look));
+    GANTRY_TRY(check_format(format_));
+    if (!format_.empty() && session.json()) {
+      return usage_error("--format and --json each say how it is printed: give one of them");
+    }
+    const std::string request = make_request(words);
+    JsonDocument before = GANTRY_TRY(session.call(request));
+    const int status = name_those_that_do_not_run(before, words);
+    if (status != 0 && list_of(before, "gantry_stats.containers").empty()) return status;
     for (bool first = true;; first = false) {
       // Nothing runs, so nothing has a share of the CPU to be measured.
       const bool is_idle = list_of(before, "gantry_stats.containers").empty();
@@ -67,15 +75,30 @@ class Stats final : public Command {
       if (session.json()) {
         print_json(now, take_samples(before));
       } else {
-        if (watch_ && ::isatty(STDOUT_FILENO)) write_out("\033[H\033[2J");
-        print_table(now, take_samples(before));
+        if (watch_ && has_escapes(STDOUT_FILENO)) write_out("\033[H\033[2J");
+        GANTRY_TRY(print_rows(now, take_samples(before)));
       }
-      if (!watch_ || once_) return 0;
+      if (!watch_) return status;
       before = std::move(now);
     }
   }
 
  private:
+  // They have no statistics, and the executor leaves them out.
+  static int name_those_that_do_not_run(const Json& answer, const std::vector<std::string>& words) {
+    int status = 0;
+    for (const std::string& word : words) {
+      const auto is_it = [&](const Json* container) {
+        return text_of(*container, "name") == word ||
+               text_of(*container, "container_id.value").starts_with(word);
+      };
+      if (std::ranges::any_of(list_of(answer, "gantry_stats.containers"), is_it)) continue;
+      write_error(cat("container \"", word, "\" does not run, so it uses nothing"));
+      status = 1;
+    }
+    return status;
+  }
+
   static std::string make_request(const std::vector<std::string>& words) {
     JsonWriter json;
     json.open().text("type", "GANTRY_STATS").open("gantry_stats").open_list("container_ids");
@@ -107,21 +130,27 @@ class Stats final : public Command {
     write_json(list);
   }
 
-  static void print_table(const JsonDocument& answer, const Samples& before) {
-    Table table({"ID", "NAME", "CPU", "MEMORY", "PROCESSES", "READ", "WRITTEN"});
+  Result<void> print_rows(const JsonDocument& answer, const Samples& before) const {
+    Listing listing({"ID", "NAME", "CPU", "MEMORY", "PROCESSES", "READ", "WRITTEN"}, format_);
     for (const Json* container : list_of(answer, "gantry_stats.containers")) {
       const Json* statistics = find(*container, "statistics");
       if (statistics == nullptr) continue;
-      table.add({short_id(text_of(*container, "container_id.value")), text_of(*container, "name"),
-                 format_percent(cpu_percent(*container, before)), describe_memory(*statistics),
-                 describe_pids(*statistics),
-                 format_bytes(number_of(*statistics, "gantry_io_read_bytes")),
-                 format_bytes(number_of(*statistics, "gantry_io_written_bytes"))});
+      const Cells cells = {
+          {"ID", short_id(text_of(*container, "container_id.value"))},
+          {"Name", text_of(*container, "name")},
+          {"CPU", format_percent(cpu_percent(*container, before))},
+          {"Memory", describe_memory(*statistics)},
+          {"Processes", describe_pids(*statistics)},
+          {"Read", format_bytes(number_of(*statistics, "gantry_io_read_bytes"))},
+          {"Written", format_bytes(number_of(*statistics, "gantry_io_written_bytes"))}};
+      GANTRY_TRY(listing.add(cells));
     }
-    table.write();
+    listing.write();
+    return {};
   }
 
   bool watch_ = false, once_ = false;
+  std::string format_;
 };
 }  // namespace
 

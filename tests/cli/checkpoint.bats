@@ -16,6 +16,7 @@ teardown_file() { end_private_host; }
   run -0 --separate-stderr gantry checkpoint count
   [ -n "$output" ]
   [ -z "$(gantry ps -q)" ]
+  [[ "$(gantry ps -a --format '{{.Status}}')" == checkpointed* ]]
   run -0 --separate-stderr gantry restore count
   [ "$output" = count ]
   [ "$(gantry ps -q --no-trunc)" = "$id" ]

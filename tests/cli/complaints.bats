@@ -80,6 +80,62 @@ gantry-executor: --cgroup-root 'relative': must be an absolute path without '..'
   gantry rm -f db
 }
 
+@test "a container that is not there: one sentence, whoever is asked" {
+  said="gantry: no container \"nope\". 'gantry ps -a' lists those there are"
+  for words in "exec nope true" "exec -d nope true" "stats nope" "logs nope" "attach nope" "inspect nope" "wait nope" \
+    "stop nope" "rm nope" "pause nope" "checkpoint nope"; do
+    # shellcheck disable=SC2086
+    run ! --separate-stderr gantry $words
+    [ "$stderr" = "$said" ] || { echo "$words: $stderr" >&2; false; }
+  done
+  gantry run --name over --rootfs "$ROOT" /bin/true
+  run -1 --separate-stderr gantry stats over
+  [ "$stderr" = 'gantry: container "over" does not run, so it uses nothing' ]
+  gantry rm over
+}
+
+@test "what a launch is refused for is said in the flags' words, and nothing is left" {
+  while IFS='|' read -r words said; do
+    # shellcheck disable=SC2086
+    run -125 --separate-stderr in_root --cidfile "$DIR/cid" --pidfile "$DIR/pid" $words /bin/true
+    [[ "$stderr" == "gantry: $said"* ]] || { echo "$words: $stderr" >&2; false; }
+    [ ! -e "$DIR/cid" ] && [ ! -e "$DIR/pid" ]
+  done <<'END'
+--cpus 9999|--cpus 9999: must be 0.01 to 
+--memory 1k|--memory 1024: must be 
+--memory-swap 64m|--memory-swap 67108864: needs --memory
+--memory 64m --memory-reservation 128m|--memory-reservation 134217728: must not be above --memory
+--cpuset 4000|--cpuset: this host has 0
+--oom-score-adj 1001|--oom-score-adj 1001: must be -1000 to 1000
+--ulimit wings=2|--ulimit: name "wings": 
+--uri http://127.0.0.1:1/x#sha256=12|--uri: sha256 "12": 
+--hostname a_b!|--hostname a_b!: 
+--user -|--user -: 
+--blkio-weight 9|--blkio-weight 9: must be 10 to 1000
+--sysctl kernel.panic=1|--sysctl: 
+END
+  [ -z "$(gantry ps -aq)" ]
+}
+
+@test "an executor that died leaves its launcher: executor stop says so" {
+  gantry run -d --name web --rootfs "$ROOT" /bin/sleep 100
+  kill -9 "$(executor_pid)"
+  run -1 --separate-stderr gantry executor stop
+  [ "$stderr" = "gantry: no executor listens on $GANTRY_RUNTIME_DIR/gantry.sock, but the launcher of one that died runs on, and has 1 container.
+  \`gantry ps -a\` starts an executor that takes them over; then: gantry executor stop" ]
+  gantry rm -f web
+}
+
+@test "no root, no executor; no permission, what to do" {
+  chmod 755 "$DIR"
+  unprivileged() { setpriv --reuid 65534 --regid 65534 --clear-groups "$BIN/gantry" "$@"; }
+  gantry ps
+  run -1 --separate-stderr unprivileged ps
+  [[ "$stderr" == "gantry: no permission to use $GANTRY_RUNTIME_DIR/gantry.sock: "*"sudo gantry"* ]]
+  run -1 --separate-stderr unprivileged --runtime-dir "$DIR/nowhere" ps
+  [ "$stderr" = "gantry: no executor listens on $DIR/nowhere/gantry.sock, and only root can start one: sudo gantry …, or sudo gantry executor first" ]
+}
+
 @test "import of what is no image names the file" {
   run -1 --separate-stderr gantry import /etc/passwd tools
   [[ "$stderr" == "gantry: /etc/passwd: not a tar archive: "* ]]
@@ -127,6 +183,12 @@ shows() { gantry logs both 2>&1 | grep -qxF "$1"; }
   [ "$(gantry logs both 2>&1 | tr '\n' ' ')" = "out1 err1 out2 err2 out3 err3 " ]
   [ "$(gantry logs -f both 2>&1 | tr '\n' ' ')" = "out1 err1 out2 err2 out3 err3 " ]
   [ "$(gantry logs both 2>/dev/null | tr '\n' ' ')" = "out1 out2 out3 " ]
+  # The last lines of both together.
+  [ "$(gantry logs --tail 3 both 2>&1 | tr '\n' ' ')" = "err2 out3 err3 " ]
+  [ "$(gantry logs --tail 1 both 2>&1)" = err3 ]
+  [ "$(gantry logs --tail 100 both 2>&1 | wc -l)" = 6 ]
+  [ "$(gantry logs --tail 1 both 2>/dev/null)" = "" ]
+  [ "$(gantry logs --tail 1 --no-stderr both)" = out3 ]
   gantry rm both
 }
 

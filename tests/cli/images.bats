@@ -24,6 +24,16 @@ teardown_file() { end_private_host; }
   [ "$(gantry run --rm zipped /bin/echo two)" = two ]
 }
 
+@test "images by name; an import tells the names it gave" {
+  for name in zebra ant:2 ant:1; do
+    [ "$(gantry import "$DIR/root.tar" "$name" | cut -d' ' -f2)" = "$(sed '/:/!s/$/:latest/' <<<"$name")" ]
+  done
+  gantry images --format '{{.Name}}' >"$DIR/names"
+  sort -c "$DIR/names"
+  [ "$(grep -c '^ant:[12]$\|^zebra:latest$' "$DIR/names")" = 3 ]
+  gantry rmi zebra ant:1 ant:2
+}
+
 @test "a root file system with what its image is to say" {
   gantry import "$ROOT" said --entrypoint /bin/echo --entrypoint "hello, " --cmd=-n --cmd world \
     -e NAME=value -w /srv/app -u user --label a=b --volume /data --stop-signal QUIT

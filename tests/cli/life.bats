@@ -116,6 +116,22 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   [[ "${lines[0]}" == PHASE*MICROSECONDS*SHARE ]]
   [[ "$output" == *clone*exec*total* ]]
   run -1 --separate-stderr gantry inspect nope
+  [ "$(gantry inspect -f '{{.container.state}} {{json .container.name}}\t{{.container.exit.code}}' web)" = $'running "web"\t<no value>' ]
+  [ "$(gantry stats --format '{{.Name}}' web)" = web ]
+  run -125 --separate-stderr gantry inspect -f '{{state}}' web
+  [[ "$stderr" == "gantry: --format: {{state}}: a name begins with a dot"* ]]
+}
+
+@test "top: processes of the container and of what was executed in it" {
+  start web /bin/sleep 100
+  gantry exec -d web sleep 200
+  [ "$(gantry top --format '{{.User}} {{.State}} {{.Command}}' web)" = $'0 S /bin/sleep 100\n0 S sleep 200' ]
+  [[ "$(gantry top web | head -n 1)" == PID*INSIDE*PARENT*USER*STATE*CPU*MEMORY*COMMAND ]]
+  pid=$(gantry inspect -f '{{.container.pid}}' web)
+  [ "$(gantry top --json web | jq -c '.[0] | [.pid, .inside, .command]')" = "[$pid,1,\"/bin/sleep 100\"]" ]
+  gantry kill web
+  run -1 --separate-stderr gantry top web
+  [[ "$stderr" == *"does not run"* ]]
 }
 
 @test "rm: not a running one, unless forced" {
@@ -186,6 +202,19 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   run --separate-stderr gantry run --rm --restart always --rootfs "$ROOT" true
   [ "$status" = 125 ]
   [[ "$stderr" == "gantry: --restart and --rm exclude each other"* ]]
+}
+
+@test "run --restart in the foreground says that it goes on" {
+  run -3 --separate-stderr gantry run --name again --restart always --rootfs "$ROOT" sh -c 'echo run; exit 3'
+  [ "$output" = run ]
+  [ "$stderr" = 'gantry: it runs again in the background, as --restart always says: `gantry logs -f again` shows it, `gantry stop again` ends it' ]
+  gantry rm -f again
+  run -3 --separate-stderr gantry run --name once --restart unless-stopped --rootfs "$ROOT" sh -c 'exit 3'
+  [[ "$stderr" == *"it runs again"* ]]
+  gantry rm -f once
+  run -0 --separate-stderr gantry run --name fine --restart on-failure --rootfs "$ROOT" true
+  [ -z "$stderr" ]
+  gantry rm fine
 }
 
 @test "prune: what has ended, not what runs; asks, or needs -f" {

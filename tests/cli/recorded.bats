@@ -163,7 +163,7 @@ exit_record='{"exit":{"kind":"EXITED","code":7,"shell_status":7}}'
   [ "$(jq -c '[.resources.pids_limit, .resources.cpuset_cpus, .network.mode, .labels.k, .init]' <<<"$spec")" = '[5,"0","HOST","v",true]' ]
   [ "$(jq -c .env <<<"$spec")" = '["A=1","HERE=yes","B=file","B=flag"]' ]
   run -125 --separate-stderr gantry run --cpus 9999 image
-  [ "$stderr" = "gantry: --cpus: must be 0.01 to 8192" ]
+  [ "$stderr" = "gantry: --cpus 9999: must be 0.01 to 8192" ]
 }
 
 @test "a container that is not there: what to do next" {
@@ -218,6 +218,17 @@ exit_record='{"exit":{"kind":"EXITED","code":7,"shell_status":7}}'
   [ "${#lines[@]}" = 3 ]
   run --separate-stderr gantry rmi tools:1
   [ "$output" = $'untagged tools:1\nremoved sha256:01' ]
+}
+
+@test "images: by name, then the newest; those without a name last" {
+  record '{"GANTRY_IMAGES":{"json":{"type":"GANTRY_IMAGES","gantry_images":{"images":[
+    {"digest":"sha256:01","created":{"nanoseconds":5}},
+    {"references":["b:1","a:2"],"digest":"sha256:02","created":{"nanoseconds":7}},
+    {"references":["a:1"],"digest":"sha256:03","created":{"nanoseconds":9}}]}}}}'
+  [ "$(gantry images --format '{{.Name}} {{.Digest}}' | tr '\n' ' ')" = "a:1 03 a:2 02 b:1 02 <none> 01 " ]
+  [ "$(gantry images -q | tr '\n' ' ')" = "03 02 01 " ]
+  run -125 --separate-stderr gantry images --format '{{.Colour}}'
+  [[ "$stderr" == "gantry: --format: there is no {{.Colour}}; there are {{.Name}} {{.Digest}} {{.Created}} {{.Size}} {{.Layers}}"* ]]
 }
 
 @test "import: a directory is sent as a tar, a layout is recognised, an early refusal is heard" {

@@ -86,6 +86,19 @@ taken() { ! grep -q '^ShdPnd:.*[1-9a-f]' "/proc/$1/status"; }  # PID has read al
   grep -q 'killing the container' "$DIR/err"
 }
 
+@test "an interrupt that ends nothing: what was sent, and what helps" {
+  "$BIN/gantry" run --rm --rootfs "$ROOT" /bin/sh -c 'trap "" INT; echo up; while :; do sleep 0.05; done' >"$DIR/out" 2>"$DIR/err" 3>&- &
+  pid=$!
+  wait_until grep -q up "$DIR/out"
+  kill -INT $pid
+  wait_until grep -qx 'gantry: SIGINT was sent, and the container still runs; twice more kills it' "$DIR/err"
+  kill -TERM $pid
+  wait_until grep -qx 'gantry: SIGTERM was sent, and the container still runs; once more kills it' "$DIR/err"
+  kill -INT $pid
+  finish $pid
+  [ "$status" = 137 ]
+}
+
 @test "--init: orphans are reaped, signals are forwarded, the status is the command's" {
   [ "$(in_root --init /bin/cat /proc/1/comm)" = gantry-init ]
   [ "$(gantry run -d --name shown --init --rootfs "$ROOT" /bin/sleep 100 >&2; gantry inspect shown | jq -c '.[0].container.command')" = '["/bin/sleep","100"]' ]
@@ -205,6 +218,28 @@ taken() { ! grep -q '^ShdPnd:.*[1-9a-f]' "/proc/$1/status"; }  # PID has read al
   [[ "$stderr" == *"needs target=PLACE"* ]]
   run -125 --separate-stderr in_root --mount type=bind,src=/etc,dst=/x,colour=red /bin/true
   [[ "$stderr" == *'unknown key "colour"'* ]]
+}
+
+@test "--device: made inside, its access as given; --privileged: all of them, and every right" {
+  ls -l /dev/loop-control >/dev/null || skip "no /dev/loop-control on this host"
+  [ "$(in_root --device /dev/loop-control:/dev/lc /bin/sh -c 'exec 3<>/dev/lc && echo opened')" = opened ]
+  run ! --separate-stderr in_root --device /dev/loop-control:/dev/lc:r /bin/sh -c 'exec 3>/dev/lc'
+  [[ "$stderr" == *"/dev/lc"* ]]
+  run ! --separate-stderr in_root --device-cgroup-rule 'c 10:* m' /bin/sh -c '/bin/busybox mknod /dev/lc c 10 237 && exec 3<>/dev/lc'
+  everything=$(sed -n 's/^CapBnd:\t//p' /proc/self/status)
+  [ "$(in_root --privileged /bin/sh -c 'exec 3<>/dev/loop-control; grep "CapEff\|Seccomp:\|NoNewPrivs" /proc/self/status; echo 0 >/proc/sys/net/ipv4/ip_forward')" = "CapEff:	$everything"$'\nNoNewPrivs:\t0\nSeccomp:\t0' ]
+  [ "$(gantry run -d --name priv --privileged --rootfs "$ROOT" /bin/sleep 100 | wc -c)" = 33 ]
+  [ "$(gantry top --format '{{.Inside}} {{.User}} {{.Command}}' priv)" = "1 0 /bin/sleep 100" ]
+  gantry rm -f priv
+}
+
+@test "--pidfile: the pid of its first process on the host" {
+  gantry run -d --name pid --pidfile "$DIR/pid" --rootfs "$ROOT" /bin/sleep 100
+  [ "$(cat "/proc/$(cat "$DIR/pid")/comm")" = sleep ]
+  [ "$(gantry inspect -f '{{.container.pid}}' pid)" = "$(cat "$DIR/pid")" ]
+  gantry rm -f pid
+  run -125 --separate-stderr in_root --pidfile "$DIR/pid" /bin/true
+  [[ "$stderr" == *"--pidfile"*"File exists"* ]]
 }
 
 @test "--cidfile: a new file for the id, and none for what did not start" {

@@ -41,15 +41,12 @@ teardown() { rm -rf "$DIR"; }
 }
 
 @test "docker's words: understood, or told what to do instead" {
-  for words in "run --privileged x" "run --gpus all x"; do
+  for words in "run --gpus all x" "run --userns host x"; do
     # shellcheck disable=SC2086
     run --separate-stderr gantry $words
     [ "$status" = 125 ]
     [[ "$stderr" == "gantry: there is no -"*" here: "* ]]
   done
-  run --separate-stderr gantry inspect -f '{{.State}}' web
-  [ "$status" = 125 ]
-  [[ "$stderr" == "gantry: there is no -f here: "*jq* ]]
   for word in pull push port restart cp network volume container image info; do
     run --separate-stderr gantry "$word" x
     [ "$status" = 125 ]
@@ -81,6 +78,73 @@ teardown() { rm -rf "$DIR"; }
   [ "$stderr" = $'gantry: --cap-add "NETADMIN" is no capability; did you mean NET_ADMIN?\nSee \'gantry run --help\'' ]
   run -125 --separate-stderr gantry run --cap-drop BOGUS image
   [ "$stderr" = $'gantry: --cap-drop "BOGUS" is no capability: \'man 7 capabilities\' lists them, and ALL is every one\nSee \'gantry run --help\'' ]
+}
+
+@test "flags that contradict each other are both named" {
+  while IFS='|' read -r words said; do
+    # shellcheck disable=SC2086
+    run -125 --separate-stderr gantry --runtime-dir "$DIR/run" $words
+    [[ "$stderr" == "gantry: $said"$'\n'"See 'gantry "* ]] || { echo "$words: $stderr" >&2; false; }
+  done <<'END'
+logs --no-stdout --no-stderr web|--no-stdout and --no-stderr together leave nothing: give one of them
+logs -f --until 1m web|--until ends the log, and -f goes on: give one of them
+logs --since 1m --until 2m web|--since 1m is not before --until 2m: nothing lies between them
+ps -l -n 2|--latest is --last 1: give one of them
+ps -q --json|--quiet, --json and --format each say how it is printed: give one of them
+images -q --format {{.Name}}|--quiet, --json and --format each say how it is printed: give one of them
+inspect --phases --format {{.id}} web|--format and --phases each say how it is printed: give one of them
+stats --watch --no-stream|--watch goes on, and --no-stream looks once: give one of them
+exec -d --detach-keys ctrl-a web sh|--detach-keys are typed at a terminal, and -d leaves it: give one of them
+attach --no-stdin --detach-keys ctrl-a web|--detach-keys are typed, and --no-stdin only looks on: give one of them
+run -d -i image|-i passes on this shell's stdin, and -d leaves it: give one of them
+run -d --detach-keys ctrl-a image|--detach-keys are typed at a terminal, and -d leaves it: give one of them
+run --memory 64m --memory 128m image|--memory is given twice, as "64m" and as "128m": give one of them
+run -v /a:/x --tmpfs /x image|-v /a:/x and --tmpfs /x: both are for the place /x; give one of them
+run --tmpfs /dev/shm --shm-size 1m image|--tmpfs /dev/shm and --shm-size 1m: both are for the place /dev/shm; give one of them
+run --label a=1 --label a=2 image|--label a=1 and --label a=2: both set a; give one of them
+run --cap-add chown --cap-drop CAP_CHOWN image|--cap-add chown and --cap-drop CAP_CHOWN contradict each other: give one of them
+run --privileged --cap-drop CHOWN image|--privileged and --cap-drop CHOWN: it has every capability; --cap-add ALL --cap-drop NAME leaves one out
+run --security-opt seccomp=unconfined --security-opt seccomp=/x image|--security-opt seccomp=unconfined and --security-opt seccomp=/x: both say seccomp; give one of them
+run --network none -p 1:1 image|-p 1:1 and --network none: ports are published on the network bridge only
+run -p 80:1 -p 80:2 image|-p 80:1 and -p 80:2: both publish 80; give one of them
+run --rm --restart always image|--restart and --rm exclude each other: what is removed cannot run again
+END
+  [ ! -e "$DIR/run" ]
+}
+
+@test "values that are wrong, empty or huge: the flag, the value, and what is legal" {
+  while IFS='|' read -r words said; do
+    # shellcheck disable=SC2086
+    run -125 --separate-stderr gantry --runtime-dir "$DIR/run" $words
+    [[ "$stderr" == "gantry: $said"* ]] || { echo "$words: $stderr" >&2; false; }
+  done <<'END'
+kill -s NOPE web|--signal: "NOPE" is not a signal. Names: TERM
+run --stop-signal NOPE image|--stop-signal: "NOPE" is not a signal. Names: TERM
+run --cpus much image|--cpus is a number, not "much"
+run --pids 1e9 image|--pids is a whole number, not "1e9"
+run --memory 99999999t image|--memory is too large: 99999999t
+run --device /dev/absent image|--device /dev/absent: No such file or directory
+run --device /etc/passwd:/dev/x image|--device /etc/passwd:/dev/x: /etc/passwd is no device
+run --device /dev/null image|--device /dev/null: every container has /dev/null
+run --device /dev/loop-control:/x image|--device /dev/loop-control:/x: its place in the container is below /dev, not "/x"
+run --device-cgroup-rule c image|--device-cgroup-rule "c": write b or c, MAJOR:MINOR
+run --device-read-bps /dev/null:1m image|--device-read-bps /dev/null:1m: /dev/null is no disk
+run --device-read-bps 1m image|--device-read-bps 1m: write DEVICE:SIZE
+run --device-write-iops /dev/null:0 image|--device-write-iops /dev/null:0: the rate is above 0
+run --security-opt seccomp=/absent image|--security-opt seccomp: open /absent: No such file or directory
+run --security-opt apparmor=mine image|--security-opt apparmor=mine: known are seccomp=unconfined
+logs --tail many web|--tail is a number of lines or "all", not "many"
+END
+  [ ! -e "$DIR/run" ]
+}
+
+@test "executor: words that are not its" {
+  run -125 --separate-stderr gantry executor foo
+  [ "$stderr" = $'gantry: "foo" is not a command of `gantry executor`: those are stop and upgrade\nSee \'gantry executor --help\'' ]
+  run -125 --separate-stderr gantry executor stpo
+  [ "$stderr" = $'gantry: "stpo" is not a command of `gantry executor`; did you mean "gantry executor stop"?\nSee \'gantry executor --help\'' ]
+  run -125 --separate-stderr gantry executor --date-dir /x
+  [ "$stderr" = $'gantry: unknown flag --date-dir (did you mean --data-dir?)\nSee \'gantry executor --help\'' ]
 }
 
 @test "executor --help has every flag of gantry-executor" {

@@ -81,6 +81,9 @@ TEST(Flags, MistakesAreNamed) {
   EXPECT_EQ(message({"--name"}), "--name needs a value: NAME");
   EXPECT_EQ(message({"-e"}), "-e needs a value: NAME=VALUE");
   EXPECT_EQ(message({"-dx"}), "unknown flag -x in -dx");
+  EXPECT_EQ(message({"--name", "a", "--name=b"}),
+            "--name is given twice, as \"a\" and as \"b\": give one of them");
+  EXPECT_EQ(message({"--name", "a", "--name", "a"}), "parsed");
 }
 
 TEST(Flags, UnknownOnesPassOnWhereWanted) {

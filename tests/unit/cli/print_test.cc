@@ -37,6 +37,22 @@ TEST(Print, TimesAndAges) {
   EXPECT_EQ(format_age(7300), "2 hours");
 }
 
+TEST(Print, ATableFitsItsTerminal) {
+  Table table({"ID", "NAME", "COMMAND"});
+  table.add({"0123456789ab", "a-name-of-some-length", "sh -c 'while :; do sleep 1; done'"});
+  EXPECT_EQ(table.format(0),
+            "ID            NAME                   COMMAND\n"
+            "0123456789ab  a-name-of-some-length  sh -c 'while :; do sleep 1; done'\n");
+  EXPECT_EQ(table.format(200), table.format(0));
+  EXPECT_EQ(table.format(40),
+            "ID            NAME          COMMAND\n"
+            "0123456789ab  a-name-of-s…  sh -c 'whil…\n");
+  EXPECT_EQ(table.format(20),
+            "ID: 0123456789ab\n"
+            "NAME: a-name-of-some-length\n"
+            "COMMAND: sh -c 'while :; do sleep 1; done'\n");
+}
+
 TEST(Print, SignalsByNameAndNumber) {
   EXPECT_EQ(parse_signal("TERM").value_or(0), SIGTERM);
   EXPECT_EQ(parse_signal("sigkill").value_or(0), SIGKILL);
