@@ -197,7 +197,15 @@ class Executor:
                 if self.call("GET_HEALTH")["get_health"]["healthy"]:
                     return
             time.sleep(0.005)
-        raise AssertionError(f"executor is not ready after {limit} s: {self.log_tail()}")
+        raise AssertionError(f"executor is not ready after {limit} s; {self.where()}: {self.log_tail()}")
+
+    def where(self):
+        """What the executor's threads wait for in the kernel, and its descriptors."""
+        proc = pathlib.Path(f"/proc/{self.process.pid}")
+        with contextlib.suppress(OSError):
+            waits = [(task / "wchan").read_text() for task in (proc / "task").iterdir()]
+            return f"waits in {waits}, has {[os.readlink(fd) for fd in (proc / 'fd').iterdir()]}"
+        return "gone"
 
     def log_tail(self):
         return self.log.read_text(errors="replace")[-3000:] if self.log.exists() else ""
