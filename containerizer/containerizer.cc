@@ -373,7 +373,12 @@ Co<Result<void>> Containerizer::pause(ContainerId id) {
     co_return Error(Errc::not_found, "it ended while it was being paused");
   }
   container->transition(ContainerState::paused);
-  co_return write_record(*container);
+  Result<void> recorded = write_record(*container);
+  if (recorded) co_return recorded;
+  // The next executor would thaw it.
+  (co_await parts_.cgroups.resume(ContainerCgroups::name_of(id), kFreezeLimit)).ignore("ending");
+  if (container->state() == ContainerState::paused) container->transition(ContainerState::running);
+  co_return recorded;
 }
 
 Co<Result<void>> Containerizer::resume(ContainerId id) {
@@ -386,7 +391,12 @@ Co<Result<void>> Containerizer::resume(ContainerId id) {
   GANTRY_CO_TRY(co_await parts_.cgroups.resume(ContainerCgroups::name_of(id), kFreezeLimit));
   if (container->state() != ContainerState::paused) co_return Result<void>();
   container->transition(ContainerState::running);
-  co_return write_record(*container);
+  Result<void> recorded = write_record(*container);
+  if (recorded) co_return recorded;
+  // The next executor would freeze it.
+  (co_await parts_.cgroups.pause(ContainerCgroups::name_of(id), kFreezeLimit)).ignore("ending");
+  if (container->state() == ContainerState::running) container->transition(ContainerState::paused);
+  co_return recorded;
 }
 
 Co<Result<Usage>> Containerizer::usage(ContainerId id) {

@@ -69,6 +69,7 @@ class Full(GantryTest):
         self.assertEqual(self.executor.wait("ends")["exit_status"], 5 << 8)
         self.assertEqual(self.executor.states()["again"], "running")
         self.refused(full, lambda: self.executor.launch("d", ["/bin/true"], self.root))
+        self.check_pause("again")
         # What it does to those that run works also when it cannot be recorded; then that is said.
         try:
             self.executor.stop("stopped", seconds=0)
@@ -77,6 +78,17 @@ class Full(GantryTest):
         self.assertEqual(self.executor.wait("stopped")["exit_status"], 9)
         for name in ("stopped", "ends", "late", "killed"):
             self.executor.remove(name, force=True)
+
+    def check_pause(self, name):
+        """Done and recorded, or refused and undone."""
+        container = {"container_id": {"value": name}}
+        try:
+            self.executor.call("GANTRY_PAUSE", gantry_pause=container)
+        except CallFailed:
+            self.assertEqual(self.executor.states()[name], "running")
+            return
+        self.assertEqual(self.executor.states()[name], "paused")
+        self.executor.call("GANTRY_RESUME", gantry_resume=container)
 
     def check_room_again(self):
         self.empty(self.disk)
