@@ -7,11 +7,11 @@
 #include <cerrno>
 
 #include "base/sys.h"
+#include "base/tar_writer.h"
 #include "executor/cli/command_list.h"
 #include "executor/cli/print.h"
 #include "executor/cli/request_words.h"
 #include "executor/cli/session.h"
-#include "executor/cli/tar_writer.h"
 
 namespace gantry::cli {
 namespace {
@@ -56,6 +56,13 @@ Result<void> send_file(Upload& upload, int fd) {
     if (n == 0) return {};
     GANTRY_TRY(upload.send({bytes.data(), static_cast<size_t>(n)}));
   }
+}
+
+Result<void> send_directory(Upload& upload, const std::string& path) {
+  const UniqueFd directory = GANTRY_TRY(sys::open(path, O_RDONLY | O_DIRECTORY));
+  TarWriter tar([&upload](std::string_view bytes) { return upload.send(bytes); });
+  GANTRY_TRY(tar.add_contents(directory.get(), ""));
+  return tar.finish();
 }
 
 class Import final : public Command {
@@ -108,9 +115,7 @@ class Import final : public Command {
                                            {"Gantry-Call", header}},
                                           {}}));
     Upload upload(connection);
-    Result<void> sent =
-        is_directory ? write_tar(path, [&](std::string_view bytes) { return upload.send(bytes); })
-                     : send_file(upload, file.get());
+    Result<void> sent = is_directory ? send_directory(upload, path) : send_file(upload, file.get());
     if (sent) sent = connection.send_chunk({});
     upload.clear_progress();
     // Broken off by the executor: its answer says why. By us: our error does.

@@ -1,4 +1,4 @@
-#include "executor/cli/tar_writer.h"
+#include "base/tar_writer.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -13,9 +13,9 @@
 #include "base/path_at.h"
 #include "base/sys.h"
 
-namespace gantry::cli {
+namespace gantry {
 namespace {
-class TarWriter : public ::testing::Test {
+class TarWriterTest : public ::testing::Test {
  protected:
   void SetUp() override {
     std::string pattern = "/tmp/gantry-tar-XXXXXX";
@@ -30,13 +30,18 @@ class TarWriter : public ::testing::Test {
     ASSERT_TRUE(fd);
     ASSERT_TRUE(sys::write_all(fd->get(), bytes));
   }
+  Result<void> write_tar(const TarWriter::Sink& sink) {
+    const UniqueFd directory = GANTRY_TRY(sys::open(base_ + "/in", O_RDONLY | O_DIRECTORY));
+    TarWriter tar(sink);
+    GANTRY_TRY(tar.add_contents(directory.get(), ""));
+    return tar.finish();
+  }
   // GNU tar unpacks what we wrote: a reader that is not ours.
   void round_trip() {
     auto archive = sys::open(base_ + "/x.tar", O_WRONLY | O_CREAT | O_TRUNC, 0644);
     ASSERT_TRUE(archive);
-    const auto written = write_tar(base_ + "/in", [&](std::string_view bytes) {
-      return sys::write_all(archive->get(), bytes);
-    });
+    const auto written =
+        write_tar([&](std::string_view bytes) { return sys::write_all(archive->get(), bytes); });
     ASSERT_TRUE(written) << written.error().to_string();
     const std::string command =
         cat("tar --xattrs --xattrs-include='*' -C ", base_, "/out -xpf ", base_, "/x.tar");
@@ -50,13 +55,15 @@ class TarWriter : public ::testing::Test {
   std::string base_;
 };
 
-TEST_F(TarWriter, GnuTarReadsIt) {
+TEST_F(TarWriterTest, GnuTarReadsIt) {
   const std::string long_name(180, 'n');
   write_file("plain", "hello\n");
   write_file(long_name, "x");
   write_file("odd\nname", "x");
   write_file("large", std::string(700'000, 'z'));
   ASSERT_EQ(::chmod((base_ + "/in/plain").c_str(), 04751), 0);
+  const timespec times[2] = {{1, 2}, {-5, 7}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, (base_ + "/in/plain").c_str(), times, 0), 0);
   ASSERT_EQ(::link((base_ + "/in/plain").c_str(), (base_ + "/in/second").c_str()), 0);
   ASSERT_EQ(::symlink(std::string(150, 't').c_str(), (base_ + "/in/link").c_str()), 0);
   ASSERT_EQ(::mkdir((base_ + "/in/dir").c_str(), 01777), 0);
@@ -70,6 +77,8 @@ TEST_F(TarWriter, GnuTarReadsIt) {
   round_trip();
   EXPECT_EQ(sys::read_file(base_ + "/out/plain").value_or(std::string()), "hello\n");
   EXPECT_EQ(look("plain").st_mode & 07777, 04751u);
+  EXPECT_EQ(look("plain").st_mtim.tv_sec, -5);
+  EXPECT_EQ(look("plain").st_mtim.tv_nsec, 7);
   EXPECT_EQ(look("plain").st_ino, look("second").st_ino);
   EXPECT_EQ(look(long_name).st_size, 1);
   EXPECT_EQ(look("odd\nname").st_size, 1);
@@ -85,14 +94,14 @@ TEST_F(TarWriter, GnuTarReadsIt) {
   }
 }
 
-TEST_F(TarWriter, TheSameTreeGivesTheSameBytes) {
+TEST_F(TarWriterTest, TheSameTreeGivesTheSameBytes) {
   for (const char* name : {"b", "a", "c"}) write_file(name, name);
   std::string first, second;
-  ASSERT_TRUE(write_tar(base_ + "/in", [&](std::string_view bytes) {
+  ASSERT_TRUE(write_tar([&](std::string_view bytes) {
     first += bytes;
     return Result<void>();
   }));
-  ASSERT_TRUE(write_tar(base_ + "/in", [&](std::string_view bytes) {
+  ASSERT_TRUE(write_tar([&](std::string_view bytes) {
     second += bytes;
     return Result<void>();
   }));
@@ -100,10 +109,10 @@ TEST_F(TarWriter, TheSameTreeGivesTheSameBytes) {
   EXPECT_EQ(first.size() % 512, 0u);
 }
 
-TEST_F(TarWriter, AReaderThatGivesUpEndsIt) {
+TEST_F(TarWriterTest, AReaderThatGivesUpEndsIt) {
   write_file("large", std::string(2'000'000, 'z'));
   int calls = 0;
-  const auto written = write_tar(base_ + "/in", [&](std::string_view) {
+  const auto written = write_tar([&](std::string_view) {
     ++calls;
     return Result<void>(Error(Errc::cancelled, "enough"));
   });
@@ -112,4 +121,4 @@ TEST_F(TarWriter, AReaderThatGivesUpEndsIt) {
   EXPECT_EQ(calls, 1);
 }
 }  // namespace
-}  // namespace gantry::cli
+}  // namespace gantry

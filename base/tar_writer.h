@@ -1,0 +1,52 @@
+// TarWriter: trees as one POSIX tar (pax) stream: owners, modes, times (nanoseconds), hard links,
+// symbolic links, device nodes, FIFOs, extended attributes that are content. Entries of a directory
+// come sorted, so that the same tree gives the same bytes. Sockets are left out, as in every tar;
+// holes are zeros. No link is followed, and nothing is opened by more than one name.
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/result.h"
+
+struct stat;
+
+namespace gantry {
+class TarWriter {
+ public:
+  // Gets pieces of some 256 KiB; its first error ends the walk and is returned.
+  using Sink = std::function<Result<void>(std::string_view)>;
+  // What is mounted below: its mount point alone, or its files too (but for those that a kernel
+  // makes: proc, sysfs, cgroups, terminals).
+  enum class Mounts { stay_out, enter };
+  explicit TarWriter(Sink sink, Mounts mounts = Mounts::enter);
+
+  // The entry `name` of the directory and all below it, as `path` in the archive.
+  Result<void> add(int directory, const std::string& name, const std::string& path);
+  // All in the directory, `prefix` before each name ("" or "a/b/").
+  Result<void> add_contents(int directory, const std::string& prefix);
+  // The end of the archive. Nothing may be added afterwards.
+  Result<void> finish();
+
+ private:
+  Result<void> add_directory(int directory, const std::string& name, const std::string& path,
+                             const struct ::stat& status);
+  Result<void> add_file(int directory, const std::string& name, const std::string& path);
+  Result<void> header(const std::string& path, const struct ::stat& status, char type,
+                      const std::string& link, std::string pax);
+  Result<void> content(int fd, const std::string& path, uint64_t size);
+  Result<void> pad(uint64_t size);
+  Result<void> flush();
+
+  Sink sink_;
+  Mounts mounts_;
+  std::string buffer_;
+  size_t depth_ = 0;
+  std::map<std::pair<dev_t, ino_t>, std::string> linked_;  // the first name of each linked file
+};
+}  // namespace gantry
