@@ -92,12 +92,12 @@ class Install(Directory):
         ours = [line for line in verified.stderr.splitlines() if "gantry" in line]
         self.assertEqual(ours, [])
         unit = (units / "gantry.service").read_text()
-        for setting in ("KillMode=process", "Delegate=yes", "Slice=gantry.slice", "Restart=always",
-                        f"ExecStart={self.prefix}/libexec/gantry/gantry-executor --config {self.prefix}/etc/gantry/config.json"):
+        command = f"{self.prefix}/libexec/gantry/gantry-executor --config {self.prefix}/etc/gantry/config.json"
+        for setting in ("KillMode=process", "Delegate=yes", "Slice=gantry.slice", "Restart=always", f"ExecStart={command}"):
             self.assertIn(f"\n{setting}\n", unit)
         # What containers would inherit, or whose mount namespace would hold their mounts.
-        self.assertNotRegex(unit, r"(?m)^(NoNewPrivileges|Protect\w+|Private\w+|Restrict\w+|SystemCall\w+|MemoryDenyWriteExecute"
-                                  r"|LockPersonality|ReadOnlyPaths|RootDirectory|CapabilityBoundingSet)=")
+        self.assertNotRegex(unit, r"(?m)^(NoNewPrivileges|Protect\w+|Private\w+|Restrict[A-Z]\w+|SystemCall\w+|ReadOnlyPaths"
+                                  r"|MemoryDenyWriteExecute|LockPersonality|RootDirectory|CapabilityBoundingSet)=")
 
     def check_that_settings_stay(self):
         settings = self.prefix / "etc/gantry/config.json"
