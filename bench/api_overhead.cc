@@ -40,7 +40,7 @@ void measure(const char* name, F once) {
 
 class Nothing final : public http::Handler {
  public:
-  explicit Nothing(MemoryBackend& backend) : api_(backend), backend_(backend) {}
+  explicit Nothing(MemoryBackend& backend) : api_(backend, agent_), backend_(backend) {}
   Co<http::Response> handle(http::Exchange& exchange) override {
     http::Response response = co_await api_.handle(exchange);
     backend_.containers.clear();
@@ -49,6 +49,7 @@ class Nothing final : public http::Handler {
   }
 
  private:
+  MemoryAgent agent_;
   OperatorApi api_;
   MemoryBackend& backend_;
 };

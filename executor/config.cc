@@ -19,15 +19,8 @@ namespace gantry {
 namespace {
 std::string flag_of(std::string_view flag) { return cat("--", flag); }
 
-// In the file: data_dir.
-std::string key_of(std::string_view flag) {
-  std::string key(flag);
-  std::replace(key.begin(), key.end(), '-', '_');
-  return key;
-}
-
 std::string variable_of(std::string_view flag) {
-  std::string name = key_of(flag);
+  std::string name = setting_key(flag);
   for (char& c : name) c = static_cast<char>(::toupper(static_cast<unsigned char>(c)));
   return "GANTRY_" + name;
 }
@@ -50,7 +43,7 @@ Result<void> apply_file(const std::string& path, bool must_exist, Config& config
     std::string_view name = member.name.GetString();
     bool known = false;
     for (const NumberSetting& setting : kNumberSettings) {
-      if (name != key_of(setting.flag)) continue;
+      if (name != setting_key(setting.flag)) continue;
       if (!member.value.IsInt()) {
         return Error(Errc::invalid, cat(path, ": '", name, "' must be a whole number"));
       }
@@ -58,7 +51,7 @@ Result<void> apply_file(const std::string& path, bool must_exist, Config& config
       known = true;
     }
     for (const TextSetting& setting : kTextSettings) {
-      if (name != key_of(setting.flag)) continue;
+      if (name != setting_key(setting.flag)) continue;
       if (!member.value.IsString()) {
         return Error(Errc::invalid, cat(path, ": '", name, "' must be a string"));
       }
@@ -120,6 +113,12 @@ Result<void> validate(Config& config) {
   return {};
 }
 }  // namespace
+
+std::string setting_key(std::string_view flag) {
+  std::string key(flag);
+  std::replace(key.begin(), key.end(), '-', '_');
+  return key;
+}
 
 Result<uint64_t> parse_log_size(std::string_view text) {
   const std::string_view units = "kmg";

@@ -15,6 +15,7 @@ struct Config {
   std::string socket;  // empty: RUNTIME/gantry.sock
   std::string cgroup_root = "/gantry";
   std::string listen_insecure;  // 127.0.0.1:PORT, scheduler API only; empty: none
+  std::string listen_metrics;   // ADDRESS:PORT, /metrics and /health only; empty: none
   std::string criu;             // path of the criu program; empty: found
   std::string network_pool;     // CIDR of the bridge's addresses; empty: the default
   std::string log_max_size;     // of one log file, like 10m; empty: any

@@ -20,7 +20,7 @@ constexpr size_t kSummarizedAtOnce = 64;
 Daemon::Daemon(const Config& config, StartedAs started_as, Containerizer& containerizer,
                Provisioner& provisioner, ContainerCheckpoints& checkpoints,
                const NetworkIsolator& network, LogClient& logs, AuditLog& audit_log,
-               asio::any_io_executor executor)
+               LaunchCounts& launches, asio::any_io_executor executor)
     : config_(config),
       started_as_(std::move(started_as)),
       containerizer_(containerizer),
@@ -31,7 +31,8 @@ Daemon::Daemon(const Config& config, StartedAs started_as, Containerizer& contai
       audit_log_(audit_log),
       executor_(executor),
       end_changed_(executor),
-      last_request_ns_(sys::monotonic_ns()) {}
+      last_request_ns_(sys::monotonic_ns()),
+      launches_(launches) {}
 
 // ---- Life ------------------------------------------------------------------------------------
 
@@ -97,18 +98,19 @@ Result<ContainerPtr> Daemon::resolve(const ContainerId& id) const {
 
 Co<Result<LaunchAnswer>> Daemon::launch(ContainerId id, ContainerSpec spec) {
   last_request_ns_ = sys::monotonic_ns();
-  ++launches_;
+  const int64_t begun_ns = last_request_ns_;
   if (id.parent() != nullptr) {
     ContainerPtr parent = GANTRY_CO_TRY(resolve(*id.parent()));
     id = GANTRY_CO_TRY(ContainerId::parse(id.value(), parent->id));
   }
   auto answer = co_await containerizer_.launch(std::move(id), std::move(spec));
   if (!answer) {
-    ++launch_failures_;
+    launches_.fail();
     co_return std::move(answer).error();
   }
-  co_return *answer == Containerizer::LaunchAnswer::started ? LaunchAnswer::started
-                                                            : LaunchAnswer::already_there;
+  if (*answer != Containerizer::LaunchAnswer::started) co_return LaunchAnswer::already_there;
+  launches_.succeed(std::chrono::nanoseconds(sys::monotonic_ns() - begun_ns));
+  co_return LaunchAnswer::started;
 }
 
 Co<Result<ExitOutcome>> Daemon::wait(ContainerId id) {
@@ -261,8 +263,8 @@ std::vector<std::pair<std::string, double>> Daemon::metrics() {
     by_state[std::string(to_string(container->state()))] += 1;
   }
   std::vector<std::pair<std::string, double>> out{
-      {"containerizer/launches", static_cast<double>(launches_)},
-      {"containerizer/launch_errors", static_cast<double>(launch_failures_)},
+      {"containerizer/launches", static_cast<double>(launches_.all())},
+      {"containerizer/launch_errors", static_cast<double>(launches_.failed())},
       {"containerizer/prepared_children", static_cast<double>(containerizer_.prepared_children())},
       {"containerizer/prepared_launches", static_cast<double>(containerizer_.prepared_launches())}};
   for (auto& [state, count] : by_state) out.emplace_back(cat("gantry/containers_", state), count);

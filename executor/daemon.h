@@ -13,6 +13,7 @@
 #include "containerizer/containerizer.h"
 #include "executor/audit_log.h"
 #include "executor/config.h"
+#include "executor/launch_counts.h"
 #include "executor/operator_backend.h"
 #include "executor/successor.h"
 
@@ -24,7 +25,7 @@ class Daemon final : public OperatorBackend {
   Daemon(const Config& config, StartedAs started_as, Containerizer& containerizer,
          Provisioner& provisioner, ContainerCheckpoints& checkpoints,
          const NetworkIsolator& network, LogClient& logs, AuditLog& audit_log,
-         asio::any_io_executor executor);
+         LaunchCounts& launches, asio::any_io_executor executor);
 
   // Completes when a SHUTDOWN was accepted, a signal asked for the end, (on demand) nothing was
   // asked and nothing ran for the idle time, or another build shall take over in place.
@@ -86,6 +87,6 @@ class Daemon final : public OperatorBackend {
   std::string successor_;
   Event end_changed_;
   int64_t last_request_ns_;
-  uint64_t launches_ = 0, launch_failures_ = 0;
+  LaunchCounts& launches_;
 };
 }  // namespace gantry

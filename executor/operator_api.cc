@@ -1,8 +1,5 @@
 #include "executor/operator_api.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "base/str.h"
 #include "executor/operator_call.h"
 
@@ -16,6 +13,7 @@ bool is_media_type(const std::string* header, std::string_view type) {
   while (value.ends_with(' ')) value.remove_suffix(1);
   return value == type;
 }
+}  // namespace
 
 std::optional<http::Response> only_get(const http::Request& request) {
   if (request.method == "GET" || request.method == "HEAD") return std::nullopt;
@@ -24,7 +22,6 @@ std::optional<http::Response> only_get(const http::Request& request) {
   refused.headers.emplace_back("Allow", "GET");
   return refused;
 }
-}  // namespace
 
 unsigned status_of(const Error& error) {
   static constexpr std::pair<Errc, unsigned> kStatuses[] = {
@@ -61,12 +58,12 @@ Co<http::Response> OperatorApi::handle(http::Exchange& exchange) {
     if (!accepts(request.header("Accept"), "application/json")) {
       co_return http::Response::text(406, "Expecting 'Accept' to allow application/json");
     }
-    OperatorCall call(exchange, backend_, {});
+    OperatorCall call(exchange, backend_, agent_, pending_, {});
     co_return co_await call.run_import();
   }
   auto negotiated = negotiate(request, RecordIo::yes);
   if (auto* refused = std::get_if<http::Response>(&negotiated)) co_return std::move(*refused);
-  OperatorCall call(exchange, backend_, std::get<Negotiated>(negotiated));
+  OperatorCall call(exchange, backend_, agent_, pending_, std::get<Negotiated>(negotiated));
   if (std::get<Negotiated>(negotiated).request_streams) co_return co_await call.run_input();
   co_return co_await call.run();
 }
@@ -75,25 +72,5 @@ Co<http::Response> HealthEndpoint::handle(http::Exchange& exchange) {
   if (auto refused = only_get(exchange.request())) co_return std::move(*refused);
   const bool healthy = backend_.is_healthy();
   co_return http::Response::text(healthy ? 200 : 503, healthy ? "healthy\n" : "not healthy\n");
-}
-
-Co<http::Response> MetricsEndpoint::handle(http::Exchange& exchange) {
-  if (auto refused = only_get(exchange.request())) co_return std::move(*refused);
-  std::string body;
-  for (const auto& [name, value] : backend_.metrics()) {
-    std::string legal = name;
-    std::replace_if(
-        legal.begin(), legal.end(),
-        [](char c) {
-          return !((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                   c == '_');
-        },
-        '_');
-    const std::string number = std::isnan(value)   ? "NaN"
-                               : std::isinf(value) ? (value > 0 ? "+Inf" : "-Inf")
-                                                   : cat(value);
-    body += cat("gantry_", legal, " ", number, "\n");
-  }
-  co_return http::Response{200, "text/plain; version=0.0.4", std::move(body), {}};
 }
 }  // namespace gantry

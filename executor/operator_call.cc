@@ -1,5 +1,7 @@
 #include "executor/operator_call.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <csignal>
 
@@ -34,6 +36,16 @@ const OperatorCall::Operation* OperatorCall::find_operation(Call::Type type) {
   static constexpr Operation kOperations[] = {
       {Call::GET_HEALTH, "", Kind::look, &OperatorCall::get_health},
       {Call::GET_VERSION, "", Kind::look, &OperatorCall::get_version},
+      {Call::GET_FLAGS, "", Kind::look, &OperatorCall::get_flags},
+      {Call::GET_LOGGING_LEVEL, "", Kind::look, &OperatorCall::get_logging_level},
+      {Call::SET_LOGGING_LEVEL, "set_logging_level", Kind::change,
+       &OperatorCall::set_logging_level},
+      {Call::GET_AGENT, "", Kind::look, &OperatorCall::get_agent},
+      {Call::GET_STATE, "", Kind::look, &OperatorCall::get_state},
+      {Call::GET_FRAMEWORKS, "", Kind::look, &OperatorCall::get_frameworks},
+      {Call::GET_EXECUTORS, "", Kind::look, &OperatorCall::get_executors},
+      {Call::GET_TASKS, "", Kind::look, &OperatorCall::get_tasks},
+      {Call::GET_OPERATIONS, "", Kind::look, &OperatorCall::get_operations},
       {Call::GET_METRICS, "get_metrics", Kind::look, &OperatorCall::get_metrics},
       {Call::LIST_FILES, "list_files", Kind::look, &OperatorCall::list_files},
       {Call::READ_FILE, "read_file", Kind::look, &OperatorCall::read_file},
@@ -119,8 +131,12 @@ Co<Response> OperatorCall::run() {
       co_return invalid_call(wire::expecting(operation->parameter));
     }
   }
+  const int64_t begun_ns = sys::monotonic_ns();
   Response response = co_await (this->*operation->run)();
   if (operation->changes()) audit(response);
+  VLOG(operation->changes() ? 1 : 2)
+      << name << (audited_id_.empty() ? "" : " ") << audited_id_ << ": " << response.status
+      << " after " << (sys::monotonic_ns() - begun_ns) / 1000 << " us";
   co_return response;
 }
 

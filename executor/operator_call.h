@@ -6,10 +6,12 @@
 #include "api/proto/agent.pb.h"
 #include "api/wire/parse.h"
 #include "base/co.h"
+#include "executor/agent_state.h"
 #include "executor/gradual_answer.h"
 #include "executor/http/exchange.h"
 #include "executor/negotiation.h"
 #include "executor/operator_backend.h"
+#include "executor/pending_launches.h"
 
 namespace gantry {
 // Less than a millisecond's work.
@@ -21,8 +23,13 @@ class OperatorCall {
   using Call = wire::agent::Call;
   using Answer = wire::agent::Response;
 
-  OperatorCall(http::Exchange& exchange, OperatorBackend& backend, Negotiated negotiated)
-      : exchange_(exchange), backend_(backend), negotiated_(negotiated) {}
+  OperatorCall(http::Exchange& exchange, OperatorBackend& backend, AgentState& agent,
+               PendingLaunches& pending, Negotiated negotiated)
+      : exchange_(exchange),
+        backend_(backend),
+        agent_(agent),
+        pending_(pending),
+        negotiated_(negotiated) {}
 
   // The whole body is there.
   Co<http::Response> run();
@@ -40,6 +47,16 @@ class OperatorCall {
   Co<http::Response> get_version();
   Co<http::Response> get_metrics();
   Co<http::Response> get_containers();
+  // operator_state.cc
+  Co<http::Response> get_flags();
+  Co<http::Response> get_logging_level();
+  Co<http::Response> set_logging_level();
+  Co<http::Response> get_agent();
+  Co<http::Response> get_frameworks();
+  Co<http::Response> get_executors();
+  Co<http::Response> get_tasks();
+  Co<http::Response> get_operations();
+  Co<http::Response> get_state();
   Co<http::Response> list_files();
   Co<http::Response> read_file();
   Co<http::Response> launch_container();
@@ -84,6 +101,9 @@ class OperatorCall {
   // The id of a call's container_id; remembered for the audit log.
   Result<ContainerId> id_of(const wire::Field& field, const wire::ContainerID& in);
   http::Response answer(Answer::Type type);
+  // The same, made (`fill(Answer&)`) and encoded beside the loop: for what may be large.
+  template <class Fill>
+  Co<http::Response> answer_beside(Answer::Type type, Fill fill);
   // `add(Answer& piece, item)` for each; the loop is given back every so many.
   template <class Items, class Add>
   Co<http::Response> answer_list(Answer::Type type, std::string_view field, Items items, Add add) {
@@ -104,6 +124,8 @@ class OperatorCall {
 
   http::Exchange& exchange_;
   OperatorBackend& backend_;
+  AgentState& agent_;
+  PendingLaunches& pending_;
   const Negotiated negotiated_;
   Call call_;
   Answer answer_;

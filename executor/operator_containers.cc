@@ -23,7 +23,10 @@ Co<Response> OperatorCall::launch(Field field, Call::LaunchContainer request) {
   ContainerId id = GANTRY_CALL_TRY(id_of(field, request.container_id()));
   ContainerSpec spec = GANTRY_CALL_TRY(wire::parse_launch(field, request));
   spec.is_session = call_.type() == Call::LAUNCH_NESTED_CONTAINER_SESSION;
+  auto place = co_await pending_.take(http::client_of(exchange_.peer()));
+  if (!place) co_return refusal(Error(Errc::cancelled, "given up before its turn came"));
   auto launched = co_await backend_.launch(id, std::move(spec));
+  place.reset();
   if (launched) {
     co_return Response::empty(*launched == LaunchAnswer::started ? 200 : 202);
   }

@@ -23,6 +23,8 @@ inline constexpr TextSetting kTextSettings[] = {
      "below this cgroup, in every hierarchy (default /gantry)"},
     {"listen-insecure", &Config::listen_insecure, "127.0.0.1:PORT",
      "for local frameworks: scheduler API only, root for every local user"},
+    {"listen-metrics", &Config::listen_metrics, "ADDRESS:PORT",
+     "for Prometheus: GET /metrics and /health, read by whoever can connect"},
     {"criu", &Config::criu, "PROGRAM", "the criu program for checkpoint and restore"},
     {"network-pool", &Config::network_pool, "CIDR", "addresses of bridge networks"},
     {"log-file", &Config::log_file, "FILE",
@@ -53,6 +55,9 @@ inline constexpr NumberSetting kNumberSettings[] = {
     {"prepared-children", &Config::prepared_children, 0, 1000, "N",
      "children kept ready for the next launches, of each kind; 0: none (default 32)"},
 };
+
+// In the file: data_dir.
+std::string setting_key(std::string_view flag);
 
 inline constexpr std::string_view kConfigFile = "/etc/gantry/config.json";
 inline constexpr std::string_view kConfigHelp =

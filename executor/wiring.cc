@@ -14,7 +14,9 @@
 #include "base/failpoint.h"
 #include "base/sealed_program.h"
 #include "base/sys.h"
+#include "executor/agent.h"
 #include "executor/http/router.h"
+#include "executor/host_metrics.h"
 #include "executor/http/server.h"
 #include "executor/operator_api.h"
 #include "executor/process.h"
@@ -118,13 +120,17 @@ struct Wiring::Parts {
   std::unique_ptr<CriuCheckpointer> checkpointer;
   std::unique_ptr<ContainerCheckpoints> checkpoints;
   std::unique_ptr<Daemon> daemon;
+  std::unique_ptr<Scheduler> scheduler;
+  std::unique_ptr<Agent> agent;
   std::unique_ptr<OperatorApi> operator_api;
   std::unique_ptr<HealthEndpoint> health;
+  LaunchCounts launches;
+  std::unique_ptr<HostMetricsSource> metrics_source;
   std::unique_ptr<MetricsEndpoint> metrics;
-  std::unique_ptr<Scheduler> scheduler;
   std::unique_ptr<SchedulerApi> scheduler_api;
   http::Router router;
   http::Router insecure_router;  // the scheduler API alone
+  http::Router metrics_router;   // what may be read by anybody who connects
   http::Server server;
   Handed listening;  // duplicates of what the server listens on
 };
@@ -184,22 +190,27 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs st
                                .probe = config.runtime_dir + "/criu.probe"});
   p.checkpoints =
       std::make_unique<ContainerCheckpoints>(config.data_dir, *p.containerizer, *p.checkpointer);
-  p.daemon =
-      std::make_unique<Daemon>(config, std::move(started_as), *p.containerizer, *p.provisioner,
-                               *p.checkpoints, *p.network, p.logs, p.audit_log, executor);
-  p.operator_api = std::make_unique<OperatorApi>(*p.daemon);
-  p.router.add("/api/v1", *p.operator_api);
+  p.daemon = std::make_unique<Daemon>(config, std::move(started_as), *p.containerizer,
+                                      *p.provisioner, *p.checkpoints, *p.network, p.logs,
+                                      p.audit_log, p.launches, executor);
   p.health = std::make_unique<HealthEndpoint>(*p.daemon);
   p.router.add("/health", *p.health);
-  p.metrics = std::make_unique<MetricsEndpoint>(*p.daemon);
+  p.metrics_source =
+      std::make_unique<HostMetricsSource>(*p.daemon, *p.containerizer, p.server, p.launches);
+  p.metrics = std::make_unique<MetricsEndpoint>(*p.metrics_source, executor);
   p.router.add("/metrics", *p.metrics);
+  p.metrics_router.add("/metrics", *p.metrics);
+  p.metrics_router.add("/health", *p.health);
   p.scheduler =
       std::make_unique<Scheduler>(SchedulerConfig{.data_dir = config.data_dir,
                                                   .hostname = host_name(),
                                                   .total = host_resources(config.data_dir)},
                                   SchedulerCodec{.parse_framework = wire::parse_framework_info,
                                                  .parse_task = wire::parse_task_info},
-                                  *p.containerizer, executor);
+                                  *p.containerizer, p.launches, executor);
+  p.agent = std::make_unique<Agent>(config, *p.scheduler, executor);
+  p.operator_api = std::make_unique<OperatorApi>(*p.daemon, *p.agent);
+  p.router.add("/api/v1", *p.operator_api);
   p.scheduler_api = std::make_unique<SchedulerApi>(*p.scheduler);
   p.router.add("/api/v1/scheduler", *p.scheduler_api);
   p.insecure_router.add("/api/v1/scheduler", *p.scheduler_api);
@@ -264,6 +275,11 @@ Co<Result<void>> Wiring::start(Handed handed) {
                  << " (--listen-insecure)";
     p.listening.insecure = GANTRY_CO_TRY(sys::duplicate(tcp.get()));
     GANTRY_CO_TRY(p.server.serve(std::move(tcp), p.insecure_router));
+  }
+  if (!p.config.listen_metrics.empty()) {
+    GANTRY_CO_TRY(p.server.serve(
+        GANTRY_CO_TRY(http::listen_tcp(p.config.listen_metrics).context("--listen-metrics")),
+        p.metrics_router));
   }
   co_return Result<void>();
 }

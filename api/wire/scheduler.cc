@@ -7,6 +7,7 @@
 #include "api/types/container_id.h"
 #include "api/wire/json.h"
 #include "api/wire/parse.h"
+#include "api/wire/task_messages.h"
 
 namespace gantry::wire {
 namespace {
@@ -213,6 +214,8 @@ void write_scalar(google::protobuf::RepeatedPtrField<Resource>& out, const char*
   resource.mutable_allocation_info()->set_role("*");
 }
 
+}  // namespace
+
 void write_resources(const ResourceAmounts& amounts,
                      google::protobuf::RepeatedPtrField<Resource>& out) {
   if (!amounts.ports.empty()) {
@@ -252,6 +255,7 @@ void write_status(const gantry::TaskStatus& status, gantry::wire::TaskStatus& ou
   }
 }
 
+namespace {
 struct EventWriter {
   Event& out;
 

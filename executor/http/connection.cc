@@ -20,6 +20,14 @@ void HttpConnection::expire() {
   socket_.cancel(ignored);
 }
 
+bool HttpConnection::hold(size_t bytes) {
+  if (!server_.hold(client_, bytes)) return false;
+  held_ += bytes;
+  return true;
+}
+
+void HttpConnection::release_all() { server_.release(client_, std::exchange(held_, 0)); }
+
 Co<HttpConnection::Next> HttpConnection::serve_one() {
   if (!co_await read_head()) co_return Next::close;
   if (!streams_body_ && !co_await read_whole_body()) co_return Next::close;
@@ -40,6 +48,7 @@ Co<HttpConnection::Next> HttpConnection::serve_one() {
   }
   server_.request_ended();
   request_ = {};
+  release_all();
   if (piece_.capacity() != 0) piece_ = {};
   co_return next;
 }
@@ -53,6 +62,7 @@ Co<void> HttpConnection::run() {
   while (co_await serve_one() == Next::again) {
     if (co_await is_cancelled()) break;
   }
+  release_all();
   socket_.shutdown(Socket::shutdown_both, code);
   socket_.close(code);
 }

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "base/co.h"
@@ -21,6 +22,9 @@ class ServerState {
   virtual void deadline_changed(Time deadline) = 0;
   // Cancels the chain of coroutines of connection `number`.
   virtual void cancel(uint64_t number) = 0;
+  // Memory for a client, until it is released; false: it holds too much already.
+  virtual bool hold(const std::string& client, size_t bytes) = 0;
+  virtual void release(const std::string& client, size_t bytes) = 0;
   virtual void request_began() = 0;
   virtual void request_ended() = 0;
   virtual bool is_draining() const = 0;
@@ -44,6 +48,9 @@ class Connection {
   // What ServerState::cancel calls the chain of run(); set before it begins.
   virtual void set_number(uint64_t number) = 0;
   virtual uint64_t number() const = 0;
+  // Whose it is (client_of).
+  virtual const std::string& client() const = 0;
+  // Time::max(): it does not wait for its client.
   virtual Time deadline() const = 0;
   virtual void expire() = 0;
   // Waiting for a request: nothing is lost by closing.

@@ -4,7 +4,14 @@
 
 #include <algorithm>
 
+#include "base/str.h"
+
 namespace gantry::http {
+std::string client_of(const Peer& peer) {
+  if (peer.credentials) return cat(peer.credentials->pid);
+  return peer.address.substr(0, peer.address.rfind(':'));
+}
+
 const std::string* Request::header(std::string_view name) const {
   for (const auto& [key, value] : headers) {
     if (key.size() == name.size() && ::strncasecmp(key.data(), name.data(), name.size()) == 0) {

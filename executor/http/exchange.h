@@ -27,6 +27,10 @@ struct Peer {
   std::string address;  // "127.0.0.1:4711"; empty on a unix socket
 };
 
+// Which client it is where each gets its share: the process at a unix socket's other end, or TCP's
+// address.
+std::string client_of(const Peer& peer);
+
 using Headers = std::vector<std::pair<std::string, std::string>>;
 
 struct Request {

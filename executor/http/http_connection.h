@@ -13,6 +13,7 @@
 
 namespace gantry::http {
 inline constexpr size_t kReadSize = 16u << 10;
+inline constexpr size_t kUncounted = 64u << 10;  // bytes that any request may hold
 inline constexpr std::chrono::milliseconds kNoLimit = std::chrono::milliseconds::max();
 
 class HttpConnection final : public Connection,
@@ -28,6 +29,7 @@ class HttpConnection final : public Connection,
   Co<void> run() override;
   Co<void> refuse() override;
   void set_number(uint64_t number) override { number_ = number; }
+  const std::string& client() const override { return client_; }
   Time deadline() const override { return deadline_; }
   void expire() override;
   uint64_t number() const override { return number_; }
@@ -62,6 +64,8 @@ class HttpConnection final : public Connection,
   // connection.cc
   void set_deadline(std::chrono::milliseconds limit);
   Co<Next> serve_one();
+  bool hold(size_t bytes);
+  void release_all();
 
   // Exchange
   const Request& request() const override { return request_; }
@@ -83,12 +87,14 @@ class HttpConnection final : public Connection,
 
   Socket socket_;
   const Peer peer_;
+  const std::string client_;
   Handler& handler_;
   ServerState& server_;
   uint64_t number_ = 0;
   Time deadline_ = Time::max();
   bool timed_out_ = false;
   bool idle_ = false;
+  size_t held_ = 0;    // bytes, of the client's share
   bool gone_ = false;  // the client closed, or the connection broke
 
   // The current request.

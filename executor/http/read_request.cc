@@ -23,6 +23,7 @@ using boost::system::error_code;
 namespace {
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 constexpr size_t kPieceSize = 64u << 10;
+constexpr std::string_view kTooMuch = "This client has too much on its way; send less at once";
 constexpr size_t kMostFraming = 16u << 10;  // a chunk's head with extensions; the trailer
 constexpr size_t kWatchRoom = 64u << 10;    // pipelined bytes held while a request waits
 
@@ -45,6 +46,7 @@ struct HttpConnection::Parser {
 HttpConnection::HttpConnection(Socket socket, Peer peer, Handler& handler, ServerState& server)
     : socket_(std::move(socket)),
       peer_(std::move(peer)),
+      client_(client_of(peer_)),
       handler_(handler),
       server_(server),
       parser_(std::make_unique<Parser>()),
@@ -60,7 +62,8 @@ Co<size_t> HttpConnection::read_into(char* data, size_t size, std::chrono::milli
       asio::buffer(data, size), asio::redirect_error(asio::use_awaitable, code));
   deadline_ = Time::max();
   if (code && !timed_out_) gone_ = true;
-  co_return code ? 0 : n;
+  // One that was told to make room goes, also where its bytes came at the same moment.
+  co_return code || timed_out_ ? 0 : n;
 }
 
 Co<HttpConnection::Fill> HttpConnection::fill(std::chrono::milliseconds limit) {
@@ -192,6 +195,10 @@ Co<bool> HttpConnection::read_whole_body() {
     co_return false;
   }
   if (body_done_) co_return true;
+  if (body_left_ > kUncounted && !hold(body_left_)) {
+    co_await fail(503, kTooMuch);
+    co_return false;
+  }
   if (!co_await continue_if_expected()) co_return false;
   if (is_chunked_) co_return co_await read_chunked_body();
   std::string& body = request_.body;
@@ -215,6 +222,10 @@ Co<bool> HttpConnection::read_chunked_body() {
   const size_t limit = server_.limits().body_bytes;
   while (true) {
     const size_t have = request_.body.size();
+    if (have + kPieceSize > kUncounted + held_ && !hold(kPieceSize)) {
+      co_await fail(503, kTooMuch);
+      co_return false;
+    }
     request_.body.resize(std::min(have + kPieceSize, limit + 1));
     auto got = take_chunked(request_.body.data() + have, request_.body.size() - have);
     request_.body.resize(have + (got ? *got : 0));

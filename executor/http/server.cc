@@ -10,10 +10,13 @@
 
 #include <algorithm>
 #include <ctime>
+#include <optional>
 #include <set>
+#include <tuple>
 
 #include "base/scope.h"
 #include "base/str.h"
+#include "executor/http/clients.h"
 #include "executor/http/connection.h"
 
 namespace gantry::http {
@@ -50,6 +53,7 @@ class Server::Core final : public ServerState {
  public:
   Core(asio::any_io_executor executor, ServerLimits limits)
       : ServerState(std::move(limits)),
+        clients_(limits_.held_bytes, limits_.held_bytes_each),
         executor_(executor),
         accepting_(executor),
         serving_(executor),
@@ -103,6 +107,12 @@ class Server::Core final : public ServerState {
     if (deadline < next_sweep_) deadline_moved_.notify();
   }
   void cancel(uint64_t number) override { serving_.cancel(number); }
+  bool hold(const std::string& client, size_t bytes) override {
+    return clients_.hold(client, bytes);
+  }
+  void release(const std::string& client, size_t bytes) override {
+    clients_.release(client, bytes);
+  }
   void request_began() override {
     ++active_;
     last_activity_ = std::chrono::steady_clock::now();
@@ -128,6 +138,7 @@ class Server::Core final : public ServerState {
 
   size_t connection_count() const { return connections_.size(); }
   size_t active() const { return active_; }
+  uint64_t refused() const { return refused_; }
   Time last_activity() const { return last_activity_; }
 
  private:
@@ -157,38 +168,68 @@ class Server::Core final : public ServerState {
         make_connection(executor_, std::move(socket), family, std::move(peer), handler, *this);
     if (!made) return;  // closed: the client sees it
     std::shared_ptr<Connection> connection = std::move(made).value();
-    if (connections_.size() >= limits_.connections && !shed_oldest()) {
+    const bool is_full = connections_.size() >= limits_.connections;
+    refused_ += is_full ? 1 : 0;
+    if (is_full && !make_room(connection->client())) {
       // Refusals are few at a time: a flood of them is dropped unanswered.
       if (refusing_ < 64) serving_.spawn(refuse(std::move(connection)));
       return;
     }
-    connections_.insert(connection.get());
+    enter(*connection);
     connection->set_number(serving_.spawn(run(connection)));
   }
 
-  // Whoever has been silent longest makes room for one more; it has nothing under way.
-  bool shed_oldest() {
-    Connection* oldest = nullptr;
+  void enter(Connection& connection) {
+    connections_.insert(&connection);
+    clients_.connected(connection.client());
+  }
+  void leave(Connection& connection) {
+    connections_.erase(&connection);
+    clients_.disconnected(connection.client());
+  }
+
+  bool is_greedy(const std::string& client) const {
+    return clients_.connections(client) >= std::max<size_t>(1, limits_.connections / 4);
+  }
+
+  // Ends a connection for another one of `newcomer`: what is idle, the longest first, and what a
+  // greedy client has; who is greedy itself makes room for itself.
+  bool make_room(const std::string& newcomer) {
+    const bool is_own_fault = is_greedy(newcomer);
+    using Rank = std::tuple<bool, bool, Time>;  // the least goes: greedy, idle, oldest
+    std::optional<Rank> least;
+    Connection* found = nullptr;
     for (Connection* connection : connections_) {
-      const bool is_candidate = connection->is_idle() && connection->deadline() != Time::max();
-      if (is_candidate && (oldest == nullptr || connection->deadline() < oldest->deadline())) {
-        oldest = connection;
-      }
+      const bool greedy = is_greedy(connection->client());
+      const bool waits = connection->deadline() != Time::max();
+      const bool idle = connection->is_idle() && waits;
+      const bool may_go = is_own_fault
+                              ? idle && connection->client() == newcomer
+                              : idle || (greedy && (waits || connection->is_interruptible()));
+      const Rank rank(!greedy, !idle, connection->deadline());
+      if (!may_go || (least && *least <= rank)) continue;
+      least = rank;
+      found = connection;
     }
-    if (oldest != nullptr) oldest->expire();
-    return oldest != nullptr;
+    if (found == nullptr) return false;
+    if (found->deadline() != Time::max()) {
+      found->expire();
+    } else {
+      serving_.cancel(found->number());
+    }
+    return true;
   }
 
   Co<void> run(std::shared_ptr<Connection> connection) {
     co_await connection->run();
-    connections_.erase(connection.get());
+    leave(*connection);
   }
 
   Co<void> refuse(std::shared_ptr<Connection> connection) {
     ++refusing_;
-    connections_.insert(connection.get());
+    enter(*connection);
     co_await connection->refuse();
-    connections_.erase(connection.get());
+    leave(*connection);
     --refusing_;
   }
 
@@ -210,11 +251,13 @@ class Server::Core final : public ServerState {
     }
   }
 
+  Clients clients_;
   asio::any_io_executor executor_;
   Scope accepting_;
   Scope serving_;
   std::set<Connection*> connections_;
   size_t refusing_ = 0;
+  uint64_t refused_ = 0;
   size_t active_ = 0;
   bool draining_ = false;
   bool sweeping_ = false;
@@ -237,6 +280,7 @@ Co<void> Server::drain(Duration limit) { return core_->drain(limit); }
 Co<void> Server::close() { return core_->close(); }
 size_t Server::connection_count() const { return core_->connection_count(); }
 size_t Server::active_request_count() const { return core_->active(); }
+uint64_t Server::refused_count() const { return core_->refused(); }
 std::chrono::steady_clock::time_point Server::last_activity() const {
   return core_->last_activity();
 }

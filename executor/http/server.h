@@ -20,8 +20,13 @@ namespace gantry::http {
 struct ServerLimits {
   size_t header_bytes = 64u << 10;
   size_t body_bytes = 16u << 20;  // of a body that is held whole; streamed ones have no limit
-  // One more takes the place of the one that is idle longest; where none is, it is answered 503.
+  // One more takes the place of the one that is idle longest; where none is, of one that waits or
+  // streams, of a client that holds a quarter of them and more. Else it is answered 503, as is one
+  // more of such a client itself when it has no idle one.
   size_t connections = 1024;
+  // Of bodies that are coming and answers that are not read, beyond 64 KiB of each: of all clients,
+  // of each. A body too many is answered 503, an answer too many costs the connection.
+  size_t held_bytes = 256u << 20, held_bytes_each = 64u << 20;
   std::chrono::milliseconds header{30'000};  // from a request's first byte to the end of its head
   std::chrono::milliseconds body{60'000};    // between two pieces of a body
   std::chrono::milliseconds write{60'000};   // without progress of a whole response
@@ -47,6 +52,8 @@ class Server {
 
   size_t connection_count() const;
   size_t active_request_count() const;
+  // Those refused or closed for another one's sake, so far.
+  uint64_t refused_count() const;
   // When a request began or ended last; for leaving on demand.
   std::chrono::steady_clock::time_point last_activity() const;
 

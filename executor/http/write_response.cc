@@ -30,6 +30,8 @@ Co<bool> HttpConnection::send(std::string_view a, std::string_view b, std::strin
   size_t sent = socket_.write_some(buffers, code);
   if (code == asio::error::would_block) code = {};
   size_t left = a.size() + b.size() + c.size() - sent;
+  if (!code && with_deadline && left > kUncounted && !hold(left)) gone_ = true;
+  if (gone_) co_return false;
   while (!code && left != 0) {
     for (auto& buffer : buffers) {
       const size_t skip = std::min(sent, buffer.size());

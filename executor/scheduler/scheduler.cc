@@ -16,10 +16,11 @@ constexpr auto kLastResend = std::chrono::minutes(10);
 }  // namespace
 
 Scheduler::Scheduler(SchedulerConfig config, SchedulerCodec codec, Containerizer& containerizer,
-                     asio::any_io_executor executor)
+                     LaunchCounts& launches, asio::any_io_executor executor)
     : config_(std::move(config)),
       codec_(std::move(codec)),
       containerizer_(containerizer),
+      launches_(launches),
       executor_(executor),
       registry_(config_.data_dir, executor),
       wake_(executor),
@@ -76,6 +77,7 @@ void Scheduler::adopt(TaskPtr task) {
     status.agent_id = agent_id_;
     status.executor_id = task->id;
   }
+  task->statuses = {task->pending.begin(), task->pending.end()};
   tasks_[{task->framework_id, task->id}] = task;
   if (!is_terminal(task->state)) scope_.spawn(watch_task(task));
 }
@@ -182,13 +184,16 @@ Co<void> Scheduler::teardown(FrameworkPtr framework) {
     if (key.first == id) tasks.push_back(task);
   }
   for (const TaskPtr& task : tasks) {
+    task->kill_asked = true;
     if (auto container = ContainerId::parse(task->container_id)) {
       (co_await containerizer_.destroy(*container))
           .ignore("gone, or its own error is logged there");
     }
     (co_await registry_.remove(task)).ignore("found and ended at the next recovery");
     tasks_.erase({id, task->id});
+    remember(task);
   }
+  remember(framework->spec);
   (co_await registry_.remove_framework(id)).ignore("found again, without tasks");
   wake_.notify();
 }
@@ -235,14 +240,17 @@ Co<void> Scheduler::run_task(TaskPtr task, ContainerSpec spec) {
   if (!task->kill_asked) {
     spec.labels["gantry.framework"] = task->framework_id;
     spec.labels["gantry.task"] = task->id;
+    const auto begun = now();
     auto launched = co_await containerizer_.launch(id, std::move(spec));
     if (launched) {
+      launches_.succeed(now() - begun);
       ContainerPtr container = containerizer_.find(id);
       if (container && container->process) task->pid = container->process->pid();
       co_await emit(task, {.state = TaskState::running});
       co_await watch_task(task);
       co_return;
     }
+    launches_.fail();
     if (!task->kill_asked) {
       co_await emit(task, {.state = TaskState::failed,
                            .message = launched.error().to_string(),
@@ -352,7 +360,10 @@ void Scheduler::on(Framework& framework, AcknowledgeCall call) {
   task->pending.pop_front();
   if (task->durable > 0) --task->durable;
   task->backoff = {};
-  if (was_terminal && task->pending.empty()) tasks_.erase(it);
+  if (was_terminal && task->pending.empty()) {
+    tasks_.erase(it);
+    remember(task);
+  }
   scope_.spawn(save_after_acknowledge(task));
   send_front(*task);
 }

@@ -5,6 +5,7 @@
 // (or what became of it) and goes on with the update that was on its way.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -13,6 +14,8 @@
 #include "api/types/scheduler.h"
 #include "base/scope.h"
 #include "containerizer/containerizer.h"
+#include "executor/agent_state.h"
+#include "executor/launch_counts.h"
 #include "executor/scheduler/subscription.h"
 #include "executor/scheduler/task_registry.h"
 
@@ -35,7 +38,7 @@ struct SchedulerCodec {
 class Scheduler {
  public:
   Scheduler(SchedulerConfig config, SchedulerCodec codec, Containerizer& containerizer,
-            asio::any_io_executor executor);
+            LaunchCounts& launches, asio::any_io_executor executor);
 
   // After Containerizer::recover(). Damaged records are named in `damaged`.
   Co<Result<void>> recover(std::vector<std::string>& damaged);
@@ -52,6 +55,9 @@ class Scheduler {
 
   const std::string& agent_id() const { return agent_id_; }
   const std::string& master_id() const { return master_id_; }
+  const SchedulerConfig& config() const { return config_; }
+  AgentTasks known_tasks() const;
+  AgentFrameworks known_frameworks() const;
 
  private:
   struct Framework;
@@ -91,9 +97,14 @@ class Scheduler {
             StatusReason reason);
   Co<void> teardown(FrameworkPtr framework);
 
+  // What is over, for those who look.
+  void remember(TaskPtr task);
+  void remember(FrameworkSpec framework);
+
   SchedulerConfig config_;
   SchedulerCodec codec_;
   Containerizer& containerizer_;
+  LaunchCounts& launches_;
   asio::any_io_executor executor_;
   TaskRegistry registry_;
   std::string agent_id_, master_id_;
@@ -101,6 +112,8 @@ class Scheduler {
   std::map<std::string, FrameworkPtr> frameworks_;
   std::map<std::string, Offer> offers_;
   std::map<std::pair<std::string, std::string>, TaskPtr> tasks_;  // framework, task
+  std::deque<TaskPtr> completed_tasks_;
+  std::deque<FrameworkSpec> completed_frameworks_;
   Event wake_;
   Scope scope_;
 };

@@ -104,6 +104,7 @@ void append_update(Task& task, TaskStatus status) {
   status.container_id = task.container_id;
   if (status.executor_pid == 0) status.executor_pid = task.pid;
   task.state = status.state;
+  task.statuses.push_back(status);
   task.pending.push_back(std::move(status));
 }
 

@@ -30,7 +30,8 @@ struct Task {
   TaskState state = TaskState::staging;  // of the newest update
   pid_t pid = 0;
   bool kill_asked = false;
-  std::deque<TaskStatus> pending;  // the front is the one on its way
+  std::deque<TaskStatus> pending;    // the front is the one on its way
+  std::vector<TaskStatus> statuses;  // all since this executor began; not recorded
 
   // Sending: only the front is out, again after `backoff` until it is acknowledged.
   size_t durable = 0;  // so many of `pending` are on disk

@@ -7,6 +7,8 @@
 
 namespace gantry::http {
 namespace {
+constexpr size_t kBig = 3'000'000;
+
 // /echo gives the body back; /wait waits until the client goes or release(); /stream sends chunks;
 // /sum reads a streamed body; /work is not disturbed by a client that goes.
 class TestHandler final : public Handler {
@@ -17,6 +19,7 @@ class TestHandler final : public Handler {
     if (request.path == "/echo") {
       co_return Response{200, "text/plain", request.method + " " + request.body, {}};
     }
+    if (request.path == "/big") co_return Response{200, "text/plain", std::string(kBig, 'b'), {}};
     if (request.path == "/peer") {
       const auto& credentials = exchange.peer().credentials;
       co_return Response::text(200, credentials ? cat(credentials->uid, ":", credentials->pid)
@@ -337,6 +340,68 @@ TEST_F(HttpServer, AClientTooManyTakesThePlaceOfTheOneThatIsIdleLongest) {
   EXPECT_EQ(two.send(post("/echo", "4")).at_least(1), ok("POST 4"));
   handler_.released = true;
   EXPECT_NE(busy.at_least(1).find("waited"), std::string::npos);
+}
+TEST_F(HttpServer, AGreedyClientMakesRoomForOthersAndForItself) {
+  ServerThread server(handler_, {.connections = 8}, true);
+  // The process (unix) takes all of them: six wait, one sends slowly, one is idle.
+  std::vector<Client> waits;
+  for (int i = 0; i < 6; ++i) {
+    waits.push_back(server.client());
+    waits.back().send(get("/wait"));
+  }
+  EXPECT_TRUE(soon([&] { return server.active_requests() == 6; }));
+  Client slow = server.client();
+  slow.send("POST /echo HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc");
+  Client idle = server.client();
+  EXPECT_EQ(idle.send(post("/echo", "1")).at_least(1), ok("POST 1"));
+  // Another one (TCP's address) comes: first the idle one goes, then who waits for its client.
+  Client first = server.tcp_client();
+  EXPECT_EQ(first.send(post("/echo", "2")).at_least(1), ok("POST 2"));
+  EXPECT_EQ(idle.all(), "");
+  Client second = server.tcp_client();
+  second.send(get("/stream")).until("piece 0");
+  EXPECT_NE(slow.all().find("408 Request Timeout"), std::string::npos);
+  // The greedy one gets no more by pressing on: it is told so, and nobody else loses anything.
+  EXPECT_EQ(server.client().until("connections"),
+            refused(503, "Service Unavailable", "Too many connections"));
+  EXPECT_EQ(first.send(post("/echo", "3")).at_least(1), ok("POST 3"));
+  EXPECT_NE(second.some(), "");
+  EXPECT_TRUE(soon([&] { return server.active_requests() == 7; }));
+  EXPECT_GE(server.on_loop_get([&] { return server.server().refused_count(); }), 3u);
+}
+TEST_F(HttpServer, AClientHoldsOnlySoMuchMemory) {
+  ServerThread server(handler_, {.held_bytes = 9u << 20, .held_bytes_each = 5u << 20}, true);
+  const std::string head =
+      "POST /echo HTTP/1.1\r\nContent-Length: 4000000\r\nExpect: 100-continue\r\n\r\n";
+  Client first = server.client(), second = server.client(), other = server.tcp_client();
+  EXPECT_NE(first.send(head).until("\r\n\r\n").find("100 Continue"), std::string::npos);
+  EXPECT_EQ(second.send(head).until("at once"),
+            refused(503, "Service Unavailable",
+                    "This client has too much on its way; send less at once"));
+  Client chunked = server.client();
+  chunked.send("POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1E8480\r\n");
+  EXPECT_NE(chunked.send(std::string(2'000'000, 'x')).until("at once").find("503"),
+            std::string::npos);
+  // Small ones are none of this; another client has a share of its own; what ended is given back.
+  EXPECT_EQ(server.client().send(post("/echo", "1")).at_least(1), ok("POST 1"));
+  EXPECT_NE(other.send(head).until("\r\n\r\n").find("100 Continue"), std::string::npos);
+  first.close();
+  const std::string body(2'000'000, 'z');
+  EXPECT_TRUE(soon([&] {
+    return server.client().send(post("/echo", body)).at_least(body.size()) ==
+           ok(cat("POST ", body));
+  }));
+}
+TEST_F(HttpServer, OfAnswersThatAreNotReadOneTooManyIsCutOff) {
+  ServerThread server(handler_, {.held_bytes_each = 4u << 20});
+  Client first = server.client(), second = server.client();
+  first.send(get("/big"));
+  EXPECT_TRUE(soon([&] { return handler_.requests == 1; }));
+  second.send(get("/big"));
+  EXPECT_TRUE(soon([&] { return server.connections() == 1; }));
+  EXPECT_LT(second.all().size(), kBig);
+  EXPECT_EQ(first.at_least(kBig), ok(std::string(kBig, 'b')));
+  EXPECT_EQ(first.send(get("/big")).at_least(kBig), ok(std::string(kBig, 'b')));
 }
 TEST_F(HttpServer, DrainLetsRequestsEndAndIdleOnesGo) {
   ServerThread server(handler_);

@@ -4,9 +4,12 @@
 #include <memory>
 
 #include "executor/http/router.h"
+#include "executor/metrics.h"
 #include "executor/operator_api.h"
 #include "tests/unit/http/client.h"
+#include "tests/unit/operator_api/memory_agent.h"
 #include "tests/unit/operator_api/memory_backend.h"
+#include "tests/unit/operator_api/memory_metrics.h"
 
 namespace gantry {
 class OperatorApiTest : public testing::Test {
@@ -61,8 +64,11 @@ class OperatorApiTest : public testing::Test {
   http::Router router_;
   http::ServerThread server_{router_};
   MemoryBackend backend_{server_.executor()};
-  std::unique_ptr<OperatorApi> api_ = std::make_unique<OperatorApi>(backend_);
+  MemoryAgent agent_;
+  std::unique_ptr<OperatorApi> api_ = std::make_unique<OperatorApi>(backend_, agent_);
   std::unique_ptr<HealthEndpoint> health_ = std::make_unique<HealthEndpoint>(backend_);
-  std::unique_ptr<MetricsEndpoint> metrics_ = std::make_unique<MetricsEndpoint>(backend_);
+  MemoryMetrics measured_;
+  std::unique_ptr<MetricsEndpoint> metrics_ =
+      std::make_unique<MetricsEndpoint>(measured_, server_.executor());
 };
 }  // namespace gantry

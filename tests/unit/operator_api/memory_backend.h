@@ -29,6 +29,9 @@ class MemoryBackend final : public OperatorBackend {
   // The command of a launch decides its fate: "fail:…" is an error of the launch; everything else
   // runs until kill(), stop() or finish().
   Co<Result<LaunchAnswer>> launch(ContainerId id, ContainerSpec spec) override {
+    ++held_launches;
+    while (holds_launches) co_await changed.wait();
+    --held_launches;
     if (containers.contains(id)) co_return LaunchAnswer::already_there;
     if (id.parent() != nullptr && !containers.contains(*id.parent())) {
       co_return Error(Errc::not_found, "no such parent");
@@ -239,6 +242,8 @@ class MemoryBackend final : public OperatorBackend {
   std::vector<std::string> audited;
   bool healthy = true, is_shut_down = false;
   int waiting = 0, streams = 0;
+  bool holds_launches = false;
+  size_t held_launches = 0;
 
  private:
   class Stream final : public OutputStream {

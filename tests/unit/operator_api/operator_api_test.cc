@@ -88,7 +88,8 @@ TEST_F(OperatorApiTest, RefusesWhatIsNoCall) {
       refused(400, "Failed to parse body into Call protobuf: not a protobuf message of this type"));
   EXPECT_EQ(ask(std::string(100'000, '[')),
             refused(400, "Failed to convert JSON into Call protobuf: expected an object"));
-  EXPECT_EQ(ask(R"({"type":"GET_FLAGS"})"), refused(501, "The call GET_FLAGS is not implemented"));
+  EXPECT_EQ(ask(R"({"type":"GET_RESOURCE_PROVIDERS"})"),
+            refused(501, "The call GET_RESOURCE_PROVIDERS is not implemented"));
   EXPECT_EQ(ask(R"({"type":"ADD_RESOURCE_PROVIDER_CONFIG"})"),
             refused(501, "The call ADD_RESOURCE_PROVIDER_CONFIG is not implemented"));
 }
@@ -171,6 +172,32 @@ TEST_F(OperatorApiTest, AFailedLaunchSaysWhyAndWhatAShellWouldSay) {
   EXPECT_TRUE(on_loop([&] { return backend_.containers.empty(); }));
   EXPECT_EQ(on_loop([&] { return backend_.audited[0]; }),
             "LAUNCH_CONTAINER f 400 launch f: exec /bin/nope: No such file or directory");
+}
+TEST_F(OperatorApiTest, AClientsLaunchesWaitBehindItsOwn) {
+  on_loop([&] { backend_.holds_launches = true; });
+  std::vector<http::Client> clients;
+  const auto begin = [&](size_t number) {
+    const std::string body =
+        cat(R"({"type":"LAUNCH_CONTAINER","launch_container":{"container_id":{"value":"c)", number,
+            R"("},"command":{"value":"x"}}})");
+    clients.push_back(server_.client());
+    clients.back().send(
+        cat("POST /api/v1 HTTP/1.1\r\nContent-Type: application/json\r\nConnection: close\r\n"
+            "Content-Length: ",
+            body.size(), "\r\n\r\n", body));
+  };
+  constexpr size_t kAll = PendingLaunches::kMostEach + 20;
+  for (size_t i = 0; i < kAll; ++i) begin(i);
+  EXPECT_TRUE(soon([&] { return server_.server().active_request_count() == kAll; }));
+  EXPECT_EQ(on_loop([&] { return backend_.held_launches; }), PendingLaunches::kMostEach);
+  clients.pop_back();  // carried through whoever is left
+  on_loop([&] {
+    backend_.holds_launches = false;
+    backend_.changed.notify();
+  });
+  for (http::Client& client : clients) EXPECT_EQ(client.all(), ok_empty());
+  EXPECT_TRUE(soon([&] { return backend_.containers.size() == kAll; }));
+  launch("later");
 }
 TEST_F(OperatorApiTest, ANameThatIsTakenIsAConflict) {
   const std::string launch =
@@ -390,10 +417,7 @@ TEST_F(OperatorApiTest, HealthAndMetricsArePlainGets) {
   EXPECT_EQ(get("/health"), refused(200, "healthy\n"));
   on_loop([&] { backend_.healthy = false; });
   EXPECT_EQ(get("/health"), refused(503, "not healthy\n"));
-  EXPECT_NE(get("/metrics")
-                .find("gantry_containerizer_mesos_container_destroy_errors 0\n"
-                      "gantry_executor_uptime_secs 1.5\n"),
-            std::string::npos);
+  EXPECT_NE(get("/metrics").find("gantry_build_info{version=\"0.1.0\"} 1\n"), std::string::npos);
   EXPECT_EQ(get("/nowhere"), refused(404, "There is nothing at /nowhere"));
 }
 }  // namespace
