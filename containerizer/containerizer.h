@@ -88,6 +88,11 @@ class Containerizer {
   // The stop signal, `grace`, then SIGKILL to all. Answers when it has ended.
   Co<Result<void>> stop(ContainerId id, std::optional<std::chrono::seconds> grace,
                         std::optional<int> signal = std::nullopt);
+  // An exited one runs again: same id, sandbox and writable layer. Errc::busy while it runs.
+  Co<Result<void>> start(ContainerId id);
+  // Other limits, restart policy and name, at once and for later runs: those of `wanted`, which is
+  // what it shall be. What the kernel refuses changes nothing.
+  Co<Result<void>> update(ContainerId id, ContainerSpec wanted);
   Co<Result<void>> pause(ContainerId id);
   Co<Result<void>> resume(ContainerId id);
   Co<Result<Usage>> usage(ContainerId id);
@@ -148,6 +153,9 @@ class Containerizer {
   void consider_restart(ContainerPtr container, AfterReboot after_reboot);
   Co<void> restart_when_due(ContainerPtr container);
   Co<Result<void>> run_again(ContainerPtr container);
+  // update.cc
+  Co<Result<void>> apply_limits(ContainerPtr container, ResourceSpec wanted);
+  void rename(Container& container, const std::string& name);
   // Of a container that has a registration.
   Co<Result<void>> update_registration(const Container& container, std::string record) const;
   Co<Result<void>> run_restore(ContainerPtr container, RestoreFunction restore);

@@ -13,6 +13,14 @@ namespace {
 constexpr auto kNestedLimit = std::chrono::seconds(15);
 // Of one container: a check every ten seconds must not fill the runtime directory.
 constexpr size_t kMostNested = 256;
+// What `exec --privileged` asks for beside the container's own.
+void add_rights(SecuritySpec& security, const SecuritySpec& asked) {
+  security.capabilities.bounding |= asked.capabilities.bounding;
+  security.capabilities.permitted |= asked.capabilities.permitted;
+  security.capabilities.effective |= asked.capabilities.effective;
+  if (!asked.no_new_privileges) security.no_new_privileges = false;
+  if (asked.seccomp.mode != SeccompSpec::Mode::default_profile) security.seccomp = asked.seccomp;
+}
 }  // namespace
 
 ContainerSpec nested_spec(ContainerSpec asked, const ContainerSpec& parent) {
@@ -28,6 +36,7 @@ ContainerSpec nested_spec(ContainerSpec asked, const ContainerSpec& parent) {
   process.columns = asked.process.columns;
   process.open_stdin = asked.process.open_stdin;
   process.init = false;
+  add_rights(out.security, asked.security);
   out.name.clear();
   out.restart = RestartPolicy();
   out.uris.clear();

@@ -130,6 +130,17 @@ Co<Result<ExitOutcome>> Daemon::stop(ContainerId id, std::optional<std::chrono::
   co_return co_await containerizer_.wait(container->id);
 }
 
+Co<Result<void>> Daemon::start(ContainerId id) {
+  last_request_ns_ = sys::monotonic_ns();
+  ContainerPtr container = GANTRY_CO_TRY(resolve(id));
+  co_return co_await containerizer_.start(container->id);
+}
+
+Co<Result<void>> Daemon::update(ContainerId id, ContainerSpec wanted) {
+  ContainerPtr container = GANTRY_CO_TRY(resolve(id));
+  co_return co_await containerizer_.update(container->id, std::move(wanted));
+}
+
 Co<Result<void>> Daemon::pause(ContainerId id) {
   ContainerPtr container = GANTRY_CO_TRY(resolve(id));
   co_return co_await containerizer_.pause(container->id);

@@ -40,6 +40,8 @@ class Daemon final : public OperatorBackend {
   Co<Result<void>> kill(ContainerId id, int signal) override;
   Co<Result<ExitOutcome>> stop(ContainerId id, std::optional<std::chrono::seconds> grace,
                                std::optional<int> signal) override;
+  Co<Result<void>> start(ContainerId id) override;
+  Co<Result<void>> update(ContainerId id, ContainerSpec wanted) override;
   Co<Result<void>> pause(ContainerId id) override;
   Co<Result<void>> resume(ContainerId id) override;
   Co<Result<void>> remove(ContainerId id, Force force) override;
@@ -55,6 +57,8 @@ class Daemon final : public OperatorBackend {
   Co<Result<std::vector<ImageSummary>>> import(ImportOptions options,
                                                http::BodyStream& body) override;
   Co<Result<RemovedImages>> remove_image(std::string reference, Force force) override;
+  Co<Result<void>> tag_image(std::string reference, std::string tag) override;
+  Co<Result<ImageDetails>> inspect_image(std::string reference) override;
   Co<Result<RemovedImages>> prune_images(std::vector<std::string> excluded) override;
   Co<Result<CheckpointAnswer>> checkpoint(ContainerId id, CheckpointOptions options) override;
   Co<Result<RestoreAnswer>> restore(RestoreOptions options) override;

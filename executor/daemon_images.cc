@@ -101,6 +101,21 @@ Co<Result<RemovedImages>> Daemon::remove_image(std::string reference, Force forc
   co_return out;
 }
 
+Co<Result<void>> Daemon::tag_image(std::string reference, std::string tag) {
+  ImageRef from = GANTRY_CO_TRY(ImageRef::parse(reference));
+  ImageRef to = GANTRY_CO_TRY(ImageRef::parse(tag));
+  co_return co_await provisioner_.tag_image(std::move(from), std::move(to));
+}
+
+Co<Result<ImageDetails>> Daemon::inspect_image(std::string reference) {
+  ImageRef parsed = GANTRY_CO_TRY(ImageRef::parse(reference));
+  ImageContent content = GANTRY_CO_TRY(provisioner_.image_content(parsed));
+  ImageDetails out{.summary = summarize_image(content.info), .config = std::move(content.config)};
+  for (const auto& [digest, size] : content.layers)
+    out.layers.emplace_back(digest.to_string(), size);
+  co_return out;
+}
+
 Co<Result<RemovedImages>> Daemon::prune_images(std::vector<std::string> excluded) {
   std::set<std::string> keep;
   for (const std::string& reference : excluded) {

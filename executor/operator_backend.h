@@ -72,6 +72,11 @@ struct ImageSummary {
   std::string platform;
   uint32_t layers = 0;
 };
+struct ImageDetails {
+  ImageSummary summary;
+  std::string config;                                 // the image's JSON
+  std::vector<std::pair<std::string, Bytes>> layers;  // digest and size of each blob, bottom first
+};
 struct RemovedImages {
   std::vector<std::string> untagged, deleted;
   Bytes freed = 0;
@@ -182,6 +187,10 @@ class OperatorBackend {
   virtual Co<Result<void>> kill(ContainerId id, int signal) = 0;
   virtual Co<Result<ExitOutcome>> stop(ContainerId id, std::optional<std::chrono::seconds> grace,
                                        std::optional<int> signal) = 0;
+  // An exited one runs again. Errc::busy while it runs.
+  virtual Co<Result<void>> start(ContainerId id) = 0;
+  // `wanted`: what it shall be, of which limits, restart policy and name may be others than now.
+  virtual Co<Result<void>> update(ContainerId id, ContainerSpec wanted) = 0;
   virtual Co<Result<void>> pause(ContainerId id) = 0;
   virtual Co<Result<void>> resume(ContainerId id) = 0;
   virtual Co<Result<void>> remove(ContainerId id, Force force) = 0;
@@ -205,6 +214,8 @@ class OperatorBackend {
   virtual Co<Result<std::vector<ImageSummary>>> import(ImportOptions options,
                                                        http::BodyStream& body) = 0;
   virtual Co<Result<RemovedImages>> remove_image(std::string reference, Force force) = 0;
+  virtual Co<Result<void>> tag_image(std::string reference, std::string tag) = 0;
+  virtual Co<Result<ImageDetails>> inspect_image(std::string reference) = 0;
   // Images no container uses and `excluded` does not name.
   virtual Co<Result<RemovedImages>> prune_images(std::vector<std::string> excluded) = 0;
 

@@ -70,12 +70,16 @@ class OperatorCall {
   Co<http::Response> prune_images();
   Co<http::Response> list();
   Co<http::Response> inspect();
+  Co<http::Response> start();
+  Co<http::Response> update();
   Co<http::Response> pause();
   Co<http::Response> resume();
   Co<http::Response> stop();
   Co<http::Response> stats();
   Co<http::Response> images();
   Co<http::Response> remove_image();
+  Co<http::Response> tag_image();
+  Co<http::Response> inspect_image();
   Co<http::Response> checkpoint();
   Co<http::Response> restore();
   Co<http::Response> doctor();

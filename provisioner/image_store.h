@@ -24,6 +24,13 @@ struct ImageInfo {
   std::shared_ptr<const oci::ImageConfig> config;
 };
 
+// All that is known of one image.
+struct ImageContent {
+  ImageInfo info;
+  std::string config;                                    // its JSON
+  std::vector<std::pair<oci::Digest, uint64_t>> layers;  // blobs and their sizes, bottom first
+};
+
 class ImageStore {
  public:
   virtual ~ImageStore() = default;
@@ -37,6 +44,9 @@ class ImageStore {
   // Errc::not_found says what to do; Errc::conflict when a digest prefix is ambiguous.
   virtual Result<ImageInfo> get(const ImageRef& reference) const = 0;
   virtual std::vector<ImageInfo> list() const = 0;
+  virtual Result<ImageContent> content(const ImageRef& reference) const = 0;
+  // A further name for an image; the image that had it loses it. Errc::not_found, Errc::invalid.
+  virtual Co<Result<void>> tag(ImageRef image, ImageRef name) = 0;
   // Takes the name away; the last name (or a digest) takes the image with it, with every blob and
   // layer that no other image needs. Errc::not_found.
   virtual Co<Result<void>> remove(ImageRef reference) = 0;

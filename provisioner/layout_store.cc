@@ -134,6 +134,34 @@ std::vector<ImageInfo> LayoutStore::list() const {
   return out;
 }
 
+Result<ImageContent> LayoutStore::content(const ImageRef& reference) const {
+  const CatalogEntry* entry = GANTRY_TRY(find(reference));
+  ImageContent out{.info = entry->info, .config = {}, .layers = entry->layers};
+  const UniqueFd blob = GANTRY_TRY(open_blob(entry->info.id, ""));
+  out.config = GANTRY_TRY(sys::read_all(blob.get(), oci::kMaxConfigBytes));
+  return out;
+}
+
+Co<Result<void>> LayoutStore::tag(ImageRef image, ImageRef name) {
+  if (name.name().empty() || !name.digest().empty()) {
+    co_return Error(Errc::invalid, cat("image '", name.to_string(),
+                                       "': an image is given a name and a tag, not a digest"));
+  }
+  auto guard = GANTRY_CO_TRY(co_await turns_.take());
+  const std::string hex = GANTRY_CO_TRY(find(image))->info.digest.hex();
+  Entries next = entries_;
+  for (auto& [key, entry] : next) {
+    std::set<std::string> names(entry->info.references.begin(), entry->info.references.end());
+    const bool changes =
+        key == hex ? names.insert(name.to_string()).second : names.erase(name.to_string()) > 0;
+    if (!changes) continue;
+    CatalogEntry changed = *entry;
+    changed.info.references.assign(names.begin(), names.end());
+    entry = std::make_shared<CatalogEntry>(std::move(changed));
+  }
+  co_return co_await publish(std::move(next));
+}
+
 Result<bool> LayoutStore::is_last_name(const ImageRef& reference) const {
   const CatalogEntry* entry = GANTRY_TRY(find(reference));
   return !names_.contains(reference.to_string()) || entry->info.references.size() <= 1;

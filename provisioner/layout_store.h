@@ -43,6 +43,8 @@ class LayoutStore final : public ImageStore {
                                             std::optional<oci::ImageConfig> config) override;
   Result<ImageInfo> get(const ImageRef& reference) const override;
   std::vector<ImageInfo> list() const override;
+  Result<ImageContent> content(const ImageRef& reference) const override;
+  Co<Result<void>> tag(ImageRef image, ImageRef name) override;
   Co<Result<void>> remove(ImageRef reference) override;
 
   // What a root of the image stands on, at once; Errc::busy while layers have to be unpacked first.

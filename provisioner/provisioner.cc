@@ -61,6 +61,12 @@ class LocalProvisioner final : public Provisioner {
                                             std::optional<oci::ImageConfig> config) override {
     return store_.ingest(std::move(stream), std::move(name), std::move(config));
   }
+  Result<ImageContent> image_content(const ImageRef& reference) const override {
+    return store_.content(reference);
+  }
+  Co<Result<void>> tag_image(ImageRef image, ImageRef name) override {
+    return store_.tag(std::move(image), std::move(name));
+  }
   Co<Result<void>> remove_image(ImageRef reference) override;
   Co<Result<Credentials>> resolve_user(Rootfs rootfs, UserSpec user) override;
   Co<Result<void>> recover(std::set<std::string> live) override;

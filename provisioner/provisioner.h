@@ -66,6 +66,8 @@ class Provisioner {
   // at once under the same name: the last one has it.
   virtual Co<Result<std::vector<ImageInfo>>> import(UniqueFd stream, std::string name,
                                                     std::optional<oci::ImageConfig> config) = 0;
+  virtual Result<ImageContent> image_content(const ImageRef& reference) const = 0;
+  virtual Co<Result<void>> tag_image(ImageRef image, ImageRef name) = 0;
   // Errc::busy while a container's root stands on it.
   virtual Co<Result<void>> remove_image(ImageRef reference) = 0;
 

@@ -66,6 +66,8 @@ Result<ContainerSpec> parse_launch(const Field& field, const agent::Call::Launch
   if (in.container_id().has_parent()) GANTRY_TRY(check_nested(field, in));
   const bool ours = in.has_gantry_spec() || in.container().has_gantry_spec();
   ContainerSpec spec;
+  // Of a nested container: what it has beside its parent's.
+  if (in.container_id().has_parent()) spec.security.capabilities = CapabilitySpec();
   // Mesos' default; Gantry's own is none.
   if (!ours) spec.network.mode = NetworkSpec::Mode::host;
   GANTRY_TRY(add_mesos_launch(field, in, spec));
@@ -91,6 +93,42 @@ Result<ContainerSpec> parse_request_bytes(std::string_view request_bytes) {
   agent::Call::LaunchContainer launch;
   GANTRY_TRY(from_binary(request_bytes, launch).context("the request of the record"));
   return parse_launch(Field("launch_container"), launch);
+}
+
+namespace {
+// Lists would be added to, and not replaced.
+Result<void> check_no_lists(const Field& field, const GantrySpec::Resources& in) {
+  if (in.read_bps_size() + in.write_bps_size() + in.read_iops_size() + in.write_iops_size() +
+          in.device_rules_size() !=
+      0) {
+    return Error(Errc::unsupported,
+                 cat(field.path(), ": throttles and device rules stay as they were launched"));
+  }
+  return {};
+}
+}  // namespace
+
+Result<ContainerSpec> parse_update(std::string_view request_bytes,
+                                   const agent::Call::GantryUpdate& in) {
+  const Field field("gantry_update");
+  agent::Call::LaunchContainer launch;
+  GANTRY_TRY(from_binary(request_bytes, launch).context("the request of the record"));
+  if (!launch.has_gantry_spec()) {
+    return Error(Errc::unsupported,
+                 cat(field.path(),
+                     ": only a container that was launched with a gantry_spec can be "
+                     "changed"));
+  }
+  GantrySpec& spec = *launch.mutable_gantry_spec();
+  GANTRY_TRY(check_no_lists(field / "resources", in.resources()));
+  if (in.resources().has_cpus()) {
+    spec.mutable_resources()->clear_cpu_quota_us();
+    spec.mutable_resources()->clear_cpu_period_us();
+  }
+  if (in.has_resources()) spec.mutable_resources()->MergeFrom(in.resources());
+  if (in.has_restart()) *spec.mutable_restart() = in.restart();
+  if (in.has_name()) spec.set_name(in.name());
+  return parse_launch(field, launch);
 }
 
 agent::Call::LaunchContainer launch_of_task(const TaskInfo& task, const ContainerId& id,

@@ -24,6 +24,9 @@ ContainerID to_wire(const ContainerId& id);
 Result<ContainerSpec> parse_launch(const Field& field, const agent::Call::LaunchContainer& in);
 // ContainerSpec::request_bytes, parsed again: after a restart of the executor.
 Result<ContainerSpec> parse_request_bytes(std::string_view request_bytes);
+// What a container shall be after a GANTRY_UPDATE: the spec of `request_bytes` with its changes.
+Result<ContainerSpec> parse_update(std::string_view request_bytes,
+                                   const agent::Call::GantryUpdate& in);
 // A command task as the launch that it asks for, under `id`. `default_user` is the framework's.
 agent::Call::LaunchContainer launch_of_task(const TaskInfo& task, const ContainerId& id,
                                             const std::string& default_user);

@@ -38,6 +38,7 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "is replaced: nothing.",
      "gantry exec web ps  # look around\n"
      "gantry exec -u nobody -w /tmp -e A=1 web env  # as somebody else\n"
+     "gantry exec --privileged web mount -t tmpfs none /mnt  # with rights it lacks\n"
      "gantry exec -it web sh  # a shell\n"
      "tar c . | gantry exec -i web tar x -C /srv  # with stdin\n",
      make_exec, kUsageStatus},
@@ -104,6 +105,25 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "gantry stop web\n"
      "gantry stop --time 1 web db\n",
      make_stop},
+    {"start", kContainers, "[flags] CONTAINER...", "Run containers that have ended once more",
+     "The same id, name, limits, files and log; the command begins anew. With a restart policy it "
+     "counts again. With\n-a its output comes here, signals go to it, and its exit status is ours.",
+     "gantry start web\n"
+     "gantry start -a job; echo $?  # wait for it\n",
+     make_start},
+    {"restart", kContainers, "[flags] CONTAINER...", "Stop containers and start them again",
+     "`gantry stop`, then `gantry start`; one that has ended is only started.",
+     "gantry restart web\n"
+     "gantry restart --time 1 web db\n",
+     make_restart},
+    {"update", kContainers, "[flags] CONTAINER...", "Change limits and restart policy",
+     "While it runs, at once, and for its later runs; what is not given stays. A limit the kernel "
+     "refuses (less\nmemory than is in use) changes nothing.",
+     "gantry update --memory 512m --cpus 1.5 web\n"
+     "gantry update --restart unless-stopped web\n",
+     make_update},
+    {"rename", kContainers, "CONTAINER NAME", "Give a container another name",
+     "Running or ended; id and host name stay.", "gantry rename web web-old\n", make_rename},
     {"pause", kContainers, "CONTAINER...", "Freeze all processes of containers", "",
      "gantry pause web\n", make_pause},
     {"resume", kContainers, "CONTAINER...", "Let paused containers go on", "",
@@ -143,6 +163,15 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "gantry images\n"
      "gantry images -q  # digests only\n",
      make_images},
+    {"image", kImages, "inspect IMAGE... | history IMAGE | tag IMAGE NAME[:TAG]",
+     "Show one image, or give it a further name",
+     "inspect prints JSON: names, digest, layers, and the image's own configuration. history shows "
+     "the steps it was\nmade by, the newest first, with the bytes that each added. tag takes the "
+     "name from the image that had it.",
+     "gantry image inspect -f '{{json .config.config.Env}}' nginx\n"
+     "gantry image history nginx\n"
+     "gantry image tag nginx:latest nginx:good\n",
+     make_image},
     {"import", kImages, "[flags] PATH [NAME[:TAG]]", "Make an image from files",
      "PATH is an OCI image layout (a directory or a tar), a `docker save` tar, or a root file "
      "system (a directory\nor a tar; `-` reads a tar from stdin). It is read by this program, so "
@@ -179,6 +208,15 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "gantry executor stop\n"
      "gantry executor upgrade  # after new programs were installed\n",
      make_executor},
+    {"system", kHost, "info | df", "Show this host's containers and images in numbers",
+     "info: versions, containers by state, images, kernel, CPUs and memory. df: what images, and "
+     "the "
+     "containers'\nlogs and sandboxes take on disk, and how much of it `gantry prune --images` "
+     "gives "
+     "back. What containers wrote\ninto their own file systems is not counted.",
+     "gantry system info\n"
+     "gantry system df --json | jq .images.reclaimable_bytes\n",
+     make_system},
     {"doctor", kHost, "[flags]", "Say what this host can do and what is missing",
      "One line per feature: ok, limited or missing, and what to do about it. Exits 1 when "
      "something is missing\nthat a default container needs.",

@@ -115,7 +115,8 @@ std::string value_at(const Json* at, std::string_view path) {
 }
 
 const Json* spec_of(const Json& request) {
-  for (const char* path : {"gantry_run.launch.gantry_spec", "launch_container.gantry_spec"}) {
+  for (const char* path :
+       {"gantry_run.launch.gantry_spec", "launch_container.gantry_spec", "gantry_update"}) {
     if (const Json* spec = find(request, path)) return spec;
   }
   return nullptr;

@@ -9,15 +9,10 @@
 
 namespace gantry::cli {
 namespace {
-constexpr ForeignFlag kForeignFlags[] = {
-    {"privileged", {}, "a command in a container has the container's rights"},
-};
-
 class Exec final : public Command {
  public:
   void declare(Flags& flags) override {
     flags.stop_at_first_argument();
-    flags.know_foreign(kForeignFlags);
     flags.toggle('d', "detach", &detach_, "do not wait; its output goes nowhere");
     flags.toggle('i', "interactive", &interactive_, "pass on stdin; without it stdin is /dev/null");
     flags.toggle('t', "tty", &terminal_, "with a terminal; -it lends it this one");
@@ -27,6 +22,9 @@ class Exec final : public Command {
     flags.add('u', "user", "USER[:GROUP]", &user_,
               "names or numbers (default: the container's user)");
     flags.add('w', "workdir", "DIR", &workdir_, "the working directory (default: the container's)");
+    flags.toggle(
+        0, "privileged", &privileged_,
+        "every capability that can be had here, and no seccomp; devices are the container's");
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
@@ -73,6 +71,10 @@ class Exec final : public Command {
     GANTRY_TRY(write_env(json, env_));
     if (!workdir_.empty()) json.text("cwd", workdir_);
     if (!user_.empty()) json.text("user", user_);
+    if (privileged_) {
+      write_strings(json, "cap_add", obtainable_capabilities());
+      json.open("seccomp").text("mode", "UNCONFINED").close().boolean("no_new_privileges", false);
+    }
     if (interactive_) json.boolean("open_stdin", true);
     if (terminal_) write_terminal(json);
     json.boolean("remove_on_exit", true).close();
@@ -80,7 +82,7 @@ class Exec final : public Command {
     return json.close().close().take();
   }
 
-  bool detach_ = false, interactive_ = false, terminal_ = false;
+  bool detach_ = false, interactive_ = false, terminal_ = false, privileged_ = false;
   std::vector<std::string> env_;
   std::string user_, workdir_;
   std::optional<std::string> detach_keys_;

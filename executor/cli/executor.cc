@@ -183,6 +183,11 @@ class Executor final : public Command {
       }
       ::poll(nullptr, 0, 20);
     }
+    // Killed before it had heard us.
+    const Result<Connection> now = session.connect_to_running();
+    if (!response && !now && has_launcher(session.location())) {
+      return explain_absent(now.error(), session.location());
+    }
     write_out(session.json() ? "{\"stopped\":true}\n" : "stopped\n");
     return 0;
   }

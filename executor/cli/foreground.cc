@@ -49,7 +49,7 @@ class Foreground {
   Foreground(Session& session, ContainerRef container, const ForegroundOptions& options)
       : session_(session), container_(std::move(container)), options_(options) {}
   Result<int> run(const std::string& request);
-  Result<int> attach_to_running();
+  Result<int> attach_to_running(const std::function<Result<void>()>& begin);
 
  private:
   Result<int> see_to_the_end(const std::string& request, Result<void> result);
@@ -394,10 +394,11 @@ Result<uint64_t> Foreground::output_size(std::string_view stream) {
   return std::move(answer).error();
 }
 
-Result<int> Foreground::attach_to_running() {
+Result<int> Foreground::attach_to_running(const std::function<Result<void>()>& begin) {
   GANTRY_TRY(prepare());
   sinks_[0].offset = GANTRY_TRY(output_size("stdout"));
   sinks_[1].offset = GANTRY_TRY(output_size("stderr"));
+  if (begin) GANTRY_TRY(begin());
   started_ = is_attached_ = true;
   return see_to_the_end({}, attach());
 }
@@ -431,8 +432,9 @@ int report_launch_failure(const HttpResponse& response, const std::string& reque
 }
 
 Result<int> attach_in_foreground(Session& session, const ContainerRef& container,
-                                 const ForegroundOptions& options) {
-  return Foreground(session, container, options).attach_to_running();
+                                 const ForegroundOptions& options,
+                                 const std::function<Result<void>()>& begin) {
+  return Foreground(session, container, options).attach_to_running(begin);
 }
 
 Result<void> check_terminal(bool is_interactive) {

@@ -22,9 +22,10 @@ struct ForegroundOptions {
 Result<int> run_in_foreground(Session& session, const ContainerRef& container,
                               const std::string& request, const ForegroundOptions& options);
 
-// The same for a container that runs already, from its output of now on.
+// The same for a container that runs already, or that `begin` lets run, from its output of now on.
 Result<int> attach_in_foreground(Session& session, const ContainerRef& container,
-                                 const ForegroundOptions& options);
+                                 const ForegroundOptions& options,
+                                 const std::function<Result<void>()>& begin = {});
 
 // The stdin of this program is a terminal, as -t with -i needs it.
 Result<void> check_terminal(bool is_interactive);

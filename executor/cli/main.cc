@@ -25,9 +25,8 @@ std::string_view hint_for(std::string_view name) {
       {"container", "its commands are here without it: `gantry ps`, `gantry rm` …"},
       {"cp", "share a directory: `gantry run -v SOURCE:PLACE`"},
       {"create", "`gantry run -d` makes and starts one"},
-      {"history", "`gantry images` shows what is known of an image"},
-      {"image", "here they are `gantry images`, `gantry import` and `gantry rmi`"},
-      {"info", "`gantry doctor` shows the host, `gantry version --executor` the executor"},
+      {"history", "here it is `gantry image history`"},
+      {"info", "here it is `gantry system info`"},
       {"load", "here it is `gantry import`"},
       {"login", "there are no registries here; `gantry import` takes images"},
       {"ls", "here it is `gantry ps`"},
@@ -35,15 +34,9 @@ std::string_view hint_for(std::string_view name) {
       {"port", "`gantry ps` shows the published ports"},
       {"pull", "`skopeo copy docker://IMAGE oci:DIR`, then `gantry import DIR IMAGE`"},
       {"push", "there are no registries here; the store is an OCI layout that skopeo reads"},
-      {"rename", "a container's name stays; give it with `gantry run --name`"},
-      {"restart",
-       "`gantry run --restart always` runs it again; else `gantry rm` it and `gantry run` another"},
       {"save", "the store is an OCI layout that skopeo reads"},
-      {"start", "a container runs once; `gantry run` makes another"},
-      {"system", "`gantry prune --images` removes what nobody needs"},
-      {"tag", "`gantry import PATH NAME` names an image"},
+      {"tag", "here it is `gantry image tag`"},
       {"unpause", "here it is `gantry resume`"},
-      {"update", "limits stay as `gantry run` set them"},
       {"volume", "there is nothing to manage: `gantry run -v SOURCE:PLACE`"}};
   for (const auto& [foreign, hint] : kHints) {
     if (foreign == name) return hint;

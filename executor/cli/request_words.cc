@@ -3,6 +3,10 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <iterator>
+
+#include "api/types/capability_names.h"
+#include "base/sys.h"
 
 namespace gantry::cli {
 std::vector<std::string_view> split_words(std::string_view text, char separator) {
@@ -27,6 +31,19 @@ std::string absolute_path(std::string_view path) {
   if (::getcwd(here, sizeof here) == nullptr) return std::string(path);
   while (path.starts_with("./")) path.remove_prefix(2);
   return path == "." || path.empty() ? std::string(here) : cat(here, "/", path);
+}
+
+std::vector<std::string> obtainable_capabilities() {
+  constexpr std::string_view kBounding = "\nCapBnd:\t";
+  const std::string status = sys::read_file("/proc/self/status").value_or(std::string());
+  const size_t at = status.find(kBounding);
+  if (at == status.npos) return {"ALL"};
+  const uint64_t mask = ::strtoull(status.c_str() + at + kBounding.size(), nullptr, 16);
+  std::vector<std::string> out;
+  for (size_t i = 0; i < std::size(kCapabilityNames); ++i) {
+    if ((mask >> i & 1) != 0) out.emplace_back(kCapabilityNames[i]);
+  }
+  return out;
 }
 
 void write_strings(JsonWriter& json, std::string_view key, const std::vector<std::string>& items) {

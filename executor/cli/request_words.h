@@ -29,6 +29,9 @@ Result<T> whole_number(std::string_view flag, std::string_view text) {
   return usage_error(cat(flag, " is a whole number, not \"", text, "\""));
 }
 
+// Every capability, but for those that nobody here can have (our bounding set lacks them).
+std::vector<std::string> obtainable_capabilities();
+
 // Values of flags that may be repeated, as members of a request; none: no member.
 void write_strings(JsonWriter& json, std::string_view key, const std::vector<std::string>& items);
 // KEY=VALUE, or KEY for an empty value.

@@ -89,17 +89,7 @@ void RunOptions::declare(Flags& flags) {
   flags.add(0, "uri", "URI#sha256=HEX", &uris,
             "fetch a file (file, http, https) into the sandbox, /mnt/mesos/sandbox inside; more "
             "after &: extract, executable, name=FILE");
-  flags.section("Limits");
-  flags.add('m', "memory", "SIZE", &memory, "memory, e.g. 64m or 1.5g; more ends the container");
-  flags.add(0, "memory-reservation", "SIZE", &memory_reservation,
-            "what it keeps when the host is short");
-  flags.add(0, "memory-swap", "SIZE", &memory_swap, "memory and swap together; -1: unlimited");
-  flags.add(0, "cpus", "N", &cpus, "CPUs, e.g. 0.5");
-  flags.add(0, "cpu-shares", "N", &cpu_shares, "weight against others, 2 to 262144 (1024)");
-  flags.add(0, "cpuset", "CPUS", &cpuset, "only these CPUs, e.g. 0-1,3");
-  flags.add(0, "cpuset-mems", "NODES", &cpuset_mems, "only these memory nodes");
-  flags.add(0, "pids", "N", &pids, "processes and threads; -1: unlimited");
-  flags.add(0, "blkio-weight", "N", &blkio_weight, "share of disk time, 10 to 1000");
+  declare_limits(flags);
   flags.add(0, "device-read-bps", "DEVICE:SIZE", &read_bps,
             "bytes a second read from a disk, e.g. /dev/sda:10m");
   flags.add(0, "device-write-bps", "DEVICE:SIZE", &write_bps, "bytes a second written to it");
@@ -127,6 +117,20 @@ void RunOptions::declare(Flags& flags) {
   flags.toggle(0, "privileged", &privileged,
                "every capability that can be had here, every device, no seccomp, nothing masked");
   flags.add(0, "sysctl", "KEY=VALUE", &sysctls, "a kernel setting of its namespaces");
+}
+
+void RunOptions::declare_limits(Flags& flags) {
+  flags.section("Limits");
+  flags.add('m', "memory", "SIZE", &memory, "memory, e.g. 64m or 1.5g; more ends the container");
+  flags.add(0, "memory-reservation", "SIZE", &memory_reservation,
+            "what it keeps when the host is short");
+  flags.add(0, "memory-swap", "SIZE", &memory_swap, "memory and swap together; -1: unlimited");
+  flags.add(0, "cpus", "N", &cpus, "CPUs, e.g. 0.5");
+  flags.add(0, "cpu-shares", "N", &cpu_shares, "weight against others, 2 to 262144 (1024)");
+  flags.add(0, "cpuset", "CPUS", &cpuset, "only these CPUs, e.g. 0-1,3");
+  flags.add(0, "cpuset-mems", "NODES", &cpuset_mems, "only these memory nodes");
+  flags.add(0, "pids", "N", &pids, "processes and threads; -1: unlimited");
+  flags.add(0, "blkio-weight", "N", &blkio_weight, "share of disk time, 10 to 1000");
 }
 
 namespace {

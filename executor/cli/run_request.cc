@@ -1,7 +1,6 @@
 #include "executor/cli/run_request.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <iterator>
 
 #include "api/types/capability_names.h"
@@ -28,38 +27,6 @@ Result<std::vector<std::string>> env_words(const RunOptions& options) {
   }
   words.insert(words.end(), options.env.begin(), options.env.end());
   return words;
-}
-
-Result<void> write_resources(JsonWriter& json, const RunOptions& options) {
-  json.open("resources");
-  if (!options.cpus.empty()) {
-    json.number("cpus", GANTRY_TRY(parse_decimal("--cpus", options.cpus)));
-  }
-  if (!options.cpu_shares.empty()) {
-    json.integer("cpu_shares",
-                 GANTRY_TRY(whole_number<uint32_t>("--cpu-shares", options.cpu_shares)));
-  }
-  if (!options.cpuset.empty()) json.text("cpuset_cpus", options.cpuset);
-  if (!options.cpuset_mems.empty()) json.text("cpuset_mems", options.cpuset_mems);
-  const auto bytes = [&](std::string_view key, std::string_view flag,
-                         const std::string& text) -> Result<void> {
-    if (text.empty()) return {};
-    if (text == "-1") {
-      json.integer(key, -1);
-      return {};
-    }
-    json.integer(key, static_cast<int64_t>(GANTRY_TRY(parse_bytes(flag, text))));
-    return {};
-  };
-  GANTRY_TRY(bytes("memory_limit_bytes", "--memory", options.memory));
-  GANTRY_TRY(bytes("memory_reservation_bytes", "--memory-reservation", options.memory_reservation));
-  GANTRY_TRY(bytes("memory_swap_bytes", "--memory-swap", options.memory_swap));
-  if (!options.pids.empty()) {
-    json.integer("pids_limit", GANTRY_TRY(whole_number<int64_t>("--pids", options.pids)));
-  }
-  GANTRY_TRY(write_device_limits(json, options));
-  json.close();
-  return {};
 }
 
 Result<int64_t> ulimit_value(std::string_view whole, std::string_view text) {
@@ -108,20 +75,6 @@ Result<void> write_capabilities(JsonWriter& json, std::string_view key, std::str
   }
   write_strings(json, key, names);
   return {};
-}
-
-// Every one, but for those that nobody here can have (our bounding set lacks them).
-std::vector<std::string> obtainable_capabilities() {
-  constexpr std::string_view kBounding = "\nCapBnd:\t";
-  const std::string status = sys::read_file("/proc/self/status").value_or(std::string());
-  const size_t at = status.find(kBounding);
-  if (at == status.npos) return {"ALL"};
-  const uint64_t mask = ::strtoull(status.c_str() + at + kBounding.size(), nullptr, 16);
-  std::vector<std::string> out;
-  for (size_t i = 0; i < std::size(kCapabilityNames); ++i) {
-    if ((mask >> i & 1) != 0) out.emplace_back(kCapabilityNames[i]);
-  }
-  return out;
 }
 
 // With --privileged what is not given is off.
@@ -200,32 +153,6 @@ Result<void> write_process(JsonWriter& json, const RunOptions& options,
   return {};
 }
 
-Result<void> write_restart(JsonWriter& json, const RunOptions& options) {
-  static constexpr std::pair<std::string_view, std::string_view> kPolicies[] = {
-      {"no", "NO"},
-      {"on-failure", "ON_FAILURE"},
-      {"always", "ALWAYS"},
-      {"unless-stopped", "UNLESS_STOPPED"}};
-  if (options.restart.empty()) return {};
-  const std::optional<Pair> limited = cut(options.restart, ':');
-  const std::string_view word = limited ? limited->key : std::string_view(options.restart);
-  const auto* policy = std::ranges::find(kPolicies, word, [](auto& p) { return p.first; });
-  if (policy == std::end(kPolicies) || (limited && word != "on-failure")) {
-    return usage_error(cat("--restart is no, on-failure[:TIMES], always or unless-stopped, not \"",
-                           options.restart, "\""));
-  }
-  if (options.remove && word != "no") {
-    return usage_error("--restart and --rm exclude each other: what is removed cannot run again");
-  }
-  json.open("restart").text("policy", policy->second);
-  if (limited) {
-    json.integer("maximum_retries",
-                 GANTRY_TRY(whole_number<uint32_t>("--restart on-failure", limited->value)));
-  }
-  json.close();
-  return {};
-}
-
 // As docker's: max-size alone keeps one file, and -1 is any size.
 Result<void> write_log(JsonWriter& json, const RunOptions& options) {
   std::optional<uint64_t> max_size;
@@ -280,6 +207,64 @@ Result<void> write_spec(JsonWriter& json, const RunOptions& options,
   return {};
 }
 }  // namespace
+
+Result<void> write_resources(JsonWriter& json, const RunOptions& options) {
+  json.open("resources");
+  if (!options.cpus.empty()) {
+    json.number("cpus", GANTRY_TRY(parse_decimal("--cpus", options.cpus)));
+  }
+  if (!options.cpu_shares.empty()) {
+    json.integer("cpu_shares",
+                 GANTRY_TRY(whole_number<uint32_t>("--cpu-shares", options.cpu_shares)));
+  }
+  if (!options.cpuset.empty()) json.text("cpuset_cpus", options.cpuset);
+  if (!options.cpuset_mems.empty()) json.text("cpuset_mems", options.cpuset_mems);
+  const auto bytes = [&](std::string_view key, std::string_view flag,
+                         const std::string& text) -> Result<void> {
+    if (text.empty()) return {};
+    if (text == "-1") {
+      json.integer(key, -1);
+      return {};
+    }
+    json.integer(key, static_cast<int64_t>(GANTRY_TRY(parse_bytes(flag, text))));
+    return {};
+  };
+  GANTRY_TRY(bytes("memory_limit_bytes", "--memory", options.memory));
+  GANTRY_TRY(bytes("memory_reservation_bytes", "--memory-reservation", options.memory_reservation));
+  GANTRY_TRY(bytes("memory_swap_bytes", "--memory-swap", options.memory_swap));
+  if (!options.pids.empty()) {
+    json.integer("pids_limit", GANTRY_TRY(whole_number<int64_t>("--pids", options.pids)));
+  }
+  GANTRY_TRY(write_device_limits(json, options));
+  json.close();
+  return {};
+}
+
+Result<void> write_restart(JsonWriter& json, const RunOptions& options) {
+  static constexpr std::pair<std::string_view, std::string_view> kPolicies[] = {
+      {"no", "NO"},
+      {"on-failure", "ON_FAILURE"},
+      {"always", "ALWAYS"},
+      {"unless-stopped", "UNLESS_STOPPED"}};
+  if (options.restart.empty()) return {};
+  const std::optional<Pair> limited = cut(options.restart, ':');
+  const std::string_view word = limited ? limited->key : std::string_view(options.restart);
+  const auto* policy = std::ranges::find(kPolicies, word, [](auto& p) { return p.first; });
+  if (policy == std::end(kPolicies) || (limited && word != "on-failure")) {
+    return usage_error(cat("--restart is no, on-failure[:TIMES], always or unless-stopped, not \"",
+                           options.restart, "\""));
+  }
+  if (options.remove && word != "no") {
+    return usage_error("--restart and --rm exclude each other: what is removed cannot run again");
+  }
+  json.open("restart").text("policy", policy->second);
+  if (limited) {
+    json.integer("maximum_retries",
+                 GANTRY_TRY(whole_number<uint32_t>("--restart on-failure", limited->value)));
+  }
+  json.close();
+  return {};
+}
 
 Result<std::string> run_request(const RunOptions& options, const std::string& id,
                                 const std::vector<std::string>& words) {

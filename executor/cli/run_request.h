@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "executor/cli/flags.h"
+#include "executor/cli/json.h"
 #include "executor/cli/terminal.h"
 
 namespace gantry::cli {
@@ -22,10 +23,14 @@ struct RunOptions {
       cap_drop, ports, uris, dns, hosts, security, sysctls, groups, log_options, devices,
       device_rules, read_bps, write_bps, read_iops, write_iops;
   void declare(Flags& flags);
+  void declare_limits(Flags& flags);  // those that `gantry update` can change
 };
 
 // The body of the call that runs `words` (IMAGE [COMMAND…], or COMMAND… with --rootfs) as container
 // `id`: GANTRY_RUN in the foreground, LAUNCH_CONTAINER with -d. Relative paths become absolute.
 Result<std::string> run_request(const RunOptions& options, const std::string& id,
                                 const std::vector<std::string>& words);
+// The members "resources" and, where it is given, "restart" of a request.
+Result<void> write_resources(JsonWriter& json, const RunOptions& options);
+Result<void> write_restart(JsonWriter& json, const RunOptions& options);
 }  // namespace gantry::cli

@@ -28,6 +28,13 @@ only_web() { [ "$(gantry ps -aq | wc -l)" = 1 ] && [ "$(find "$GANTRY_RUNTIME_DI
   [ "$(HERE=passed gantry exec -e HERE -e A=b -u user -w /tmp web sh -c 'echo $A $HERE; pwd; id -u')" = $'b passed\n/tmp\n1000' ]
 }
 
+@test "--privileged: what the container lacks, and the container goes on without" {
+  run ! gantry exec web mount -t tmpfs none /tmp
+  gantry exec --privileged web sh -c 'mount -t tmpfs none /tmp && /bin/busybox umount /tmp'
+  [ "$(gantry exec --privileged web grep CapEff /proc/self/status)" = "CapEff:	$(sed -n 's/^CapBnd:\t//p' /proc/self/status)" ]
+  [ "$(gantry exec web grep CapEff /proc/1/status)" = "$(gantry exec web grep CapEff /proc/self/status)" ]
+}
+
 @test "-i passes stdin on, to its end; without it there is none" {
   [ "$(head -c 300000 /dev/zero | gantry exec -i web wc -c)" = 300000 ]
   [ "$(echo hello | gantry exec web wc -c)" = 0 ]

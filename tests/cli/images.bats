@@ -34,6 +34,24 @@ teardown_file() { end_private_host; }
   gantry rmi zebra ant:1 ant:2
 }
 
+@test "image tag, inspect, history" {
+  gantry import "$DIR/root.tar" plain:1 --cmd /bin/true
+  [ "$(gantry image tag plain:1 plain:good)" = plain:good ]
+  [ "$(gantry image inspect plain:good | jq -c '.[0] | [(.image.references | index("plain:1") != null), .config.config.Cmd, (.layers | length)]')" = '[true,["/bin/true"],1]' ]
+  [ "$(gantry image inspect -f '{{.config.os}}' plain:1)" = linux ]
+  [[ "$(gantry image history plain:1 | head -n 1)" == CREATED*SIZE*"MADE BY"*COMMENT ]]
+  gantry rmi plain:1
+  gantry run --rm plain:good
+  run -1 --separate-stderr gantry image tag nope plain:x
+  [[ "$stderr" == "gantry: no image 'nope"* ]]
+  run -1 --separate-stderr gantry image tag plain:good 'No Such'
+  [[ "$stderr" == 'gantry: image "No Such": '* ]]
+  run -125 --separate-stderr gantry image inspcet plain:good
+  [[ "$stderr" == *'did you mean "gantry image inspect"?'* ]]
+  run -125 --separate-stderr gantry image ls
+  [[ "$stderr" == *'here it is `gantry images`'* ]]
+}
+
 @test "a root file system with what its image is to say" {
   gantry import "$ROOT" said --entrypoint /bin/echo --entrypoint "hello, " --cmd=-n --cmd world \
     -e NAME=value -w /srv/app -u user --label a=b --volume /data --stop-signal QUIT

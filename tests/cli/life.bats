@@ -163,6 +163,18 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   [ "$(gantry doctor --json | jq '[.findings[] | select(.verdict == "missing")] | length')" = 0 ]
 }
 
+@test "system: info and df" {
+  start web /bin/sleep 100
+  gantry run --name done --rootfs "$ROOT" /bin/echo twelve_bytes
+  wait_until has_state done exited
+  [ "$(gantry system info --json | jq -c '[.containers.running, .containers.exited, .images]')" = '[1,1,0]' ]
+  gantry system info | grep -qx 'containers:  1 exited, 1 running'
+  [ "$(gantry system df --json | jq -c '.logs | [.count, .in_use, .reclaimable_bytes >= 13]')" = '[2,1,true]' ]
+  [[ "$(gantry system df | head -n 1)" == WHAT*COUNT*"IN USE"*SIZE*RECLAIMABLE ]]
+  run -125 --separate-stderr gantry system inof
+  [[ "$stderr" == *'did you mean "gantry system info"?'* ]]
+}
+
 @test "version --executor" {
   [ "$(gantry version --executor --json | jq -r .executor)" = "$(gantry version --json | jq -r .version)" ]
 }
@@ -215,6 +227,78 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   run -0 --separate-stderr gantry run --name fine --restart on-failure --rootfs "$ROOT" true
   [ -z "$stderr" ]
   gantry rm fine
+}
+
+@test "start: the same container once more, its log goes on; -a is there from its first byte" {
+  start job /bin/sh -c 'echo run; exit 3'
+  [ "$(gantry wait job)" = 3 ]
+  id=$(gantry inspect -f '{{.id}}' job)
+  [ "$(gantry start job)" = job ]
+  [ "$(gantry wait job)" = 3 ]
+  run -3 --separate-stderr gantry start -a job
+  [ "$output" = run ]
+  [ "$(gantry logs job)" = $'run\nrun\nrun' ]
+  [ "$(gantry inspect -f '{{.id}}' job)" = "$id" ]
+  start web /bin/sleep 100
+  run -1 --separate-stderr gantry start web
+  [[ "$stderr" == "gantry: container '"*"' is running, only an exited one can be started" ]]
+  run -1 --separate-stderr gantry start nope
+  [ "$stderr" = "gantry: no container \"nope\". 'gantry ps -a' lists those there are" ]
+  run -125 --separate-stderr gantry start -i job
+  [[ "$stderr" == *"needs -a"* ]]
+}
+
+@test "restart: stopped and started, with a restart policy too" {
+  gantry run -d --name web --restart always --stop-timeout 0 --rootfs "$ROOT" /bin/sh -c 'echo up; while :; do sleep 1; done'
+  wait_until logged web up
+  pid=$(gantry inspect -f '{{.container.pid}}' web)
+  [ "$(gantry restart web)" = web ]
+  has_state web running
+  [ "$(gantry inspect -f '{{.container.pid}}' web)" != "$pid" ]
+  gantry kill web
+  gantry wait web
+  wait_until has_state web exited
+  [ "$(gantry restart web)" = web ]
+  has_state web running
+  run -125 --separate-stderr gantry restart -t soon web
+  [[ "$stderr" == 'gantry: --time is a whole number, not "soon"'* ]]
+}
+
+@test "update: limits of now and of later, refused ones change nothing; the restart policy" {
+  gantry run -d --name web --memory 128m --pids 20 --rootfs "$ROOT" /bin/sh -c 'x=$(head -c 12000000 /dev/zero | /bin/busybox tr "\0" x); echo up; while :; do sleep 1; done'
+  wait_until logged web up
+  [ "$(gantry update --memory 256m --cpus 0.5 --pids 30 web)" = web ]
+  limits() { gantry stats --json web | jq -c '.[0].statistics | [.mem_limit_bytes, .cpus_limit, .gantry_pids_limit]'; }
+  [ "$(limits)" = '[268435456,0.5,30]' ]
+  run -1 --separate-stderr gantry update --memory 8m --pids 40 web
+  [[ "$stderr" == "gantry: --memory: "*"in use"* ]]
+  [ "$(limits)" = '[268435456,0.5,30]' ]
+  gantry update --memory 96m web
+  gantry restart -t 0 web
+  wait_until has_state web running
+  [ "$(limits)" = '[100663296,0.5,30]' ]
+  gantry update --restart on-failure:2 web
+  [ "$(gantry inspect -f '{{.launch.gantry_spec.restart.policy}}' web)" = ON_FAILURE ]
+  run -125 --separate-stderr gantry update web
+  [[ "$stderr" == "gantry: says what to change"* ]]
+  run -1 --separate-stderr gantry update --cpus 9999 web
+  [ "$stderr" = "gantry: --cpus 9999: must be 0.01 to 8192" ]
+  run -1 --separate-stderr gantry update --cpus 1 nope
+  [[ "$stderr" == 'gantry: no container "nope"'* ]]
+}
+
+@test "rename: found by the new name, also by the next executor; the old one is free" {
+  start web /bin/sleep 100
+  id=$(gantry ps -q --no-trunc)
+  [ "$(gantry rename web front)" = front ]
+  kill -9 "$(executor_pid)"
+  [ "$(gantry ps --format '{{.ID}} {{.Name}}' --no-trunc)" = "$id front" ]
+  start web /bin/sleep 100
+  run -1 --separate-stderr gantry rename web front
+  [ "$stderr" = "gantry: name: 'front' is taken by another container" ]
+  run -1 --separate-stderr gantry rename web 'a b'
+  [[ "$stderr" == 'gantry: "a b": '* ]]
+  gantry rm -f front web
 }
 
 @test "prune: what has ended, not what runs; asks, or needs -f" {

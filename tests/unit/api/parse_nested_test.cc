@@ -19,6 +19,9 @@ TEST(ParseLaunch, ANestedContainerSaysOnlyWhatIsItsOwn) {
   EXPECT_EQ(nested(R"("gantry_spec":{"args":["x"],"env":["A=1"],"cwd":"/","user":"1","tty":true,
       "window_size":{"rows":1,"columns":2},"open_stdin":true,"remove_on_exit":true})"),
             "no error");
+  EXPECT_EQ(nested(R"("gantry_spec":{"args":["x"],"cap_add":["ALL"],"no_new_privileges":false,
+      "seccomp":{"mode":"UNCONFINED"}})"),
+            "no error");
   const std::pair<std::string_view, std::string_view> refused[] = {
       {R"("command":{"value":"x","uris":[{"value":"http://a/b"}]})", "command.uris"},
       {R"("command":{"value":"x"},"container":{"type":"MESOS","hostname":"h"})",
@@ -30,10 +33,9 @@ TEST(ParseLaunch, ANestedContainerSaysOnlyWhatIsItsOwn) {
           "effective_capabilities":{}}})",
        "container.linux_info.effective_capabilities"},
       {R"("command":{"value":"x"},"limits":{"mem":{"value":1}})", "limits"},
-      {R"("gantry_spec":{"args":["x"],"cap_add":["ALL"]})", "gantry_spec.cap_add"},
-      {R"("gantry_spec":{"args":["x"],"seccomp":{}})", "gantry_spec.seccomp"},
-      {R"("gantry_spec":{"args":["x"],"no_new_privileges":false})",
-       "gantry_spec.no_new_privileges"},
+      {R"("gantry_spec":{"args":["x"],"cap_drop":["ALL"]})", "gantry_spec.cap_drop"},
+      {R"("gantry_spec":{"args":["x"],"sysctls":{"a":"b"}})", "gantry_spec.sysctls"},
+      {R"("gantry_spec":{"args":["x"],"masked_paths":false})", "gantry_spec.masked_paths"},
   };
   for (const auto& [members, field] : refused) {
     EXPECT_EQ(nested(members), cat("launch_container.", field,

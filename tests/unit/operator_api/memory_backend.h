@@ -83,6 +83,20 @@ class MemoryBackend final : public OperatorBackend {
     finish(id, ExitOutcome::from_wait_status(signal.value_or(15)));
     co_return *find(id)->outcome;
   }
+  Co<Result<void>> start(ContainerId id) override {
+    Held* held = find(id);
+    if (held == nullptr) co_return Error(Errc::not_found, "no such container");
+    if (!held->outcome) co_return Error(Errc::busy, "it runs");
+    held->outcome.reset();
+    held->state = ContainerState::running;
+    co_return Result<void>();
+  }
+  Co<Result<void>> update(ContainerId id, ContainerSpec wanted) override {
+    Held* held = find(id);
+    if (held == nullptr) co_return Error(Errc::not_found, "no such container");
+    held->spec = std::move(wanted);
+    co_return Result<void>();
+  }
   Co<Result<void>> pause(ContainerId id) override {
     co_return change(id, ContainerState::running, ContainerState::paused);
   }
@@ -180,6 +194,16 @@ class MemoryBackend final : public OperatorBackend {
     stored.erase(it);
     co_return RemovedImages{{reference}, {"sha256:00"}, 7};
   }
+  Co<Result<void>> tag_image(std::string reference, std::string tag) override {
+    tags.emplace_back(std::move(reference), std::move(tag));
+    co_return Result<void>();
+  }
+  Co<Result<ImageDetails>> inspect_image(std::string reference) override {
+    co_return ImageDetails{.summary = {.references = {reference}, .digest = "sha256:01"},
+                           .config = "{}",
+                           .layers = {{"sha256:02", 3}}};
+  }
+  std::vector<std::pair<std::string, std::string>> tags;
   Co<Result<RemovedImages>> prune_images(std::vector<std::string> excluded) override {
     pruned_but = std::move(excluded);
     co_return RemovedImages{};

@@ -1,0 +1,161 @@
+// gantry image inspect, history, tag: one image.
+#include <utility>
+
+#include "executor/cli/command_list.h"
+#include "executor/cli/print.h"
+#include "executor/cli/session.h"
+#include "executor/cli/template.h"
+
+namespace gantry::cli {
+namespace {
+class Image final : public Command {
+ public:
+  void declare(Flags& flags) override {
+    flags.add('f', "format", "TEXT", &format_,
+              "of inspect: a line for each, with members of the JSON: '{{.config.architecture}}'");
+  }
+
+  Result<int> run(Session& session, std::vector<std::string> words) override {
+    if (words.empty()) return usage_error("needs what to do: inspect, history or tag");
+    const std::string verb = words[0];
+    words.erase(words.begin());
+    if (!format_.empty() && (verb != "inspect" || session.json())) {
+      return usage_error(verb != "inspect" ? "--format is for `gantry image inspect`"
+                                           : "--format and --json each say how it is printed: give "
+                                             "one of them");
+    }
+    if (verb == "inspect") return inspect(session, words);
+    if (verb == "history") return history(session, words);
+    if (verb == "tag") return tag(session, words);
+    return unknown(verb);
+  }
+
+ private:
+  static Error unknown(const std::string& verb) {
+    static constexpr std::pair<std::string_view, std::string_view> kElsewhere[] = {
+        {"ls", "images"},     {"list", "images"}, {"rm", "rmi"}, {"prune", "prune --images"},
+        {"import", "import"}, {"load", "import"}};
+    for (const auto& [word, here] : kElsewhere) {
+      if (word == verb) {
+        return usage_error(cat(
+            "\"", verb, "\" is not a command of `gantry image`: here it is `gantry ", here, "`"));
+      }
+    }
+    const std::string_view meant = nearest(verb, {"inspect", "history", "tag"});
+    return usage_error(cat("\"", verb, "\" is not a command of `gantry image`",
+                           meant.empty() ? std::string(": those are inspect, history and tag")
+                                         : cat("; did you mean \"gantry image ", meant, "\"?")));
+  }
+
+  static Result<JsonDocument> ask(Session& session, const std::string& reference) {
+    JsonWriter json;
+    json.open().text("type", "GANTRY_INSPECT_IMAGE").open("gantry_inspect_image");
+    Result<JsonDocument> answer =
+        session.call(json.text("reference", reference).close().close().take());
+    if (!answer) return Error(answer.error().code(), in_words(answer.error(), reference));
+    const Json* found = find(*answer, "gantry_inspect_image");
+    if (found == nullptr) return Error(Errc::corrupt, "the executor's answer is empty");
+    JsonDocument out(rapidjson::kObjectType);
+    out.CopyFrom(*found, out.GetAllocator());
+    // The image's own words, as JSON again.
+    Result<JsonDocument> config = parse_json(text_of(out, "config"), "the image's configuration");
+    if (!config) return std::move(config).error();
+    out.RemoveMember("config");
+    out.AddMember("config", Json(*config, out.GetAllocator()), out.GetAllocator());
+    return out;
+  }
+
+  static std::string in_words(const Error& error, const std::string& word) {
+    std::string text = error.to_string();
+    for (const std::string_view field :
+         {"gantry_inspect_image.reference: ", "gantry_tag_image.reference: ",
+          "gantry_tag_image.tag: "}) {
+      if (text.starts_with(field)) text.replace(0, field.size(), cat("image \"", word, "\": "));
+    }
+    return text;
+  }
+
+  Result<int> inspect(Session& session, const std::vector<std::string>& words) const {
+    GANTRY_TRY(want_arguments(words, 1, ~0u, "an image"));
+    GANTRY_TRY(check_format(format_));
+    JsonDocument list(rapidjson::kArrayType);
+    int status = 0;
+    for (const std::string& word : words) {
+      const Result<JsonDocument> image = ask(session, word);
+      if (!image) {
+        write_error(image.error().to_string());
+        status = 1;
+        continue;
+      }
+      list.PushBack(Json(*image, list.GetAllocator()), list.GetAllocator());
+    }
+    if (!format_.empty()) {
+      for (const Json& image : list.GetArray()) {
+        write_out(GANTRY_TRY(fill_in(format_, image)) + "\n");
+      }
+    } else if (session.json()) {
+      write_json(list);
+    } else {
+      write_out(to_pretty_text(list) + "\n");
+    }
+    return status;
+  }
+
+  // The newest step first, as docker. A step that changed no file has no layer.
+  static Result<int> history(Session& session, const std::vector<std::string>& words) {
+    GANTRY_TRY(want_arguments(words, 1, 1, "one image"));
+    const JsonDocument image = GANTRY_TRY(ask(session, words[0]));
+    const std::vector<const Json*> layers = list_of(image, "layers");
+    std::vector<std::vector<std::string>> rows;
+    size_t layer = 0;
+    const auto size_of_next = [&]() -> double {
+      return layer < layers.size() ? number_of(*layers[layer++], "size_bytes") : 0;
+    };
+    for (const Json* step : list_of(image, "config.history")) {
+      const double size = flag_of(*step, "empty_layer") ? 0 : size_of_next();
+      rows.push_back({text_of(*step, "created").substr(0, 19), format_bytes(size),
+                      one_line(text_of(*step, "created_by"), 60), text_of(*step, "comment")});
+    }
+    while (layer < layers.size()) {
+      const double size = size_of_next();
+      rows.push_back({"", format_bytes(size), "", "nothing is known of how it was made"});
+    }
+    if (session.json()) {
+      const Json* steps = find(image, "config.history");
+      const Json none(rapidjson::kArrayType);
+      write_json(steps != nullptr ? *steps : none);
+      return 0;
+    }
+    Table table({"CREATED", "SIZE", "MADE BY", "COMMENT"});
+    while (!rows.empty()) {
+      table.add(std::move(rows.back()));
+      rows.pop_back();
+    }
+    table.write();
+    return 0;
+  }
+
+  static Result<int> tag(Session& session, const std::vector<std::string>& words) {
+    GANTRY_TRY(want_arguments(words, 2, 2, "an image and its further name"));
+    JsonWriter json;
+    json.open().text("type", "GANTRY_TAG_IMAGE").open("gantry_tag_image");
+    json.text("reference", words[0]).text("tag", words[1]);
+    const Result<JsonDocument> answer = session.call(json.close().close().take());
+    if (!answer) {
+      const bool is_new_name = answer.error().to_string().starts_with("gantry_tag_image.tag");
+      return Error(answer.error().code(), in_words(answer.error(), words[is_new_name ? 1 : 0]));
+    }
+    write_out(
+        session.json()
+            ? JsonWriter().open().text("image", words[0]).text("tag", words[1]).close().take() +
+                  "\n"
+            : words[1] + "\n");
+    return 0;
+  }
+
+  std::string format_;
+};
+}  // namespace
+
+std::unique_ptr<Command> make_image() { return make_command<Image>(); }
+}  // namespace gantry::cli

@@ -1,0 +1,112 @@
+// gantry start, restart
+#include "executor/cli/command_list.h"
+#include "executor/cli/foreground.h"
+#include "executor/cli/print.h"
+#include "executor/cli/request_words.h"
+#include "executor/cli/session.h"
+#include "executor/cli/terminal.h"
+
+namespace gantry::cli {
+namespace {
+void report(const Session& session, const std::string& word) {
+  write_out(session.json() ? JsonWriter().open().text("container", word).close().take() + "\n"
+                           : word + "\n");
+}
+
+// One after the other; a failure is printed and does not stop the others.
+template <class Action>
+int for_each(const Session& session, const std::vector<std::string>& words, Action action) {
+  int status = 0;
+  for (const std::string& word : words) {
+    const Result<void> done = action(word);
+    if (done) {
+      report(session, word);
+    } else {
+      write_error(explain_missing(done.error(), word));
+      status = 1;
+    }
+  }
+  return status;
+}
+
+Result<void> start(Session& session, const std::string& word) {
+  GANTRY_TRY(session.call(container_call("GANTRY_START", "gantry_start", word)));
+  return {};
+}
+
+class Start final : public Command {
+ public:
+  void declare(Flags& flags) override {
+    flags.toggle('a', "attach", &attach_, "be at its output, and end with its exit status");
+    flags.toggle('i', "interactive", &interactive_,
+                 "with -a: pass on stdin, if it was run with -i");
+  }
+
+  Result<int> run(Session& session, std::vector<std::string> words) override {
+    GANTRY_TRY(want_arguments(words, 1, attach_ ? 1 : ~0u, "a container"));
+    if (interactive_ && !attach_) {
+      return usage_error("-i passes on this shell's stdin, which needs -a too");
+    }
+    if (attach_) return start_attached(session, words[0]);
+    return for_each(session, words, [&](const std::string& word) { return start(session, word); });
+  }
+
+ private:
+  Result<int> start_attached(Session& session, const std::string& word) const {
+    const Result<JsonDocument> answer =
+        session.call(container_call("GANTRY_INSPECT", "gantry_inspect", word));
+    if (!answer) return Error(answer.error().code(), explain_missing(answer.error(), word));
+    const bool has_terminal = flag_of(*answer, "gantry_inspect.launch.gantry_spec.tty");
+    const bool takes_input =
+        has_terminal || flag_of(*answer, "gantry_inspect.launch.gantry_spec.open_stdin");
+    if (interactive_ && !takes_input) {
+      return usage_error(cat("-i: container \"", word, "\" was run without -i, and has no stdin"));
+    }
+    const ForegroundOptions options = {.stdin_attached = interactive_,
+                                       .terminal = has_terminal && interactive_,
+                                       .detach_keys = GANTRY_TRY(parse_detach_keys(kDetachKeys)),
+                                       .json = session.json()};
+    if (options.terminal) GANTRY_TRY(check_terminal(true));
+    const std::string id = text_of(*answer, "gantry_inspect.container.container_id.value");
+    return attach_in_foreground(session, {.id = id, .parent = {}}, options,
+                                [&session, &id] { return start(session, id); });
+  }
+
+  bool attach_ = false, interactive_ = false;
+};
+
+class Restart final : public Command {
+ public:
+  void declare(Flags& flags) override {
+    flags.add('t', "time", "SECONDS", &time_,
+              "how long to wait before SIGKILL (default: the container's --stop-timeout, else 10)");
+    static constexpr ForeignFlag kForeign[] = {{"timeout", "time", {}}};
+    flags.know_foreign(kForeign);
+  }
+
+  Result<int> run(Session& session, std::vector<std::string> words) override {
+    GANTRY_TRY(want_arguments(words, 1, ~0u, "a container"));
+    std::optional<uint32_t> seconds;
+    if (!time_.empty()) seconds = GANTRY_TRY(whole_number<uint32_t>("--time", time_));
+    return for_each(session, words, [&](const std::string& word) -> Result<void> {
+      GANTRY_TRY(session.call(stop_request(word, seconds)));
+      return start(session, word);
+    });
+  }
+
+ private:
+  static std::string stop_request(const std::string& word, std::optional<uint32_t> seconds) {
+    JsonWriter json;
+    json.open().text("type", "GANTRY_STOP").open("gantry_stop");
+    json.open("container_id").text("value", word).close();
+    if (seconds) json.integer("timeout_seconds", *seconds);
+    return json.close().close().take();
+  }
+
+  std::string time_;
+};
+}  // namespace
+
+std::unique_ptr<Command> make_start() { return make_command<Start>(); }
+std::unique_ptr<Command> make_restart() { return make_command<Restart>(); }
+}  // namespace gantry::cli

@@ -1,0 +1,59 @@
+// OperatorCall: changes to what is there, containers and images.
+#include "api/wire/json.h"
+#include "executor/operator_api.h"
+#include "executor/operator_call.h"
+#include "executor/wire_answers.h"
+
+namespace gantry {
+using http::Response;
+using wire::Field;
+
+Co<Response> OperatorCall::start() {
+  ContainerId id =
+      GANTRY_CALL_TRY(id_of(Field("gantry_start"), call_.gantry_start().container_id()));
+  auto started = co_await backend_.start(std::move(id));
+  if (started || started.error().is(Errc::not_found) || started.error().is(Errc::busy)) {
+    GANTRY_ANSWER_TRY(std::move(started));
+    co_return done();
+  }
+  Response response = Response::text(400, started.error().to_string());
+  response.headers.emplace_back("Gantry-Exit-Status",
+                                cat(exit_status_of_failed_launch(started.error())));
+  co_return response;
+}
+
+Co<Response> OperatorCall::update() {
+  const auto& in = call_.gantry_update();
+  const ContainerId id = GANTRY_CALL_TRY(id_of(Field("gantry_update"), in.container_id()));
+  const ContainerDetails now = GANTRY_ANSWER_TRY(co_await backend_.inspect(id));
+  ContainerSpec wanted = GANTRY_CALL_TRY(wire::parse_update(now.request_bytes, in));
+  GANTRY_ANSWER_TRY(co_await backend_.update(id, std::move(wanted)));
+  co_return done();
+}
+
+Co<Response> OperatorCall::tag_image() {
+  const auto& in = call_.gantry_tag_image();
+  const Field field("gantry_tag_image");
+  GANTRY_CALL_TRY(wire::check_image_reference(field / "reference", in.reference()));
+  GANTRY_CALL_TRY(wire::check_image_reference(field / "tag", in.tag()));
+  audited_id_ = in.reference();
+  GANTRY_ANSWER_TRY(co_await backend_.tag_image(in.reference(), in.tag()));
+  co_return done();
+}
+
+Co<Response> OperatorCall::inspect_image() {
+  const auto& in = call_.gantry_inspect_image();
+  GANTRY_CALL_TRY(
+      wire::check_image_reference(Field("gantry_inspect_image") / "reference", in.reference()));
+  const ImageDetails found = GANTRY_ANSWER_TRY(co_await backend_.inspect_image(in.reference()));
+  auto* out = answer_.mutable_gantry_inspect_image();
+  *out->mutable_image() = image_to_wire(found.summary);
+  out->set_config(wire::to_valid_utf8(found.config));
+  for (const auto& [digest, size] : found.layers) {
+    auto* layer = out->add_layers();
+    layer->set_digest(digest);
+    layer->set_size_bytes(size);
+  }
+  co_return answer(Answer::GANTRY_INSPECT_IMAGE);
+}
+}  // namespace gantry
