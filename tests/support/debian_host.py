@@ -12,7 +12,7 @@ import tempfile
 import time
 import unittest
 
-from gantry import BIN, busybox_root, wait_until
+from gantry import BIN, TOP, busybox_root, wait_until
 
 BUILD = BIN.parent
 HOST = "host"  # the cgroup of what is no container's
@@ -195,6 +195,8 @@ class DebianHostTest(unittest.TestCase):
         print(f"debootstrap: {time.monotonic() - started:.0f} s", flush=True)
         cls.prepare(root)
         busybox_root(root / "srv/box")
+        for folder in ("tools", "packaging"):
+            shutil.copytree(TOP / folder, root / "srv/source" / folder)
         for name, file in (("1.0", another_version(package, "1.0")), ("2.0", another_version(package, "2.0"))):
             shutil.copy(file, root / f"srv/gantry_{name}.deb")
         cls.cgroups = Cgroups(f"gantry-test-{os.getpid()}")

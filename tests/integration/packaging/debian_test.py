@@ -56,6 +56,20 @@ class DebianPackage(DebianHostTest):
         self.world.run("dpkg", "-P", "gantry")
         self.assert_nothing_left()
 
+    def test_tools_uninstall_purges_the_package_and_what_it_does_not_know(self):
+        self.install("1.0")
+        self.start("plain")
+        uninstall = "/srv/source/tools/uninstall"
+        told = self.world.run(uninstall, "--dry-run")
+        for words in ("dpkg --purge gantry", "rm -rf --one-file-system /var/lib/gantry/sandboxes"):
+            self.assertIn(words, told)
+        self.assertEqual(len(self.sleepers()), 1)
+        self.assertIn("nothing was done", self.world.run(uninstall, check=False))
+        self.assertEqual(len(self.sleepers()), 1)
+        self.world.run(uninstall, "--yes")
+        self.assert_nothing_left()
+        self.assertIn("nothing of Gantry's is here", self.world.run(uninstall))
+
     def test_an_upgrade_to_settings_that_are_wrong_leaves_the_former_executor(self):
         self.install("1.0")
         self.start("plain")
