@@ -8,6 +8,7 @@ from gantry import main, wait_until
 class Systemd(DebianHostTest):
     packages = ("systemd", "systemd-sysv")
     first = SYSTEMD
+    limits = ("--memory", "64m", "--pids", "20")
 
     @classmethod
     def prepare(cls, root):
@@ -33,17 +34,25 @@ class Systemd(DebianHostTest):
         wait_until(lambda: self.main_pid() in self.world.processes("gantry-executor"))
         wait_until(lambda: self.executor_pid() == self.main_pid())
 
+    def cgroup_of(self, pid):
+        return self.world.run("cat", f"/proc/{pid}/cgroup")
+
     def assert_same(self, running):
+        """The same process, in its own cgroup of every hierarchy, and an executor that knows it."""
         self.assertEqual(self.sleepers(), running)
+        for line in self.cgroup_of(running[0]).splitlines():
+            if self.hierarchies == "v2" and not line.startswith("0::"):
+                continue
+            self.assertIn(":/gantry.slice/gantry/containers/", line)
         self.assertEqual(self.gantry("exec", "plain", "/bin/echo", "here"), "here\n")
 
     def test_containers_go_on_whatever_the_unit_goes_through(self):
         self.install("1.0")
         self.wait_active()
-        self.start("plain", "--memory", "64m", "--pids", "20")
+        self.start("plain", *self.limits)
         running = self.sleepers()
-        self.assertIn("/gantry.slice/gantry.service", self.world.path(f"/proc/{self.main_pid()}/cgroup").read_text())
-        self.assertIn("/gantry.slice/gantry/containers/", self.world.path(f"/proc/{running[0]}/cgroup").read_text())
+        self.assertIn("::/gantry.slice/gantry.service\n", self.cgroup_of(self.main_pid()))
+        self.assertIn("::/gantry.slice/gantry/containers/", self.cgroup_of(running[0]))
         for step in (["restart"], ["stop", "start"], ["reload"], ["kill --kill-whom=main --signal=KILL"]):
             with self.subTest(step):
                 before = self.main_pid()
@@ -58,8 +67,7 @@ class Systemd(DebianHostTest):
             with self.subTest(words):
                 self.systemctl(words)
                 self.assert_same(running)
-                self.assertIn("67108864", self.gantry("inspect", "plain"))
-                new = self.gantry("run", "--rm", "--memory", "32m", "--rootfs", "/srv/box", "/bin/echo", "new")
+                new = self.gantry("run", "--rm", *self.limits, "--rootfs", "/srv/box", "/bin/echo", "new")
                 self.assertEqual(new, "new\n")
         for version in ("2.0", "1.0"):
             with self.subTest(version):
@@ -71,6 +79,7 @@ class Systemd(DebianHostTest):
                 self.assert_same(running)
         self.check_executor_on_demand(running)
 
+        self.assertIn("Operation refused", self.systemctl("stop", "gantry.slice", check=False))
         self.world.run("dpkg", "-r", "gantry")
         self.assertEqual((self.sleepers(), self.world.processes("gantry-executor")), (running, []))
         self.install("2.0")
@@ -82,17 +91,23 @@ class Systemd(DebianHostTest):
         self.assertEqual(self.systemctl("list-units", "--all", "--no-legend", "gantry.service"), "")
 
     def check_executor_on_demand(self, running):
-        """Where somebody's executor serves, the unit waits for its end."""
-        self.systemctl("stop", "gantry.service")
-        self.gantry("ps")
+        """Where the unit is off, a command starts an executor; while that serves, the unit waits for its end."""
+        self.systemctl("disable", "--now", "gantry.service")
+        self.systemctl("daemon-reload")
+        self.assert_same(running)
         theirs = self.executor_pid()
-        self.systemctl("start", "gantry.service", check=False)
+        self.systemctl("enable", "--now", "gantry.service", check=False)
         time.sleep(3)
         self.assertEqual(self.executor_pid(), theirs)
         self.world.run("sh", "-c", f"kill {theirs}")
         wait_until(lambda: self.executor_pid() != theirs)
         self.wait_active()
         self.assert_same(running)
+
+
+class UnifiedSystemd(Systemd):
+    hierarchies = "v2"
+    limits = ()
 
 
 if __name__ == "__main__":
