@@ -110,11 +110,15 @@ Co<Result<ContainerCheckpoints::Made>> ContainerCheckpoints::checkpoint(Containe
   if (::stat(directory.c_str(), &st) == 0) {
     co_return Error(Errc::already_exists, cat("name: there is a checkpoint '", run.name, "'"));
   }
+  const auto after =
+      run.leave_running ? Containerizer::AfterDump::goes_on : Containerizer::AfterDump::ends;
   Dump dump{containerizer_, checkpointer_, directory, std::move(run), {}};
-  GANTRY_CO_TRY(
-      co_await containerizer_.checkpoint(id, [&dump](ContainerPtr container, bool is_paused) {
+  GANTRY_CO_TRY(co_await containerizer_.checkpoint(
+      id,
+      [&dump](ContainerPtr container, bool is_paused) {
         return dump_container(dump, std::move(container), is_paused);
-      }));
+      },
+      after));
   // A checkpoint goes with its container, which may have been removed while this was written.
   if (!containerizer_.find(id)) {
     (co_await checkpointer_.remove(dump.directory)).ignore("at the next recovery");

@@ -108,7 +108,9 @@ class Containerizer {
   // What it was before is what it is afterwards, unless the dump ended it: then it is Exited.
   // Errc::busy when it is neither running nor paused.
   using DumpFunction = std::function<Co<Result<void>>(ContainerPtr, bool)>;
-  Co<Result<void>> checkpoint(ContainerId id, DumpFunction dump);
+  // AfterDump::ends: it stays as it then is; its restart policy does not run it anew.
+  enum class AfterDump { ends, goes_on };
+  Co<Result<void>> checkpoint(ContainerId id, DumpFunction dump, AfterDump after);
   // From Exited back to Running, its processes made by `restore`, which leaves them frozen. A
   // failure leaves it Exited as it was.
   Co<Result<void>> restore(ContainerId id, RestoreFunction restore);

@@ -8,7 +8,7 @@ namespace {
 constexpr auto kEndLimit = std::chrono::seconds(10);
 }  // namespace
 
-Co<Result<void>> Containerizer::checkpoint(ContainerId id, DumpFunction dump) {
+Co<Result<void>> Containerizer::checkpoint(ContainerId id, DumpFunction dump, AfterDump after) {
   ContainerPtr container = GANTRY_CO_TRY(require(id));
   ContainerState before = container->state();
   if (before != ContainerState::running && before != ContainerState::paused) {
@@ -21,9 +21,12 @@ Co<Result<void>> Containerizer::checkpoint(ContainerId id, DumpFunction dump) {
                     cat(count, count == 1 ? " command runs" : " commands run", " in container '",
                         id.to_string(), "' (`gantry exec`); end them first"));
   }
+  const bool was_stopped =
+      std::exchange(container->was_stopped, container->was_stopped || after == AfterDump::ends);
   container->transition(ContainerState::checkpointing);
   Result<void> dumped = co_await uncancellable(dump(container, before == ContainerState::paused));
   if (container->state() == ContainerState::checkpointing && !container->process->ended()) {
+    container->was_stopped = was_stopped;
     container->transition(before);
     co_return dumped;
   }
@@ -51,6 +54,7 @@ Co<Result<void>> Containerizer::run_restore(ContainerPtr container, RestoreFunct
   container->former_exited_ns = std::exchange(container->exited_ns, 0);
   container->limitation.reset();
   container->kill_requested = false;
+  const bool was_stopped = std::exchange(container->was_stopped, false);
   container->scope.reopen();
   container->transition(ContainerState::creating);
   Launch launch(*this, container);
@@ -59,6 +63,7 @@ Co<Result<void>> Containerizer::run_restore(ContainerPtr container, RestoreFunct
     start_watching(container);
     co_return result;
   }
+  container->was_stopped = was_stopped;
   scope_.spawn(undo_restore(container));
   const auto deadline = std::chrono::steady_clock::now() + kEndLimit;
   while (container->state() != ContainerState::exited &&

@@ -109,7 +109,7 @@ class Top final : public Command {
         session.call(container_call("GANTRY_INSPECT", "gantry_inspect", words[0]));
     if (!answer) return Error(answer.error().code(), explain_missing(answer.error(), words[0]));
     const std::string state = text_of(*answer, "gantry_inspect.container.state");
-    if (state == "exited") {
+    if (state == "exited" || state == "destroying" || state == "created") {
       return Error(Errc::conflict, cat("container \"", words[0],
                                        "\" does not run; `gantry inspect` says how it ended"));
     }

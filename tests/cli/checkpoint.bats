@@ -27,6 +27,20 @@ teardown_file() { end_private_host; }
   [ "$(gantry logs count)" = "$(seq 0 "$(gantry logs count | tail -1)")" ]
 }
 
+@test "a restart policy does not run anew what was checkpointed; after the restore it counts" {
+  gantry run -d --name kept --restart always --rootfs "$ROOT" /bin/sh -c 'echo begun; while :; do sleep 0.05; done'
+  wait_until sh -c "'$BIN/gantry' logs kept | grep -qx begun"
+  gantry checkpoint kept
+  sleep 0.3  # the policy's first delay is a tenth of a second
+  [[ "$(gantry ps -a --format '{{.Status}}')" == checkpointed* ]]
+  gantry restore kept
+  [ "$(gantry logs kept)" = begun ]
+  kill -9 "$(gantry inspect -f '{{.container.pid}}' kept)"
+  again() { [ "$(gantry logs kept)" = $'begun\nbegun' ]; }
+  wait_until again
+  gantry rm -f kept
+}
+
 @test "--leave-running: it goes on, and the checkpoint is there" {
   gantry run -d --name live --rootfs "$ROOT" /bin/sh -c 'while :; do sleep 0.05; done'
   run -0 --separate-stderr gantry checkpoint --leave-running --name snap live --json

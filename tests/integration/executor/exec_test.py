@@ -102,7 +102,7 @@ class Life(Nested):
         self.assertNotIn("c.n0", kept)
 
     def test_what_is_the_parents_is_refused(self):
-        for spec in ({"image": "x"}, {"cap_add": ["SYS_ADMIN"]}, {"mounts": [{"destination": "/x"}]},
+        for spec in ({"image": "x"}, {"cap_drop": ["CHOWN"]}, {"mounts": [{"destination": "/x"}]},
                      {"masked_paths": False}):
             with self.assertRaises(CallFailed) as refused:
                 self.launch("x", ["/bin/true"], **spec)
