@@ -136,7 +136,7 @@ Result<std::vector<std::string>> sorted_names(int directory) {
 }
 }  // namespace
 
-TarWriter::TarWriter(Sink sink, Mounts mounts) : sink_(std::move(sink)), mounts_(mounts) {}
+TarWriter::TarWriter(Sink sink, Options options) : sink_(std::move(sink)), options_(options) {}
 
 Result<void> TarWriter::flush() {
   const Result<void> result = sink_(buffer_);
@@ -213,14 +213,15 @@ Result<void> TarWriter::add_directory(int directory, const std::string& name,
   GANTRY_TRY(header(path + "/", status, '5', {}, GANTRY_TRY(attributes(child.get(), path))));
   struct ::stat parent;
   const bool is_mount = ::fstat(directory, &parent) == 0 && parent.st_dev != status.st_dev;
-  if (is_mount && (mounts_ == Mounts::stay_out || is_made_by_the_kernel(child.get()))) return {};
+  if (is_mount && (!options_.enters_mounts || is_made_by_the_kernel(child.get()))) return {};
   return add_contents(child.get(), path + "/");
 }
 
 Result<void> TarWriter::add(int directory, const std::string& name, const std::string& path) {
   const struct ::stat status =
       GANTRY_TRY(sys::stat_at(directory, name.c_str(), AT_SYMLINK_NOFOLLOW));
-  if (S_ISSOCK(status.st_mode)) return {};
+  const bool is_device = S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode);
+  if (S_ISSOCK(status.st_mode) || (is_device && !options_.takes_devices)) return {};
   if (!S_ISDIR(status.st_mode) && status.st_nlink > 1) {
     const auto [it, is_first] = linked_.try_emplace({status.st_dev, status.st_ino}, path);
     if (!is_first) return header(path, status, '1', it->second, {});

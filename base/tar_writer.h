@@ -21,10 +21,14 @@ class TarWriter {
  public:
   // Gets pieces of some 256 KiB; its first error ends the walk and is returned.
   using Sink = std::function<Result<void>(std::string_view)>;
-  // What is mounted below: its mount point alone, or its files too (but for those that a kernel
-  // makes: proc, sysfs, cgroups, terminals).
-  enum class Mounts { stay_out, enter };
-  explicit TarWriter(Sink sink, Mounts mounts = Mounts::enter);
+  struct Options {
+    // The files of what is mounted below, too (but for those that a kernel makes: proc, sysfs,
+    // cgroups, terminals); else its mount point alone.
+    bool enters_mounts = true;
+    bool takes_devices = true;  // else they are left out
+  };
+  explicit TarWriter(Sink sink) : TarWriter(std::move(sink), Options()) {}
+  TarWriter(Sink sink, Options options);
 
   // The entry `name` of the directory and all below it, as `path` in the archive.
   Result<void> add(int directory, const std::string& name, const std::string& path);
@@ -44,7 +48,7 @@ class TarWriter {
   Result<void> flush();
 
   Sink sink_;
-  Mounts mounts_;
+  Options options_;
   std::string buffer_;
   size_t depth_ = 0;
   std::map<std::pair<dev_t, ino_t>, std::string> linked_;  // the first name of each linked file

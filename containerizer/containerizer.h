@@ -131,6 +131,7 @@ class Containerizer {
   Result<void> write_record(const Container& container) const;
   std::string record_of(const Container& container) const;  // its bytes
   LaunchBackend& backend() { return parts_.backend; }
+  WorkerClient& worker() { return parts_.worker; }
   ContainerCgroups& cgroups() { return parts_.cgroups; }
   size_t prepared_children() const { return prepared_.ready(); }
   uint64_t prepared_launches() const { return prepared_launches_; }  // that used one

@@ -62,6 +62,9 @@ class Daemon final : public OperatorBackend {
   Co<Result<RemovedImages>> prune_images(std::vector<std::string> excluded) override;
   Co<Result<CheckpointAnswer>> checkpoint(ContainerId id, CheckpointOptions options) override;
   Co<Result<RestoreAnswer>> restore(RestoreOptions options) override;
+  Co<Result<std::unique_ptr<TarStream>>> copy_out(ContainerId id, CopyOptions options) override;
+  Co<Result<CopiedIn>> copy_in(ContainerId id, CopyOptions options,
+                               http::BodyStream& body) override;
   Co<Result<std::vector<Finding>>> doctor() override;
   Co<Result<void>> shutdown() override;
   Co<Result<void>> upgrade(std::string program) override;

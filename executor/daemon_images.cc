@@ -4,6 +4,7 @@
 
 #include "base/scope.h"
 #include "base/sys.h"
+#include "executor/body_pipe.h"
 #include "executor/daemon.h"
 
 namespace gantry {
@@ -32,26 +33,6 @@ Co<void> run_import(Provisioner& provisioner, UniqueFd stream, ImportOptions opt
                                                  std::move(options.config));
   importing.done.notify();
 }
-
-// The body into the pipe, until its end or until the importer has closed its side.
-Co<Result<void>> pump(http::BodyStream& body, UniqueFd pipe) {
-  for (;;) {
-    std::string_view bytes = GANTRY_CO_TRY(co_await body.read());
-    if (bytes.empty()) co_return Result<void>();
-    while (!bytes.empty()) {
-      ssize_t n = ::write(pipe.get(), bytes.data(), bytes.size());
-      if (n > 0) {
-        bytes.remove_prefix(static_cast<size_t>(n));
-      } else if (errno == EAGAIN) {
-        GANTRY_CO_TRY(co_await wait_fd(pipe.get(), Readiness::write));
-      } else if (errno == EPIPE) {
-        co_return Result<void>();  // the importer says why
-      } else if (errno != EINTR) {
-        co_return Error::from_errno(errno, "pass the archive on");
-      }
-    }
-  }
-}
 }  // namespace
 
 Co<Result<std::vector<ImageSummary>>> Daemon::images() {
@@ -68,7 +49,7 @@ Co<Result<std::vector<ImageSummary>>> Daemon::import(ImportOptions options,
   Importing importing(executor_);
   Scope scope(executor_);
   scope.spawn(run_import(provisioner_, std::move(pipe.read), std::move(options), importing));
-  Result<void> pumped = co_await pump(body, std::move(pipe.write));
+  Result<void> pumped = co_await pump_body(body, std::move(pipe.write));
   if (!pumped) co_await scope.close();  // a broken upload is not an image
   while (!importing.result) co_await importing.done.wait();
   co_await scope.join();

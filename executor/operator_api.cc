@@ -59,7 +59,7 @@ Co<http::Response> OperatorApi::handle(http::Exchange& exchange) {
       co_return http::Response::text(406, "Expecting 'Accept' to allow application/json");
     }
     OperatorCall call(exchange, backend_, agent_, pending_, {});
-    co_return co_await call.run_import();
+    co_return co_await call.run_with_tar();
   }
   auto negotiated = negotiate(request, RecordIo::yes);
   if (auto* refused = std::get_if<http::Response>(&negotiated)) co_return std::move(*refused);

@@ -173,6 +173,25 @@ struct RestoreOptions {
   bool tcp_established = false;
 };
 
+// A path of a container's root; see GantryCopyOut and GantryCopyIn.
+struct CopyOptions {
+  std::string path;
+  bool one_file_system = false, no_devices = false;  // out
+  bool contents = false, owners = false;             // in
+};
+struct CopiedIn {
+  uint64_t entries = 0, bytes = 0;
+};
+// A tar as it comes.
+class TarStream {
+ public:
+  virtual ~TarStream() = default;
+  // The next bytes; empty at the end. The first call fails with whatever is wrong with the path.
+  virtual Co<Result<std::string>> next() = 0;
+  // Last call, at the end or before it.
+  virtual Co<Result<void>> close() = 0;
+};
+
 enum class LaunchAnswer { started, already_there };
 enum class Force { no, yes };
 
@@ -221,6 +240,11 @@ class OperatorBackend {
 
   virtual Co<Result<CheckpointAnswer>> checkpoint(ContainerId id, CheckpointOptions options) = 0;
   virtual Co<Result<RestoreAnswer>> restore(RestoreOptions options) = 0;
+
+  virtual Co<Result<std::unique_ptr<TarStream>>> copy_out(ContainerId id, CopyOptions options) = 0;
+  // Reads `body` to its end, or fails before.
+  virtual Co<Result<CopiedIn>> copy_in(ContainerId id, CopyOptions options,
+                                       http::BodyStream& body) = 0;
 
   virtual Co<Result<std::vector<Finding>>> doctor() = 0;
   // Ends the executor, the launcher and the logger once the answer is sent. Errc::busy while

@@ -83,6 +83,7 @@ const OperatorCall::Operation* OperatorCall::find_operation(Call::Type type) {
        &OperatorCall::inspect_image},
       {Call::GANTRY_CHECKPOINT, "gantry_checkpoint", Kind::change, &OperatorCall::checkpoint},
       {Call::GANTRY_RESTORE, "gantry_restore", Kind::change, &OperatorCall::restore},
+      {Call::GANTRY_COPY_OUT, "gantry_copy_out", Kind::change, &OperatorCall::copy_out},
       {Call::GANTRY_DOCTOR, "", Kind::look, &OperatorCall::doctor},
       {Call::GANTRY_SHUTDOWN, "", Kind::change, &OperatorCall::shutdown},
       {Call::GANTRY_UPGRADE, "gantry_upgrade", Kind::change, &OperatorCall::upgrade},
@@ -120,7 +121,7 @@ Co<Response> OperatorCall::run() {
     co_return Response::text(415,
                              cat("Expecting 'Content-Type' of application/recordio for ", name));
   }
-  if (call_.type() == Call::GANTRY_IMPORT) {
+  if (call_.type() == Call::GANTRY_IMPORT || call_.type() == Call::GANTRY_COPY_IN) {
     co_return Response::text(415, cat("Expecting 'Content-Type' of application/x-tar for ", name));
   }
   const Operation* operation = find_operation(call_.type());

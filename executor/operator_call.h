@@ -35,8 +35,8 @@ class OperatorCall {
   Co<http::Response> run();
   // ATTACH_CONTAINER_INPUT: a stream of calls.
   Co<http::Response> run_input();
-  // GANTRY_IMPORT: the call in a header, the tar as the body.
-  Co<http::Response> run_import();
+  // GANTRY_IMPORT, GANTRY_COPY_IN: the call in a header, the tar as the body.
+  Co<http::Response> run_with_tar();
 
  private:
   struct Operation;
@@ -80,6 +80,9 @@ class OperatorCall {
   Co<http::Response> remove_image();
   Co<http::Response> tag_image();
   Co<http::Response> inspect_image();
+  Co<http::Response> import();
+  Co<http::Response> copy_out();
+  Co<http::Response> copy_in();
   Co<http::Response> checkpoint();
   Co<http::Response> restore();
   Co<http::Response> doctor();

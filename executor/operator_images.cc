@@ -82,35 +82,16 @@ Result<ImportOptions> import_options_of(const wire::agent::Call::GantryImport& i
 }
 }  // namespace
 
-Co<Response> OperatorCall::run_import() {
-  const std::string* header = exchange_.request().header("Gantry-Call");
-  if (header == nullptr) {
-    co_return Response::text(400, "Expecting 'Gantry-Call' to be present: the call, in JSON");
-  }
-  if (auto decoded = decode(Encoding::json, *header, call_); !decoded) {
-    co_return Response::text(400, cat("Gantry-Call: ", decoded.error().to_string()));
-  }
-  if (!call_.has_type()) co_return invalid_call(wire::expecting("type"));
-  if (call_.type() != Call::GANTRY_IMPORT) {
-    co_return Response::text(415,
-                             cat("A tar is not supported for ", Call::Type_Name(call_.type())));
-  }
+Co<Response> OperatorCall::import() {
   if (!call_.has_gantry_import()) co_return invalid_call(wire::expecting("gantry_import"));
-  auto options = import_options_of(call_.gantry_import());
-  if (!options) co_return invalid_call(options.error());
-  audited_id_ = options->reference;
-  auto images = co_await backend_.import(std::move(*options), *exchange_.body_stream());
-  Response response;
-  if (images) {
-    answer_.mutable_gantry_import();
-    for (const ImageSummary& image : *images) {
-      *answer_.mutable_gantry_import()->add_images() = image_to_wire(image);
-    }
-    response = answer(Answer::GANTRY_IMPORT);
-  } else {
-    response = refusal(images.error());
+  auto options = GANTRY_CALL_TRY(import_options_of(call_.gantry_import()));
+  audited_id_ = options.reference;
+  const auto images =
+      GANTRY_ANSWER_TRY(co_await backend_.import(std::move(options), *exchange_.body_stream()));
+  answer_.mutable_gantry_import();
+  for (const ImageSummary& image : images) {
+    *answer_.mutable_gantry_import()->add_images() = image_to_wire(image);
   }
-  audit(response);
-  co_return response;
+  co_return answer(Answer::GANTRY_IMPORT);
 }
 }  // namespace gantry

@@ -29,6 +29,8 @@ std::unique_ptr<Command> make_images();      // images.cc
 std::unique_ptr<Command> make_import();      // import.cc
 std::unique_ptr<Command> make_rmi();         // images.cc
 std::unique_ptr<Command> make_prune();       // prune.cc
+std::unique_ptr<Command> make_cp();          // cp.cc
+std::unique_ptr<Command> make_export();      // cp.cc
 std::unique_ptr<Command> make_checkpoint();  // checkpoint.cc
 std::unique_ptr<Command> make_restore();     // checkpoint.cc
 std::unique_ptr<Command> make_submit();      // submit.cc

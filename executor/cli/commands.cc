@@ -81,6 +81,23 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "gantry top web\n"
      "gantry top --format '{{.PID}} {{.Command}}' web\n",
      make_top},
+    {"cp", kContainers, "[flags] SOURCE DESTINATION", "Copy files into a container or out of it",
+     "One of the two is CONTAINER:PATH, the other a path here, or - for a tar at stdin or stdout. "
+     "Containers that have ended\nkeep their files, too. Into an existing directory the source "
+     "goes "
+     "as it is called; SOURCE/. means what is in it.\nElse it gets the destination's name. Links "
+     "are "
+     "copied, not followed; a container's links stay inside it.",
+     "gantry cp site.conf web:/etc/nginx/conf.d\n"
+     "gantry cp web:/var/log/nginx ./logs\n"
+     "gantry cp ./site/. web:/usr/share/nginx/html  # what is in it\n"
+     "gantry cp web:/etc - | tar t  # look into it\n",
+     make_cp},
+    {"export", kContainers, "[flags] CONTAINER", "Write a container's files as a tar",
+     "Its whole root, without what is mounted there. `gantry import` makes an image of it.",
+     "gantry export -o web.tar web\n"
+     "gantry export web | gantry import - web-copy:1\n",
+     make_export},
     {"wait", kContainers, "CONTAINER...", "Wait until containers end and print their exit statuses",
      "One line per container, in the order given: 0 to 255, or 128+N when signal N ended it. "
      "Answers until the\ncontainer is removed. With a restart policy each run has an end: this "

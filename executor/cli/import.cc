@@ -12,52 +12,10 @@
 #include "executor/cli/print.h"
 #include "executor/cli/request_words.h"
 #include "executor/cli/session.h"
+#include "executor/cli/upload.h"
 
 namespace gantry::cli {
 namespace {
-// Sends the body of an import; notices when the executor answers before its end.
-class Upload {
- public:
-  explicit Upload(Connection& connection) : connection_(connection) {}
-  Result<void> send(std::string_view bytes) {
-    if (bytes.empty()) return {};
-    pollfd answer = {connection_.fd(), POLLIN, 0};
-    if (::poll(&answer, 1, 0) > 0) return Error(Errc::cancelled, "answered early");
-    GANTRY_TRY(connection_.send_chunk(bytes));
-    sent_ += bytes.size();
-    show_progress();
-    return {};
-  }
-  void clear_progress() {
-    if (shown_at_ != 0) sys::write_all(STDERR_FILENO, "\r\033[K").ignore("only decoration");
-  }
-
- private:
-  void show_progress() {
-    const int64_t now = sys::monotonic_ns();
-    if (!is_terminal_ || now - shown_at_ < 100'000'000) return;
-    shown_at_ = now;
-    sys::write_all(STDERR_FILENO,
-                   cat("\rimporting: ", format_bytes(static_cast<double>(sent_)), " sent\033[K"))
-        .ignore("only decoration");
-  }
-  Connection& connection_;
-  uint64_t sent_ = 0;
-  int64_t shown_at_ = 0;
-  const bool is_terminal_ = has_escapes(STDERR_FILENO);
-};
-
-Result<void> send_file(Upload& upload, int fd) {
-  std::string bytes(256u << 10, '\0');
-  for (;;) {
-    const ssize_t n = ::read(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Error::from_errno(errno, "read the archive");
-    if (n == 0) return {};
-    GANTRY_TRY(upload.send({bytes.data(), static_cast<size_t>(n)}));
-  }
-}
-
 Result<void> send_directory(Upload& upload, const std::string& path) {
   const UniqueFd directory = GANTRY_TRY(sys::open(path, O_RDONLY | O_DIRECTORY));
   TarWriter tar([&upload](std::string_view bytes) { return upload.send(bytes); });
@@ -109,13 +67,9 @@ class Import final : public Command {
                                                : is_directory ? "ROOTFS"
                                                               : "AUTO"));
     Connection connection = GANTRY_TRY(session.connect());
-    GANTRY_TRY(connection.send_streaming({"/api/v1",
-                                          {{"Content-Type", "application/x-tar"},
-                                           {"Accept", "application/json"},
-                                           {"Gantry-Call", header}},
-                                          {}}));
-    Upload upload(connection);
-    Result<void> sent = is_directory ? send_directory(upload, path) : send_file(upload, file.get());
+    GANTRY_TRY(connection.send_streaming(tar_request(header)));
+    Upload upload(connection, "importing");
+    Result<void> sent = is_directory ? send_directory(upload, path) : upload.send_file(file.get());
     if (sent) sent = connection.send_chunk({});
     upload.clear_progress();
     // Broken off by the executor: its answer says why. By us: our error does.

@@ -66,14 +66,30 @@ Result<void> limit(const Limits& limits) {
   return set_limit(RLIMIT_NOFILE, limits.open_files, "limit open files");
 }
 
-Result<void> enter_root(int fd, Below below) {
-  // KERNEL: descriptors keep naming the old namespace's mounts; the working directory moves to the
-  // copy with unshare.
-  if (::fchdir(fd) != 0) return failed("enter the working directory");
+namespace {
+Result<void> leave_mounts() {
   if (::unshare(CLONE_NEWNS) != 0) return failed("unshare the mount namespace");
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     return failed("make mounts private");
   }
+  return {};
+}
+
+// The working directory is the root of a mount in this namespace.
+Result<void> pivot_here() {
+  if (::syscall(SYS_pivot_root, ".", ".") != 0) return failed("pivot_root");
+  // KERNEL: pivot_root(".", ".") stacks the old root on the new one (pivot_root(2)); this drops it.
+  if (::umount2(".", MNT_DETACH) != 0) return failed("detach the old root");
+  if (::chdir("/") != 0) return failed("chdir to the new root");
+  return {};
+}
+}  // namespace
+
+Result<void> enter_root(int fd, Below below) {
+  // KERNEL: descriptors keep naming the old namespace's mounts; the working directory moves to the
+  // copy with unshare.
+  if (::fchdir(fd) != 0) return failed("enter the working directory");
+  GANTRY_TRY(leave_mounts());
   unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
   if (below == Below::keep_mounts) flags |= AT_RECURSIVE;
   UniqueFd tree(static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, ".", flags)));
@@ -83,11 +99,64 @@ Result<void> enter_root(int fd, Below below) {
     return failed("move_mount of the working directory");
   }
   if (::fchdir(tree.get()) != 0) return failed("enter the working directory");
-  if (::syscall(SYS_pivot_root, ".", ".") != 0) return failed("pivot_root");
-  // KERNEL: pivot_root(".", ".") stacks the old root on the new one (pivot_root(2)); this drops it.
-  if (::umount2(".", MNT_DETACH) != 0) return failed("detach the old root");
-  if (::chdir("/") != 0) return failed("chdir to the new root");
+  return pivot_here();
+}
+
+Result<void> enter_namespace(int mount_namespace, int root) {
+  if (::setns(mount_namespace, CLONE_NEWNS) != 0) return failed("enter the mount namespace");
+  if (::fchdir(root) != 0) return failed("enter the root");
+  GANTRY_TRY(leave_mounts());
+  if (::chroot(".") != 0) return failed("change the root");
   return {};
+}
+
+namespace {
+Result<void> set_option(int context, const char* name, const std::string& value) {
+  if (::syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, name, value.c_str(), 0) == 0) return {};
+  return failed(cat(name, " of the container's root"));
+}
+
+// By number: KERNEL: an option has at most 255 bytes.
+std::string path_of(int fd) { return cat("/proc/self/fd/", fd); }
+
+Result<void> set_layers(int context, const std::vector<int>& layers) {
+  Result<void> set;
+  for (size_t i = 0; set && i < layers.size(); ++i) {
+    set = set_option(context, "lowerdir+", path_of(layers[i]));
+  }
+  if (set) return set;
+  // KERNEL: `lowerdir+` is of 6.7.
+  std::string all;
+  for (int fd : layers) all += cat(all.empty() ? "" : ":", path_of(fd));
+  return set_option(context, "lowerdir", all);
+}
+}  // namespace
+
+Result<void> enter_overlay(const std::vector<int>& layers, int upper, int work) {
+  // ORDER: made in the namespace that the layers' mounts are of (KERNEL: others are EINVAL).
+  UniqueFd context(static_cast<int>(::syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC)));
+  if (!context) return failed("open overlayfs");
+  GANTRY_TRY(set_option(context.get(), "source", "overlay"));
+  GANTRY_TRY(set_layers(context.get(), layers));
+  if (upper >= 0) {
+    GANTRY_TRY(set_option(context.get(), "upperdir", path_of(upper)));
+    GANTRY_TRY(set_option(context.get(), "workdir", path_of(work)));
+  }
+  if (::syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) {
+    return failed("make the container's root");
+  }
+  const unsigned attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC |
+                              (upper < 0 ? MOUNT_ATTR_RDONLY : 0u);
+  UniqueFd tree(
+      static_cast<int>(::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC, attributes)));
+  if (!tree) return failed("mount the container's root");
+  GANTRY_TRY(leave_mounts());
+  // Over a directory that every host has.
+  if (::syscall(SYS_move_mount, tree.get(), "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH) != 0) {
+    return failed("place the container's root");
+  }
+  if (::fchdir(tree.get()) != 0) return failed("enter the container's root");
+  return pivot_here();
 }
 
 Result<int> detach_read_only(int fd) {

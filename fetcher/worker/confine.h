@@ -27,6 +27,12 @@ Result<void> limit(const Limits& limits);
 // walk meets them as mounts), else only the directory's own file system is seen.
 enum class Below { own_file_system, keep_mounts };
 Result<void> enter_root(int fd, Below below);
+// A copy of another process' mount namespace whose root is the directory behind `root`, which is
+// one of that namespace: what is mounted there later changes nothing any more.
+Result<void> enter_namespace(int mount_namespace, int root);
+// The view of an overlay as the root, as enter_root() of a mount of it. `layers`: O_PATH, top
+// first; `upper` and `work`: -1 for a view that nobody writes to.
+Result<void> enter_overlay(const std::vector<int>& layers, int upper, int work);
 // The same directory as a detached read-only mount: `..` ends at it. Before enter_root().
 Result<int> detach_read_only(int fd);
 // No network but an unconfigured loopback; no System V IPC of the host.

@@ -11,6 +11,8 @@
 //   unmount  -       -                      detaches the mount at `path`
 //   user     -       -                      a user looked up in a root file system
 //   volumes  -       targets…               directories of a root file system copied out of it
+//   collect  -       root…, output          a path in a container's root as a tar
+//   place    stream  root…                  a tar into a container's root
 //   fetch    (file)  sandbox or file        one URI, or stdin, into a file
 //   extract  -       sandbox                the archive `name` there
 #pragma once
@@ -35,6 +37,8 @@ Result<Fields> measure_job(const Job& job);
 Result<Fields> unmount_job(const Job& job);
 Result<Fields> user_job(const Job& job);
 Result<Fields> volumes_job(const Job& job);
+Result<Fields> collect_job(const Job& job);
+Result<Fields> place_job(const Job& job);
 Result<Fields> fetch_job(const Job& job);
 Result<Fields> extract_job(const Job& job);
 }  // namespace gantry::worker

@@ -101,7 +101,7 @@ Result<UniqueFd> LayerWriter::make_parent(int parent, const std::string& parent_
   if (lower && S_ISDIR(lower->st.st_mode)) like = lower->st;
   GANTRY_TRY(sys::mkdir_at(parent, name.c_str(), 0700));
   UniqueFd fd = GANTRY_TRY(sys::open_at(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  if (as_ == WriteAs::layer && ::fchown(fd.get(), like.st_uid, like.st_gid) != 0) {
+  if (as_ != WriteAs::plain_files && ::fchown(fd.get(), like.st_uid, like.st_gid) != 0) {
     return failed(cat("chown /", path));
   }
   if (::fchmod(fd.get(), like.st_mode & 07777) != 0) return failed(cat("chmod /", path));
@@ -114,6 +114,9 @@ Result<UniqueFd> LayerWriter::make_parent(int parent, const std::string& parent_
 Result<void> LayerWriter::clear_the_way(const Place& where) {
   if (::unlinkat(where.parent, where.name.c_str(), 0) == 0 || errno == ENOENT) return {};
   if (errno != EISDIR && errno != EPERM) return failed("replace an earlier entry");
+  if (as_ == WriteAs::copies) {
+    return Error(Errc::already_exists, cat("a directory is there: ", where.path()));
+  }
   GANTRY_TRY(remove_tree(where.parent, where.name));
   std::string gone = where.path();
   std::erase_if(directories_, [&](const auto& item) {
@@ -168,6 +171,9 @@ Result<void> LayerWriter::write_directory(const TarEntry& entry, const Place& wh
   struct ::stat st;
   bool exists = ::fstatat(where.parent, where.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0;
   bool was_removed = exists && is_whiteout(st);
+  if (exists && !S_ISDIR(st.st_mode) && as_ == WriteAs::copies) {
+    return Error(Errc::already_exists, cat("no directory is there: ", where.path()));
+  }
   if (exists && !S_ISDIR(st.st_mode)) GANTRY_TRY(clear_the_way(where));
   if (!exists || !S_ISDIR(st.st_mode)) {
     GANTRY_TRY(sys::mkdir_at(where.parent, where.name.c_str(), 0700));
@@ -216,8 +222,8 @@ Result<void> LayerWriter::write_symlink(const TarEntry& entry, const Place& wher
   if (::symlinkat(entry.link.c_str(), where.parent, where.name.c_str()) != 0) {
     return failed("make a symbolic link");
   }
-  if (as_ == WriteAs::layer && ::fchownat(where.parent, where.name.c_str(), entry.uid, entry.gid,
-                                          AT_SYMLINK_NOFOLLOW) != 0) {
+  if (as_ != WriteAs::plain_files && ::fchownat(where.parent, where.name.c_str(), entry.uid,
+                                                entry.gid, AT_SYMLINK_NOFOLLOW) != 0) {
     return failed("chown a symbolic link");
   }
   const timespec times[2] = {entry.mtime, entry.mtime};

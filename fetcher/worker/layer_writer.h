@@ -21,7 +21,9 @@ struct WriteLimits {
   uint64_t max_bytes = 1ull << 40;  // of all files' data together
 };
 enum class WriteAs {
-  layer,        // owners, devices, extended attributes, whiteouts
+  layer,   // owners, devices, extended attributes, whiteouts
+  copies,  // as layer, but ".wh.x" is a name like any other, and a directory and something else do
+           // not replace each other
   plain_files,  // of the calling user: no owners, no special bits, no devices, no whiteouts
 };
 

@@ -26,7 +26,8 @@ constexpr Entry kJobs[] = {
     {"ingest", ingest_job},   {"unpack", unpack_job},   {"copy", copy_job},
     {"remove", remove_job},   {"empty", empty_job},     {"measure", measure_job},
     {"user", user_job},       {"unmount", unmount_job}, {"extract", extract_job},
-    {"volumes", volumes_job}, {"fetch", fetch_job},
+    {"volumes", volumes_job}, {"fetch", fetch_job},     {"collect", collect_job},
+    {"place", place_job},
 };
 
 Result<std::string> receive(size_t size) {

@@ -213,6 +213,12 @@ class MemoryBackend final : public OperatorBackend {
     co_return CheckpointAnswer{options.name, "/p", 9, std::chrono::microseconds(3),
                                std::chrono::microseconds(4)};
   }
+  Co<Result<std::unique_ptr<TarStream>>> copy_out(ContainerId, CopyOptions) override {
+    co_return Error(Errc::unsupported, "no files here");
+  }
+  Co<Result<CopiedIn>> copy_in(ContainerId, CopyOptions, http::BodyStream&) override {
+    co_return Error(Errc::unsupported, "no files here");
+  }
   Co<Result<RestoreAnswer>> restore(RestoreOptions options) override {
     co_return RestoreAnswer{options.id ? *options.id : ContainerId::parse("c").value(),
                             std::chrono::microseconds(8)};

@@ -1,0 +1,108 @@
+#!/usr/bin/env bats
+# gantry cp and export: files into containers and out of them, running or not, and past hostile links.
+load helpers
+
+setup_file() {
+  begin_private_host
+  tar -C "$ROOT" -c . | gantry import - base:1 >/dev/null
+  gantry run -d --name run base:1 /bin/sleep 1000
+  gantry run -d --name ended base:1 /bin/sh -c 'echo kept >/tmp/kept'
+  gantry wait ended
+}
+teardown_file() { end_private_host; }
+
+setup() {
+  cd "$BATS_TEST_TMPDIR"
+  mkdir -p site/sub
+  echo index >site/index
+  echo deep >site/sub/deep
+  ln -s sub/deep site/link
+  ln site/index site/second
+}
+
+@test "a directory into a running and into an ended one, and back: the same tree" {
+  for name in run ended; do
+    gantry cp site "$name:/srv"
+    gantry cp "$name:/srv/site" "back-$name"
+    diff -r --no-dereference site "back-$name"
+    [ "$(stat -c %h "back-$name/index")" = 2 ]
+    gantry cp site/. "$name:/tmp"
+    gantry cp "$name:/tmp/." "contents-$name" || { mkdir "contents-$name"; gantry cp "$name:/tmp/." "contents-$name"; }
+    [ "$(cat "contents-$name/index")" = index ]
+  done
+  [ "$(cat contents-ended/kept)" = kept ]
+  [ "$(gantry exec run /bin/cat /srv/site/sub/deep)" = deep ]
+}
+
+@test "a file: into a directory, under another name, over a file, never over a directory" {
+  gantry cp site/index run:/srv
+  gantry cp site/index run:/srv/other
+  [ "$(gantry exec run /bin/cat /srv/index /srv/other)" = $'index\nindex' ]
+  echo new >new
+  gantry cp new run:/srv/other
+  [ "$(gantry exec run /bin/cat /srv/other)" = new ]
+  gantry cp run:/srv/other out
+  [ "$(cat out)" = new ]
+  gantry cp run:/srv/other site
+  [ "$(cat site/other)" = new ]
+  gantry exec run /bin/sh -c '/bin/busybox mkdir /srv/dir /srv/dir/new'
+  run -1 --separate-stderr gantry cp new run:/srv/dir
+  [[ "$stderr" == *"a directory is there: new"* ]]
+  run -1 --separate-stderr gantry cp site run:/srv/other
+  [[ "$stderr" == *"/srv/other is no directory"* ]]
+}
+
+@test "owners: root's inside and ours here, unless -a" {
+  chown 1234:1234 site/index
+  gantry cp site/index run:/tmp/mine
+  [ "$(gantry exec run /bin/busybox stat -c %u:%g /tmp/mine)" = 0:0 ]
+  gantry cp -a site/index run:/tmp/theirs
+  [ "$(gantry exec run /bin/busybox stat -c %u:%g /tmp/theirs)" = 1234:1234 ]
+  gantry cp run:/tmp/theirs a && gantry cp -a run:/tmp/theirs b
+  [ "$(stat -c %u a b | tr '\n' ' ')" = "0 1234 " ]
+}
+
+@test "links of a hostile container lead nowhere but into itself" {
+  echo secret >secret
+  gantry exec run /bin/sh -c "ln -s $PWD /tmp/out; ln -s $PWD/secret /tmp/file; ln -s / /tmp/root"
+  run -1 --separate-stderr gantry cp run:/tmp/out/secret got
+  [[ "$stderr" == *"there is no /tmp/out/secret in the container"* ]]
+  gantry cp run:/tmp/file got
+  [ -L got ]
+  run -1 gantry cp site/index run:/tmp/out/secret
+  [ "$(cat secret)" = secret ]
+  gantry cp site/index run:/tmp/root/srv/by-root
+  [ "$(gantry exec run /bin/cat /srv/by-root)" = index ]
+  # A link that is changed all the time between the host's /etc and a directory of the container's.
+  gantry exec -d run /bin/sh -c 'while :; do ln -sfn /etc /srv/race; ln -sfn /tmp /srv/race; done' ||
+    gantry exec run /bin/sh -c '(while :; do ln -sfn /etc /srv/race; ln -sfn /tmp /srv/race; done) >/dev/null 2>&1 &'
+  for _ in $(seq 30); do gantry cp site/index run:/srv/race/raced 2>/dev/null || true; done
+  [ ! -e /etc/raced ] && [ ! -e /tmp/raced ]
+}
+
+@test "a tar at stdin and stdout; export is what import takes" {
+  tar -c site | gantry cp - run:/tmp
+  [ "$(gantry cp run:/tmp/site - | tar -xO site/sub/deep)" = deep ]
+  gantry export ended | gantry import - again:1
+  run -0 --separate-stderr gantry run --rm again:1 /bin/cat /tmp/kept
+  [ "$output" = kept ]
+  gantry export -o all.tar run
+  tar -tf all.tar | grep -qx bin/busybox
+  ! tar -tf all.tar | grep -q '^proc/.'
+}
+
+@test "what cannot be: said, and nothing is made" {
+  run -125 --separate-stderr gantry cp a b
+  [[ "$stderr" == *"one of a and b has to be in a container: CONTAINER:PATH"* ]]
+  run -125 gantry cp run:/a ended:/b
+  run -1 --separate-stderr gantry cp site nope:/srv
+  [[ "$stderr" == *'no container "nope"'* ]]
+  run -1 --separate-stderr gantry cp run:/nothing here
+  [[ "$stderr" == *"there is no /nothing in the container"* ]]
+  [ ! -e here ]
+  run -1 --separate-stderr gantry cp nothing run:/srv
+  [[ "$stderr" == *nothing* ]]
+  run -1 gantry cp site/index run:/no/such/place
+  run -1 gantry cp run:/srv/index no/such/place
+  [ -z "$(ls -d .gantry-cp-* 2>/dev/null)" ]
+}
