@@ -23,7 +23,6 @@ std::string_view hint_for(std::string_view name) {
       {"build", "images are built elsewhere; `gantry import` takes them"},
       {"commit", "images are built elsewhere; `gantry import` takes them"},
       {"container", "its commands are here without it: `gantry ps`, `gantry rm` …"},
-      {"cp", "share a directory: `gantry run -v SOURCE:PLACE`"},
       {"create", "`gantry run -d` makes and starts one"},
       {"history", "here it is `gantry image history`"},
       {"info", "here it is `gantry system info`"},

@@ -47,7 +47,7 @@ teardown() { rm -rf "$DIR"; }
     [ "$status" = 125 ]
     [[ "$stderr" == "gantry: there is no -"*" here: "* ]]
   done
-  for word in pull push port cp network volume container info; do
+  for word in pull push port network volume container info; do
     run --separate-stderr gantry "$word" x
     [ "$status" = 125 ]
     [[ "$stderr" == "gantry: \"$word\" is not a command: "* ]]
