@@ -59,7 +59,7 @@ class CriuProcess {
                                                         const std::vector<std::string>& paths,
                                                         LaunchPlan::Builder plan,
                                                         CriuSession::Inherited inherited,
-                                                            IfWeDie if_we_die = IfWeDie::undo);
+                                                        IfWeDie if_we_die = IfWeDie::undo);
   CriuSession& session() { return *session_; }
   const std::string& version() const { return version_; }
   int work_directory() const { return workspace_.directory(); }

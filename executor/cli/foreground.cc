@@ -26,6 +26,8 @@ constexpr int kImpatience = 3;
 constexpr int64_t kPatienceNs = 1'000'000'000;
 // So often in a row an executor may go away before it has sent us a byte.
 constexpr int kMostFruitless = 10;
+// So often, a fiftieth of a second apart, it is looked whether a container that ended runs again.
+constexpr int kMostLooks = 50;
 
 HttpRequest stream_request(std::string body) {
   return {"/api/v1",
@@ -70,7 +72,7 @@ class Foreground {
   bool deliver_signal(int number);
   int milliseconds_to_remark() const;
   void remark();
-  void say_what_goes_on();
+  void say_what_goes_on(int status);
   std::string attach_request() const;
   Result<uint64_t> output_size(std::string_view stream);
   int detach();
@@ -354,27 +356,26 @@ int Foreground::finish() {
   } else if (kind == "LOST" || kind == "FAILED") {
     write_error(kind == "LOST" ? cat("how the container ended is not known: ", reason) : reason);
   }
-  if (!options_.json) say_what_goes_on();
+  if (!options_.json) say_what_goes_on(status);
   return sinks_[0].broken ? kBrokenPipeStatus : status;
 }
 
 // This run has ended, and we with it; the container may run again.
-void Foreground::say_what_goes_on() {
+void Foreground::say_what_goes_on(int status) {
   if (options_.restart.empty()) return;
-  Result<JsonDocument> answer =
-      session_.call(container_call("GANTRY_INSPECT", "gantry_inspect", container_.id));
+  if (options_.restart.starts_with("on-failure") && status == 0) return;
+  Result<JsonDocument> answer = JsonDocument();
   // Its end is known a moment before it is decided what follows.
-  const auto is_undecided = [&answer] {
-    return answer && text_of(*answer, "gantry_inspect.container.state") == "destroying";
-  };
-  for (int i = 0; i < 100 && is_undecided(); ++i) {
-    ::poll(nullptr, 0, 20);
+  for (int tries = 0;; ++tries) {
     answer = session_.call(container_call("GANTRY_INSPECT", "gantry_inspect", container_.id));
+    if (!answer) return;
+    const std::string state = text_of(*answer, "gantry_inspect.container.state");
+    const bool goes_on = (state != "exited" && state != "destroying") ||
+                         flag_of(*answer, "gantry_inspect.container.restart_due");
+    if (goes_on) break;
+    if (tries == kMostLooks) return;  // somebody stopped it
+    ::poll(nullptr, 0, 20);
   }
-  if (!answer) return;
-  const bool is_over = text_of(*answer, "gantry_inspect.container.state") == "exited" &&
-                       !flag_of(*answer, "gantry_inspect.container.restart_due");
-  if (is_over) return;
   const std::string chosen = text_of(*answer, "gantry_inspect.container.name");
   const std::string name = chosen.empty() ? short_id(container_.id) : chosen;
   write_error(cat("it runs again in the background, as --restart ", options_.restart,
