@@ -82,11 +82,11 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "gantry top --format '{{.PID}} {{.Command}}' web\n",
      make_top},
     {"cp", kContainers, "[flags] SOURCE DESTINATION", "Copy files into a container or out of it",
-     "One of the two is CONTAINER:PATH, the other a path here, or - for a tar at stdin or stdout. "
-     "Containers that have ended\nkeep their files, too. Into an existing directory the source "
-     "goes "
-     "as it is called; SOURCE/. means what is in it.\nElse it gets the destination's name. Links "
-     "are "
+     "One of the two is CONTAINER:PATH, the other a path here, or - for a tar at stdin or stdout.\n"
+     "Containers that have ended keep their files, too. Into an existing directory the source "
+     "goes\n"
+     "as it is called, else it gets the destination's name; SOURCE/. means what is in it. Links "
+     "are\n"
      "copied, not followed; a container's links stay inside it.",
      "gantry cp site.conf web:/etc/nginx/conf.d\n"
      "gantry cp web:/var/log/nginx ./logs\n"
