@@ -11,7 +11,6 @@
 
 #include "base/directory.h"
 #include "base/failpoint.h"
-#include "base/path_at.h"
 #include "base/record_file.h"
 #include "base/sys.h"
 #include "containerizer/launch.h"
@@ -90,7 +89,10 @@ Result<void> Recovery::read_records() {
   for (const std::string& name :
        GANTRY_TRY(names_in(AT_FDCWD, cat(owner_.config_.runtime_dir, "/containers").c_str()))) {
     if (name.find(".damaged-") != std::string::npos) continue;
-    Result<void> read = read_record(name);
+    // What cannot be looked at now is not damaged: its container must not be ended for that.
+    const DirFd place =
+        GANTRY_TRY(DirFd::open(cat(owner_.config_.runtime_dir, "/containers/", name)));
+    Result<void> read = read_record(place);
     if (!read) {
       // A directory without a record: its launch died before it was whole. A damaged one: the
       // objects under its name are removed as orphans, and the bytes are kept.
@@ -109,10 +111,8 @@ Result<void> Recovery::read_records() {
   return {};
 }
 
-Result<void> Recovery::read_record(const std::string& directory_name) {
-  DirFd dir =
-      GANTRY_TRY(DirFd::open(cat(owner_.config_.runtime_dir, "/containers/", directory_name)));
-  GANTRY_TRY(remove_temporaries(dir.get()));
+Result<void> Recovery::read_record(const DirFd& dir) {
+  remove_temporaries(dir.get()).ignore("the next executor tries again");
   std::string payload = GANTRY_TRY(gantry::read_record(dir.get(), "record"));
   found_.push_back({.container = nullptr, .record = GANTRY_TRY(parse_record(payload))});
   Result<void> taken = take(found_.back());

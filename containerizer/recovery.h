@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/path_at.h"
 #include "containerizer/container_record.h"
 #include "containerizer/containerizer.h"
 
@@ -23,7 +24,7 @@ class Recovery {
     bool after_reboot = false;  // the record is of another boot
   };
   Result<void> read_records();
-  Result<void> read_record(const std::string& directory_name);
+  Result<void> read_record(const DirFd& dir);
   Result<void> take(Found& found);
   Co<Result<void>> read_registered();
   // Joins nested containers to their parents; those whose parent is not known are nobody's.

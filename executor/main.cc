@@ -105,6 +105,17 @@ bool has_launcher(const Config& config) {
   return ::access((config.runtime_dir + "/launcher.sock").c_str(), F_OK) == 0;
 }
 
+// Asio throws where the kernel has no descriptor or memory for its own: the next executor finds
+// everything as a killed one leaves it.
+[[noreturn]] void end_without_resources(std::exception_ptr thrown) {
+  try {
+    std::rethrow_exception(std::move(thrown));
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "gantry-executor: %s\n", e.what());
+  }
+  std::_Exit(1);
+}
+
 Result<int> run(const Config& config, const StartedAs& started_as, Handed handed) {
   GANTRY_TRY(failpoint::arm(config.failpoints));
   if (!config.here) GANTRY_TRY(require_host_namespaces());
@@ -129,7 +140,7 @@ Result<int> run(const Config& config, const StartedAs& started_as, Handed handed
     asio::io_context loop(1);
     asio::co_spawn(loop, serve(config, lock.get(), started_as, std::move(handed)),
                    [&](std::exception_ptr e, Ending end) {
-                     if (e) std::rethrow_exception(e);
+                     if (e) end_without_resources(std::move(e));
                      ending = std::move(end);
                    });
     loop.run();
@@ -144,7 +155,7 @@ Result<int> run(const Config& config, const StartedAs& started_as, Handed handed
 }  // namespace
 }  // namespace gantry
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   // ORDER: before anything opens a descriptor or empties the environment.
   const gantry::StartedAs started_as = gantry::started_as(argc, argv);
   gantry::Handed handed = gantry::take_handed();
@@ -156,4 +167,6 @@ int main(int argc, char** argv) {
   if (code) return *code;
   std::fprintf(stderr, "gantry-executor: %s\n", code.error().to_string().c_str());
   return code.error().is(gantry::Errc::conflict) ? gantry::kAnotherServes : 1;
+} catch (...) {
+  gantry::end_without_resources(std::current_exception());
 }
