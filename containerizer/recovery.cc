@@ -70,11 +70,11 @@ Co<Result<void>> Recovery::run() {
   GANTRY_CO_TRY(co_await recover_parts());
   GANTRY_FAILPOINT_CO_TRY("recover.after_parts");
   patience_ = std::chrono::steady_clock::now() + kSettleLimit;
-  // ORDER: nested ones first: the end of a container waits for theirs.
-  for (Found& found : found_ | std::views::reverse) {
-    co_await settle(found);
-    GANTRY_FAILPOINT_CO_TRY("recover.after_one");
-  }
+  // All at a time: an exit that its new parent has not reaped yet and a logger that is being
+  // restarted take seconds each. ORDER: nested ones first: the end of a container waits for theirs.
+  Scope settling(owner_.executor_);
+  for (Found& found : found_ | std::views::reverse) settling.spawn(settle_one(found));
+  co_await settling.join();
   for (const Found& found : found_) {
     if (found.container->state() != ContainerState::exited) continue;
     owner_.consider_restart(found.container, found.after_reboot ? Containerizer::AfterReboot::yes
@@ -313,6 +313,11 @@ Co<Result<void>> Recovery::complete_spec(Container& container) {
       co_await take_over_image(provisioner, *image.config, container.rootfs.snapshot_key, spec));
   container.spec = std::make_shared<const ContainerSpec>(std::move(spec));
   co_return Result<void>();
+}
+
+Co<void> Recovery::settle_one(Found& found) {
+  co_await settle(found);
+  GANTRY_FAILPOINT("recover.after_one");
 }
 
 Co<void> Recovery::settle(Found& found) {

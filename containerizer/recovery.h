@@ -35,6 +35,7 @@ class Recovery {
   Co<Result<void>> recover_parts();
   void note_left(std::string_view what, const Result<void>& recovered);
   Co<Result<void>> complete_spec(Container& container);
+  Co<void> settle_one(Found& found);
   Co<void> settle(Found& found);
   bool is_to_go(const Container& container) const;
   Co<void> patiently(Co<void> work);
