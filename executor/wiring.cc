@@ -211,7 +211,7 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs st
   p.agent = std::make_unique<Agent>(config, *p.scheduler, executor);
   p.operator_api = std::make_unique<OperatorApi>(*p.daemon, *p.agent);
   p.router.add("/api/v1", *p.operator_api);
-  p.scheduler_api = std::make_unique<SchedulerApi>(*p.scheduler);
+  p.scheduler_api = std::make_unique<SchedulerApi>(*p.scheduler, *p.daemon);
   p.router.add("/api/v1/scheduler", *p.scheduler_api);
   p.insecure_router.add("/api/v1/scheduler", *p.scheduler_api);
   return std::unique_ptr<Wiring>(new Wiring(std::move(parts)));

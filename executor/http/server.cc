@@ -24,6 +24,7 @@ using boost::system::error_code;
 
 namespace {
 constexpr std::chrono::milliseconds kAcceptPause{100};  // after EMFILE and friends
+constexpr size_t kAcceptedAtOnce = 16;                  // however many come, others are served
 
 Peer peer_of(int socket, int family) {
   Peer peer;
@@ -143,10 +144,12 @@ class Server::Core final : public ServerState {
 
  private:
   Co<void> accept_all(asio::posix::stream_descriptor listener, Handler& handler, int family) {
+    size_t accepted = 0;
     while (!co_await is_cancelled()) {
       UniqueFd socket(::accept4(listener.native_handle(), nullptr, nullptr, SOCK_CLOEXEC));
       if (socket) {
         take(std::move(socket), handler, family);
+        if (++accepted % kAcceptedAtOnce == 0) co_await asio::post(asio::use_awaitable);
       } else if (errno == EAGAIN) {
         error_code ignored;
         co_await listener.async_wait(asio::posix::descriptor_base::wait_read,

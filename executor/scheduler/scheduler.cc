@@ -111,7 +111,7 @@ Co<Result<std::shared_ptr<Subscription>>> Scheduler::subscribe(FrameworkSpec spe
   framework->spec = std::move(spec);
   framework->is_suppressed = false;
   framework->refused_until = {};
-  auto subscription = std::make_shared<Subscription>(executor_, format_uuid(make_uuid()));
+  auto subscription = std::make_shared<Subscription>(executor_, id, format_uuid(make_uuid()));
   framework->subscription = subscription;
   subscription->push(SubscribedEvent{.framework_id = id,
                                      .master_id = master_id_,
@@ -237,11 +237,14 @@ Co<void> Scheduler::run_task(TaskPtr task, ContainerSpec spec) {
   // ORDER: registered on disk before anything runs, so that a reboot cannot make it forgotten.
   co_await emit(task, {.state = TaskState::starting});
   ContainerId id = *ContainerId::parse(task->container_id);
+  auto place = co_await pending_.take(task->framework_id);
+  if (!place) co_return;
   if (!task->kill_asked) {
     spec.labels["gantry.framework"] = task->framework_id;
     spec.labels["gantry.task"] = task->id;
     const auto begun = now();
     auto launched = co_await containerizer_.launch(id, std::move(spec));
+    place.reset();
     if (launched) {
       launches_.succeed(now() - begun);
       ContainerPtr container = containerizer_.find(id);
@@ -330,6 +333,8 @@ Co<void> Scheduler::emit(TaskPtr task, TaskStatus status) {
   status.executor_id = task->id;
   bool terminal = is_terminal(status.state);
   append_update(*task, std::move(status));
+  // Torn down meanwhile: a record of it would stay for ever.
+  if (!tasks_.contains({task->framework_id, task->id})) co_return;
   for (int attempt = 0;; ++attempt) {
     if (co_await registry_.save(task)) break;
     // A full disk: the update waits for room, and is not sent before it is safe.

@@ -16,6 +16,7 @@
 #include "containerizer/containerizer.h"
 #include "executor/agent_state.h"
 #include "executor/launch_counts.h"
+#include "executor/pending_launches.h"
 #include "executor/scheduler/subscription.h"
 #include "executor/scheduler/task_registry.h"
 
@@ -105,6 +106,7 @@ class Scheduler {
   SchedulerCodec codec_;
   Containerizer& containerizer_;
   LaunchCounts& launches_;
+  PendingLaunches pending_;  // of each framework
   asio::any_io_executor executor_;
   TaskRegistry registry_;
   std::string agent_id_, master_id_;

@@ -12,14 +12,17 @@
 namespace gantry {
 class Subscription {
  public:
-  explicit Subscription(const asio::any_io_executor& executor, std::string stream_id)
-      : stream_id(std::move(stream_id)), changed_(executor) {}
+  Subscription(const asio::any_io_executor& executor, std::string framework_id,
+               std::string stream_id)
+      : framework_id(std::move(framework_id)),
+        stream_id(std::move(stream_id)),
+        changed_(executor) {}
 
   // A framework that does not read is closed at this many events: it subscribes again and gets
   // what matters once more.
   static constexpr size_t kMaxQueued = 20'000;
 
-  const std::string stream_id;
+  const std::string framework_id, stream_id;
 
   void push(SchedulerEvent event) {
     if (closed_) return;

@@ -105,6 +105,11 @@ class OperatorApi(GantryTest):
                            and s)
         self.assertNotIn("frameworks", state["get_frameworks"])
         self.assertEqual({t["name"] for t in state["get_tasks"]["completed_tasks"]}, {"runs", "ends"})
+        lines = [json.loads(line) for line in (self.executor.data / "audit.log").read_text().splitlines()]
+        self.assertEqual([(line["call"], line["id"], line["status"]) for line in lines], [
+            ("SUBSCRIBE", f.id, 200), ("LAUNCH", f"{f.id}/runs", 202), ("LAUNCH", f"{f.id}/ends", 202),
+            ("TEARDOWN", f.id, 202)])
+        self.assertFalse(list((self.executor.data / "registrations/tasks").iterdir()))
 
     def test_flags_logging_level_and_what_is_not_here(self):
         call = self.executor.call
@@ -113,7 +118,7 @@ class OperatorApi(GantryTest):
         level = lambda: call("GET_LOGGING_LEVEL")["get_logging_level"]["level"]
         self.assertEqual(level(), 0)
         self.assertNotIn("GET_FLAGS", self.executor.log.read_text())
-        call("SET_LOGGING_LEVEL", set_logging_level={"level": 2, "duration": {"nanoseconds": 10 ** 9}})
+        call("SET_LOGGING_LEVEL", set_logging_level={"level": 2, "duration": {"nanoseconds": 7 * 10 ** 8}})
         self.assertEqual(level(), 2)
         call("GET_FLAGS")
         self.assertRegex(self.executor.log.read_text(), "GET_FLAGS: 200 after [0-9]+ us")
