@@ -238,5 +238,16 @@ TEST(PlanCheck, RefusesBlobsAndListsThatLeaveTheArena) {
   EXPECT_NE(with({.kind = OpKind::kBind, .s2 = 0}), "");
   EXPECT_NE(with({.kind = OpKind::kAffinity, .s1 = 1, .b = ~uint64_t{0}}), "");
 }
+
+// A fuzzer whose seeds are refused at once would find nothing.
+TEST(PlanCheck, TakesTheFuzzersSeedsThatAreMeantToBeGood) {
+  for (const char* name : {"valid", "mount", "filter"}) {
+    std::string bytes = sys::read_file(cat(GANTRY_PLAN_CORPUS "/", name)).value_or(std::string());
+    std::vector<uint64_t> copy((bytes.size() + 7) / 8);
+    std::memcpy(copy.data(), bytes.data(), bytes.size());
+    child::PlanView view;
+    EXPECT_STREQ(child::check_plan(copy.data(), bytes.size(), &view), nullptr) << name;
+  }
+}
 }  // namespace
 }  // namespace gantry
