@@ -65,6 +65,7 @@ Result<void> check_possible(const ContainerSpec& spec) {
 struct Dump {
   Containerizer& containerizer;
   Checkpointer& checkpointer;
+  const ContainerCheckpoints::Identity& identity;
   std::string directory;
   CheckpointRun run;
   CheckpointStats stats;
@@ -80,7 +81,7 @@ Co<Result<void>> dump_container(Dump& dump, ContainerPtr container, bool is_paus
                             .freezer_is_v2 = cgroups.freezer_is_v2(cgroup),
                             .is_paused = is_paused,
                             .mounts = host_mounts(dump.containerizer, *container),
-                            .identity = container->spec->request_bytes,
+                            .identity = dump.identity(container->spec->request_bytes),
                             .leave_running = dump.run.leave_running,
                             .tcp_established = dump.run.tcp_established,
                             .file_locks = dump.run.file_locks};
@@ -112,7 +113,7 @@ Co<Result<ContainerCheckpoints::Made>> ContainerCheckpoints::checkpoint(Containe
   }
   const auto after =
       run.leave_running ? Containerizer::AfterDump::goes_on : Containerizer::AfterDump::ends;
-  Dump dump{containerizer_, checkpointer_, directory, std::move(run), {}};
+  Dump dump{containerizer_, checkpointer_, identity_, directory, std::move(run), {}};
   GANTRY_CO_TRY(co_await containerizer_.checkpoint(
       id,
       [&dump](ContainerPtr container, bool is_paused) {
@@ -267,7 +268,9 @@ Co<Result<ContainerCheckpoints::Restored>> ContainerCheckpoints::restore(std::st
                                          "' of this checkpoint was removed, and its writable layer "
                                          "with it: nothing to restore into"));
   }
-  if (summary.identity != container->spec->request_bytes) {
+  // Older ones have the whole request.
+  const std::string& request = container->spec->request_bytes;
+  if (summary.identity != identity_(request) && summary.identity != request) {
     co_return Error(Errc::corrupt, cat("this checkpoint was not made of container '",
                                        id.to_string(), "' as it is: their requests differ"));
   }

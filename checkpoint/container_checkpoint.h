@@ -4,6 +4,7 @@
 // from its own record, never from the images.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,12 +19,16 @@ struct CheckpointRun {
 
 class ContainerCheckpoints {
  public:
+  // What of a container's request no GANTRY_UPDATE changes: it is the same when a checkpoint of it
+  // is restored.
+  using Identity = std::function<std::string(const std::string& request_bytes)>;
   // `data_dir`: checkpoints/ below it, made when missing. All outlive it.
   ContainerCheckpoints(std::string data_dir, Containerizer& containerizer,
-                       Checkpointer& checkpointer)
+                       Checkpointer& checkpointer, Identity identity)
       : directory_(std::move(data_dir) + "/checkpoints"),
         containerizer_(containerizer),
-        checkpointer_(checkpointer) {}
+        checkpointer_(checkpointer),
+        identity_(std::move(identity)) {}
 
   struct Made {
     std::string name;
@@ -59,5 +64,6 @@ class ContainerCheckpoints {
   std::string directory_;
   Containerizer& containerizer_;
   Checkpointer& checkpointer_;
+  Identity identity_;
 };
 }  // namespace gantry

@@ -66,13 +66,18 @@ Co<Result<void>> Containerizer::update(ContainerId id, ContainerSpec wanted) {
   if (is_renamed && names_.contains(wanted.name)) {
     co_return Error(Errc::conflict, cat("name: '", wanted.name, "' is taken by another container"));
   }
-  if (is_renamed) rename(*container, wanted.name);
-  const std::string former_name = container->spec->name;
+  const std::shared_ptr<const ContainerSpec> former = container->spec;
+  const std::string name = wanted.name;
+  const auto take_back_name = [&] {
+    if (!is_renamed) return;
+    names_.erase(name);
+    if (!former->name.empty()) names_.emplace(former->name, container->id);
+  };
+  if (is_renamed) rename(*container, name);
   Result<void> applied;
   if (runs) applied = co_await apply_limits(container, wanted.resources);
   if (!applied) {
-    if (is_renamed) names_.erase(wanted.name);
-    if (is_renamed && !former_name.empty()) names_.emplace(former_name, container->id);
+    take_back_name();
     co_return applied;
   }
   const bool was_registered = container->is_registered();
@@ -83,8 +88,14 @@ Co<Result<void>> Containerizer::update(ContainerId id, ContainerSpec wanted) {
   changed->restart = wanted.restart;
   changed->request_bytes = std::move(wanted.request_bytes);
   container->spec = std::move(changed);
+  if (Result<void> recorded = write_record(*container); !recorded) {
+    // The next executor would not know of it.
+    container->spec = former;
+    take_back_name();
+    if (runs) (co_await apply_limits(container, former->resources)).ignore("it is ending");
+    co_return recorded;
+  }
   container->changed.notify();
-  GANTRY_CO_TRY(write_record(*container));
   if (was_registered && !container->is_registered()) {
     co_return co_await offload(
         [data_dir = config_.data_dir, directory = container->directory_name()] {

@@ -188,8 +188,8 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs st
       p.launcher, CriuSettings{.program = config.criu,
                                .tar = std::move(criu_tar),
                                .probe = config.runtime_dir + "/criu.probe"});
-  p.checkpoints =
-      std::make_unique<ContainerCheckpoints>(config.data_dir, *p.containerizer, *p.checkpointer);
+  p.checkpoints = std::make_unique<ContainerCheckpoints>(config.data_dir, *p.containerizer,
+                                                         *p.checkpointer, wire::unchanging_request);
   p.daemon = std::make_unique<Daemon>(config, std::move(started_as), *p.containerizer,
                                       *p.provisioner, *p.checkpoints, *p.network, p.logs,
                                       p.audit_log, p.launches, executor);

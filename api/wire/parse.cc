@@ -131,6 +131,15 @@ Result<ContainerSpec> parse_update(std::string_view request_bytes,
   return parse_launch(field, launch);
 }
 
+std::string unchanging_request(const std::string& request_bytes) {
+  agent::Call::LaunchContainer launch;
+  if (!from_binary(request_bytes, launch) || !launch.has_gantry_spec()) return request_bytes;
+  launch.mutable_gantry_spec()->clear_resources();
+  launch.mutable_gantry_spec()->clear_restart();
+  launch.mutable_gantry_spec()->clear_name();
+  return launch.SerializeAsString();
+}
+
 agent::Call::LaunchContainer launch_of_task(const TaskInfo& task, const ContainerId& id,
                                             const std::string& default_user) {
   agent::Call::LaunchContainer out;

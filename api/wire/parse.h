@@ -27,6 +27,8 @@ Result<ContainerSpec> parse_request_bytes(std::string_view request_bytes);
 // What a container shall be after a GANTRY_UPDATE: the spec of `request_bytes` with its changes.
 Result<ContainerSpec> parse_update(std::string_view request_bytes,
                                    const agent::Call::GantryUpdate& in);
+// The same without what a GANTRY_UPDATE may change.
+std::string unchanging_request(const std::string& request_bytes);
 // A command task as the launch that it asks for, under `id`. `default_user` is the framework's.
 agent::Call::LaunchContainer launch_of_task(const TaskInfo& task, const ContainerId& id,
                                             const std::string& default_user);

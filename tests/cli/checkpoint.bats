@@ -41,6 +41,16 @@ teardown_file() { end_private_host; }
   gantry rm -f kept
 }
 
+@test "renamed and with other limits: its checkpoint is still its own" {
+  gantry run -d --name first-name -m 64m --rootfs "$ROOT" /bin/sh -c 'i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done'
+  gantry checkpoint first-name
+  gantry rename first-name second-name
+  gantry update --restart always -m 80m second-name
+  gantry restore second-name
+  [ "$(gantry ps -q --filter name=second-name | wc -l)" = 1 ]
+  gantry rm -f second-name
+}
+
 @test "--leave-running: it goes on, and the checkpoint is there" {
   gantry run -d --name live --rootfs "$ROOT" /bin/sh -c 'while :; do sleep 0.05; done'
   run -0 --separate-stderr gantry checkpoint --leave-running --name snap live --json
