@@ -115,13 +115,13 @@ class GoldenDirectories(unittest.TestCase):
         answer, out, _ = self.executor.run("new", ["/bin/hello"], image="golden")
         self.assertEqual((answer["exit_status"], out), (7 << 8, "from the image\n"))
 
-    def check_tasks(self, lost):
+    def check_tasks(self):
         """The framework is known, and gets what it had not acknowledged, to each task's end."""
         (record,) = (PLACE / "data/registrations/frameworks").iterdir()
         known = leakcheck().fields_of(record.read_bytes()[16:])[1].decode()
         framework = Framework(self.executor, {"id": {"value": known}, "name": "golden"}).subscribe()
         self.assertEqual(framework.id, known)
-        framework.state("runs", lost)
+        framework.state("runs", "TASK_GONE")
         self.assertEqual(framework.state("fails", "TASK_FAILED")["message"], "Command exited with status 4")
         for task in ("runs", "fails"):
             self.assertEqual(framework.states(task)[:2], ["TASK_STARTING", "TASK_RUNNING"])
@@ -149,7 +149,7 @@ class GoldenDirectories(unittest.TestCase):
                 self.assertEqual(self.executor.wait("oom")["reason"], "REASON_CONTAINER_LIMITATION_MEMORY")
                 self.check_command_line()
                 self.check_image()
-                self.check_tasks("TASK_LOST")
+                self.check_tasks()
 
     def test_what_is_registered_is_known_after_a_reboot(self):
         for version in versions():
@@ -159,7 +159,7 @@ class GoldenDirectories(unittest.TestCase):
                 wait_until(lambda: self.executor.states()["stopped"] == "running")
                 self.check_ended(REGISTERED - {"always", "stopped"})
                 self.check_image()
-                self.check_tasks("TASK_GONE")
+                self.check_tasks()
 
 
 class GoldenRecords(unittest.TestCase):

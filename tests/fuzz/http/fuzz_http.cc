@@ -35,11 +35,17 @@ class State final : public ServerState {
   State() : ServerState({.header_bytes = 4096, .body_bytes = 4096}) {}
   void deadline_changed(Time) override {}
   void cancel(uint64_t) override {}
+  bool hold(const std::string&, size_t bytes) override {
+    held += bytes;
+    return true;
+  }
+  void release(const std::string&, size_t bytes) override { held -= bytes; }
   void request_began() override { ++active; }
   void request_ended() override { --active; }
   bool is_draining() const override { return false; }
   std::string_view date() override { return "Thu, 01 Jan 1970 00:00:00 GMT"; }
   int active = 0;
+  size_t held = 0;
 };
 
 void write_some(int fd, std::string_view bytes) {
@@ -75,6 +81,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   ::close(pair[1]);
   loop.restart();
   loop.run_for(std::chrono::seconds(5));
-  if (!is_over || state.active != 0) __builtin_trap();
+  if (!is_over || state.active != 0 || state.held != 0) __builtin_trap();
   return 0;
 }
