@@ -110,6 +110,7 @@ bool has_launcher(const Config& config) {
 [[noreturn]] void end_without_resources(std::exception_ptr thrown) {
   try {
     std::rethrow_exception(std::move(thrown));
+    // lint: allow throw, because Asio's constructors do
   } catch (const std::exception& e) {
     std::fprintf(stderr, "gantry-executor: %s\n", e.what());
   }
@@ -167,6 +168,6 @@ int main(int argc, char** argv) try {
   if (code) return *code;
   std::fprintf(stderr, "gantry-executor: %s\n", code.error().to_string().c_str());
   return code.error().is(gantry::Errc::conflict) ? gantry::kAnotherServes : 1;
-} catch (...) {
+} catch (...) {  // lint: allow throw, because Asio's constructors do
   gantry::end_without_resources(std::current_exception());
 }
