@@ -23,6 +23,7 @@ namespace gantry {
 namespace {
 constexpr size_t kBlock = 512;
 constexpr size_t kFlush = 256u << 10;
+constexpr size_t kMostMade = 16u << 20;       // of a file that the kernel makes as it is read
 constexpr size_t kMostDepth = 1000;           // one descriptor a level
 constexpr uint64_t kOctalLimit = 1ull << 33;  // what fits into a size field
 constexpr uint64_t kIdLimit = 1ull << 21;     // and into an owner field
@@ -120,6 +121,12 @@ bool is_made_by_the_kernel(int directory) {
   return std::ranges::find(kKinds, fs.f_type) != std::end(kKinds);
 }
 
+// Between two looks at a name, both before anything of it is written.
+bool has_changed(const Error& error) {
+  return error.is_errno(ENOENT) || error.is_errno(ELOOP) || error.is_errno(ENOTDIR) ||
+         error.is(Errc::conflict);
+}
+
 Result<std::vector<std::string>> sorted_names(int directory) {
   // fdopendir takes over what it is given.
   UniqueFd copy = GANTRY_TRY(sys::open_at(directory, ".", O_RDONLY | O_DIRECTORY));
@@ -202,7 +209,17 @@ Result<void> TarWriter::add_file(int directory, const std::string& name, const s
   if (::fstat(file.get(), &opened) != 0 || !S_ISREG(opened.st_mode)) {
     return Error(Errc::conflict, "it was replaced while it was read");
   }
+  // KERNEL: files of proc and sysfs have a content, and the size 0.
+  std::string made;
+  if (opened.st_size == 0 && is_made_by_the_kernel(file.get())) {
+    made = GANTRY_TRY(sys::read_all(file.get(), kMostMade));
+    opened.st_size = static_cast<off_t>(made.size());
+  }
   GANTRY_TRY(header(path, opened, '0', {}, GANTRY_TRY(attributes(file.get(), path))));
+  if (!made.empty()) {
+    buffer_ += made;
+    return pad(made.size());
+  }
   return content(file.get(), path, static_cast<uint64_t>(opened.st_size));
 }
 
@@ -244,11 +261,16 @@ Result<void> TarWriter::add(int directory, const std::string& name, const std::s
 
 Result<void> TarWriter::add_contents(int directory, const std::string& prefix) {
   if (depth_ == kMostDepth) return Error(Errc::exhausted, cat(prefix, ": nested too deeply"));
+  const std::vector<std::string> names = GANTRY_TRY(sorted_names(directory).context(prefix));
   ++depth_;
-  for (const std::string& name : GANTRY_TRY(sorted_names(directory).context(prefix))) {
-    GANTRY_TRY(add(directory, name, prefix + name).context(prefix + name));
+  Result<void> added;
+  for (const std::string& name : names) {
+    added = add(directory, name, prefix + name);
+    // Somebody is at work there: what went is not in the archive.
+    if (!added && has_changed(added.error())) added = Result<void>();
+    if (!added) break;
   }
   --depth_;
-  return {};
+  return std::move(added).context(prefix);
 }
 }  // namespace gantry

@@ -20,6 +20,17 @@ Result<void> add_directory(WorkerRequest& request, const std::string& path) {
   return {};
 }
 
+// One whose first process is gone is over in a moment.
+constexpr Duration kEndingLimit = std::chrono::seconds(10);
+Co<void> await_end(ContainerPtr container) {
+  const auto deadline = std::chrono::steady_clock::now() + kEndingLimit;
+  while (container->process && container->process->ended() && !container->outcome) {
+    const auto left = deadline - std::chrono::steady_clock::now();
+    if (left <= Duration::zero() || co_await is_cancelled()) co_return;
+    co_await container->changed.wait(left);
+  }
+}
+
 // What a running one sees; of another one what it would.
 Result<void> add_root(const Container& container, bool is_written, WorkerRequest& request) {
   if (container.process && !container.outcome) {
@@ -110,6 +121,7 @@ class CollectedFiles final : public TarStream {
 
 Co<Result<std::unique_ptr<TarStream>>> Daemon::copy_out(ContainerId id, CopyOptions options) {
   ContainerPtr container = GANTRY_CO_TRY(resolve(id));
+  co_await await_end(container);
   WorkerRequest request{.job = "collect", .limit = kLimit};
   request.fields.add("path", options.path);
   if (options.one_file_system) request.fields.add("stay", "");
@@ -125,6 +137,7 @@ Co<Result<std::unique_ptr<TarStream>>> Daemon::copy_out(ContainerId id, CopyOpti
 
 Co<Result<CopiedIn>> Daemon::copy_in(ContainerId id, CopyOptions options, http::BodyStream& body) {
   ContainerPtr container = GANTRY_CO_TRY(resolve(id));
+  co_await await_end(container);
   WorkerRequest request{.job = "place", .limit = kLimit};
   request.fields.add("path", options.path);
   if (options.contents) request.fields.add("contents", "");

@@ -87,7 +87,9 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "goes\n"
      "as it is called, else it gets the destination's name; SOURCE/. means what is in it. Links "
      "are\n"
-     "copied, not followed; a container's links stay inside it.",
+     "copied, not followed; a container's links stay inside it. What is there is replaced, and "
+     "keeps\n"
+     "neither owner nor mode. Files come out through GNU tar, which has to be on the PATH.",
      "gantry cp site.conf web:/etc/nginx/conf.d\n"
      "gantry cp web:/var/log/nginx ./logs\n"
      "gantry cp ./site/. web:/usr/share/nginx/html  # what is in it\n"

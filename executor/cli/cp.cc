@@ -31,7 +31,7 @@ Place parse_place(const std::string& word) {
   const bool is_here = colon == word.npos || colon == 0 || word[0] == '/' || word[0] == '.';
   if (is_here) return {{}, word};
   std::string path = word.substr(colon + 1);
-  if (!path.starts_with('/')) path.insert(0, "/");
+  if (!path.empty() && !path.starts_with('/')) path.insert(0, "/");
   return {word.substr(0, colon), std::move(path)};
 }
 
@@ -165,9 +165,16 @@ class Cp final : public Command {
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 2, 2, "a source and a destination"));
     const Place from = parse_place(words[0]), to = parse_place(words[1]);
+    for (const Place* place : {&from, &to}) {
+      if (!place->container.empty() && place->path.empty()) {
+        return usage_error(cat(place->container, ": names no path in the container; its root is ",
+                               place->container, ":/"));
+      }
+    }
     if (from.container.empty() == to.container.empty()) {
       return usage_error(
-          cat("one of ", words[0], " and ", words[1], " has to be in a container: CONTAINER:PATH"));
+          cat("one of ", words[0], " and ", words[1],
+              " has to be in a container: CONTAINER:PATH (a file here with a colon is ./NAME)"));
     }
     ::signal(SIGPIPE, SIG_IGN);
     GANTRY_TRY(from.container.empty() ? copy_in(session, from.path, to)
@@ -180,7 +187,10 @@ class Cp final : public Command {
     if (from != "-") GANTRY_TRY(sys::stat_at(AT_FDCWD, from.c_str(), AT_SYMLINK_NOFOLLOW));
     JsonWriter json;
     json.open().text("type", "GANTRY_COPY_IN").open("gantry_copy_in");
-    json.open("container_id").text("value", to.container).close().text("path", to.path);
+    // A tar of many things has no one name to be put under: only a directory will do.
+    const bool is_tar = from == "-" && !to.path.ends_with('/');
+    json.open("container_id").text("value", to.container).close();
+    json.text("path", is_tar ? to.path + "/" : to.path);
     if (means_contents(from)) json.boolean("contents", true);
     if (owners_) json.boolean("owners", true);
     Connection connection = GANTRY_TRY(session.connect());
@@ -223,11 +233,30 @@ class Cp final : public Command {
     return put_as(session, from, to);
   }
 
+  // What is a directory there does not replace what is none here: GNU tar would.
+  static Result<void> check_first(std::string_view tar, const Place& from,
+                                  const std::string& directory) {
+    constexpr size_t kType = 156, kSize = 124, kBlock = 512;
+    if (tar.size() >= 2 * kBlock && tar[kType] == 'x') {
+      const uint64_t size = ::strtoull(std::string(tar.substr(kSize, 11)).c_str(), nullptr, 8);
+      const uint64_t next = kBlock + (size + kBlock - 1) / kBlock * kBlock;
+      if (next < tar.size()) tar.remove_prefix(next);
+    }
+    const std::string there = cat(directory, "/", base_name(from.path));
+    struct ::stat st;
+    const bool is_in_the_way = ::lstat(there.c_str(), &st) == 0 && !S_ISDIR(st.st_mode);
+    if (tar.size() > kType && tar[kType] == '5' && is_in_the_way) {
+      return Error(Errc::refused, cat(there, " is there, and is no directory"));
+    }
+    return {};
+  }
+
   Result<void> unpack(Session& session, const Place& from, const std::string& directory,
                       bool strip_first) {
     std::unique_ptr<Unpacker> unpacker;
     const auto sink = [&](std::string_view bytes) -> Result<void> {
       if (!unpacker) {
+        if (!strip_first) GANTRY_TRY(check_first(bytes, from, directory));
         unpacker = std::make_unique<Unpacker>(
             GANTRY_TRY(Unpacker::start(directory, owners_, strip_first)));
       }

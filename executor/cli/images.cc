@@ -32,7 +32,7 @@ class Images final : public Command {
     }
     const JsonDocument answer = GANTRY_TRY(session.call(R"({"type":"GANTRY_IMAGES"})"));
     const Json empty_list(rapidjson::kArrayType);
-    if (session.json()) {
+    if (session.json() || format_ == "json") {
       const Json* list = find(answer, "gantry_images.images");
       write_json(list != nullptr ? *list : empty_list);
       return 0;

@@ -20,6 +20,11 @@ bool has_ended(const Json& container) {
   return state == "exited" || (state == "destroying" && find(container, "exit") != nullptr);
 }
 
+bool is_checkpointed(const Json& container) {
+  return has_ended(container) && text_of(container, "exit.kind") == "SIGNALLED" &&
+         text_of(container, "exit.reason").starts_with("checkpointed");
+}
+
 // "running for 5 minutes", "exited (3) 2 hours ago", "paused".
 std::string describe_state(const Json& container, double now) {
   const std::string state = text_of(container, "state");
@@ -30,10 +35,8 @@ std::string describe_state(const Json& container, double now) {
       how = signal_name(static_cast<int>(integer_of(container, "exit.code")));
     if (kind == "LIMITED") how = "limit reached";
     if (kind == "LOST" || kind == "FAILED") how = kind == "LOST" ? "lost" : "failed";
-    const bool is_checkpointed =
-        kind == "SIGNALLED" && text_of(container, "exit.reason").starts_with("checkpointed");
     const double finished = seconds_of(container, "finished");
-    return cat(is_checkpointed ? std::string("checkpointed") : cat("exited (", how, ")"),
+    return cat(is_checkpointed(container) ? std::string("checkpointed") : cat("exited (", how, ")"),
                finished > 0 ? cat(" ", format_age(now - finished), " ago") : "",
                flag_of(container, "restart_due") ? ", starts again" : "");
   }
@@ -77,7 +80,7 @@ struct Filter {
 // What `state` may be (api/types/container_state.cc, without "removed", which nobody sees).
 constexpr auto kStates = std::to_array<std::string_view>(
     {"creating", "created", "provisioning", "preparing", "launching", "restoring", "running",
-     "paused", "checkpointing", "destroying", "exited"});
+     "paused", "checkpointing", "destroying", "exited", "checkpointed"});
 
 // name=…, id=…, state=…, exited=STATUS, image=…, label=KEY[=VALUE]; status and ancestor are
 // docker's words for state and image.
@@ -118,6 +121,7 @@ bool passes(const Json& container, const Filter& filter) {
   const std::string& value = filter.value;
   if (filter.key == "name") return text_of(container, "name").find(value) != std::string::npos;
   if (filter.key == "id") return text_of(container, "container_id.value").starts_with(value);
+  if (filter.key == "state" && value == "checkpointed") return is_checkpointed(container);
   if (filter.key == "state") return text_of(container, "state") == value;
   if (filter.key == "image") return text_of(container, "image").starts_with(value);
   if (filter.key == "label") return has_label(container, value);

@@ -72,7 +72,7 @@ class Stats final : public Command {
       const bool is_idle = list_of(before, "gantry_stats.containers").empty();
       if (!is_idle || !first) ::poll(nullptr, 0, first ? 500 : 1000);
       JsonDocument now = GANTRY_TRY(session.call(request));
-      if (session.json()) {
+      if (session.json() || format_ == "json") {
         print_json(now, take_samples(before));
       } else {
         if (watch_ && has_escapes(STDOUT_FILENO)) write_out("\033[H\033[2J");

@@ -113,7 +113,10 @@ Result<UniqueFd> LayerWriter::make_parent(int parent, const std::string& parent_
 // Removes what this layer already has under the name.
 Result<void> LayerWriter::clear_the_way(const Place& where) {
   if (::unlinkat(where.parent, where.name.c_str(), 0) == 0 || errno == ENOENT) return {};
-  if (errno != EISDIR && errno != EPERM) return failed("replace an earlier entry");
+  if (errno == EBUSY && as_ == WriteAs::copies) {
+    return Error(Errc::busy, "something is mounted there; `gantry exec` can write into it");
+  }
+  if (errno != EISDIR && errno != EPERM) return failed("replace what is there");
   if (as_ == WriteAs::copies) {
     return Error(Errc::already_exists, cat("a directory is there: ", where.path()));
   }

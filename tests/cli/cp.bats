@@ -52,6 +52,13 @@ setup() {
   [[ "$stderr" == *"/srv/other is no directory"* ]]
 }
 
+@test "files that the kernel makes as they are read; what is mounted stays" {
+  gantry cp run:/proc/version version
+  [ "$(cat version)" = "$(cat /proc/version)" ]
+  run -1 --separate-stderr gantry cp site/index run:/etc/hosts
+  [[ "$stderr" == *"something is mounted there"* ]]
+}
+
 @test "owners: root's inside and ours here, unless -a" {
   chown 1234:1234 site/index
   gantry cp site/index run:/tmp/mine
@@ -83,6 +90,10 @@ setup() {
 @test "a tar at stdin and stdout; export is what import takes" {
   tar -c site | gantry cp - run:/tmp
   [ "$(gantry cp run:/tmp/site - | tar -xO site/sub/deep)" = deep ]
+  for place in run:/not-there run:/bin/busybox; do
+    run -1 --separate-stderr bash -c "tar -c site | '$BIN/gantry' cp - $place"
+    [[ "$stderr" == *"there is no ${place#run:}"* ]]
+  done
   gantry export ended | gantry import - again:1
   run -0 --separate-stderr gantry run --rm again:1 /bin/cat /tmp/kept
   [ "$output" = kept ]
@@ -95,6 +106,11 @@ setup() {
   run -125 --separate-stderr gantry cp a b
   [[ "$stderr" == *"one of a and b has to be in a container: CONTAINER:PATH"* ]]
   run -125 gantry cp run:/a ended:/b
+  run -125 --separate-stderr gantry cp run: .
+  [[ "$stderr" == *"run: names no path in the container"* ]]
+  echo mine >tmp
+  run -1 --separate-stderr gantry cp run:/tmp .
+  [[ "$stderr" == *"./tmp is there, and is no directory"* ]] && [ "$(cat tmp)" = mine ]
   run -1 --separate-stderr gantry cp site nope:/srv
   [[ "$stderr" == *'no container "nope"'* ]]
   run -1 --separate-stderr gantry cp run:/nothing here
