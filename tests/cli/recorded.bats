@@ -142,7 +142,7 @@ exit_record='{"exit":{"kind":"EXITED","code":7,"shell_status":7}}'
   run -125 --separate-stderr gantry ps --filter color=red
   [ "$stderr" = $'gantry: --filter color=red: the key is name, id, state, exited, image or label\nSee \'gantry ps --help\'' ]
   run -125 --separate-stderr gantry ps --filter state=bogus
-  [ "$stderr" = $'gantry: --filter state=bogus: the state is one of creating, created, provisioning, preparing, launching, restoring, running, paused, checkpointing, destroying, exited\nSee \'gantry ps --help\'' ]
+  [ "$stderr" = $'gantry: --filter state=bogus: the state is one of creating, created, provisioning, preparing, launching, restoring, running, paused, checkpointing, destroying, exited, checkpointed\nSee \'gantry ps --help\'' ]
   run -125 --separate-stderr gantry ps --filter exited=well
   [ "$stderr" = $'gantry: --filter exited=well: the exit status is a number\nSee \'gantry ps --help\'' ]
   [ "$(gantry ps -q --filter exited=137)" = job-1 ]
