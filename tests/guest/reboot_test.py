@@ -103,6 +103,8 @@ class TasksAreReportedGone(RebootTest, unittest.TestCase):
         framework.launch(offer, framework.task("runs", "sleep 1000", offer), framework.task("ends", "exit 3", offer))
         framework.state("runs", "TASK_RUNNING", 100)
         framework.state("ends", "TASK_FAILED", 100)
+        # An acknowledgement is answered before it is on the disk.
+        wait_until(lambda: len(list((self.executor.data / "registrations/tasks").iterdir())) == 1, 100)
         self.remember(framework=framework.id)
 
     def after(self):
