@@ -44,10 +44,11 @@ class Headers:
         return found
 
     def flags(self, name, uses_pch):
-        """The flags of a source file as near to the header as there is."""
+        """The flags of a source file as near to the header as there is; of several, one that sees most."""
         def distance(entry):
             source = os.path.relpath(entry["file"], self.top)
-            return -len(os.path.commonprefix([os.path.dirname(source) + "/", os.path.dirname(name) + "/"]))
+            near = len(os.path.commonprefix([os.path.dirname(source) + "/", os.path.dirname(name) + "/"]))
+            return (-near, -len(re.findall(r" -(?:I|isystem)", entry["command"])))
         entries = [e for e in self.commands if e["file"].endswith(".cc")]
         entry = min((e for e in entries if not uses_pch or "cmake_pch" in e["command"]), key=distance)
         words, kept, skip = shlex.split(entry["command"]), [], 0
