@@ -82,6 +82,10 @@ class Container {
   bool is_undrained = false;
   int stall_error = 0;  // an errno while its disk takes no output
 
+  // A worker has its writable layer mounted, while it does not run (GANTRY_COPY_IN): KERNEL: two
+  // overlays with one upper directory do not see what the other writes.
+  bool is_written = false;
+
   // Clients that follow its output; removal on exit waits for them (`run --rm | less`).
   int readers = 0;
   // Taken over from an executor that died, whose readers have not come back yet.

@@ -66,8 +66,8 @@ Co<void> Containerizer::restart_when_due(ContainerPtr container) {
     co_await sleep_for(std::chrono::milliseconds(10));
     if (co_await is_cancelled()) co_return;
   }
-  // A full host is no fault of the container's: it counts as no run.
-  while (is_wanted() && !require_room(container->id)) {
+  // A full host, or a copy into it, is no fault of the container's: it counts as no run.
+  while (is_wanted() && (container->is_written || !require_room(container->id))) {
     co_await container->changed.wait(kRoomPause);
     if (co_await is_cancelled()) co_return;
   }

@@ -22,6 +22,10 @@ Co<Result<void>> Containerizer::start(ContainerId id) {
                     cat("container '", id.to_string(), "' is ", to_string(container->state()),
                         ", only an exited one can be started"));
   }
+  if (container->is_written) {
+    co_return Error(Errc::busy,
+                    cat("files are being copied into container '", id.to_string(), "'"));
+  }
   GANTRY_CO_TRY(require_room(container->id));
   container->was_stopped = false;
   container->short_runs = 0;

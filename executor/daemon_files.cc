@@ -143,17 +143,25 @@ Co<Result<CopiedIn>> Daemon::copy_in(ContainerId id, CopyOptions options, http::
   if (options.contents) request.fields.add("contents", "");
   if (options.owners) request.fields.add("owners", "");
   GANTRY_CO_TRY(add_root(*container, true, request));
+  const bool mounts_layer = request.fields.has("upper");
+  if (mounts_layer && container->is_written) {
+    co_return Error(Errc::busy, cat("files are being copied into container '",
+                                    container->id.to_string(), "' already"));
+  }
   sys::Pipe pipe = GANTRY_CO_TRY(sys::pipe());
   ::fcntl(pipe.write.get(), F_SETFL, O_NONBLOCK);
   ::fcntl(pipe.write.get(), F_SETPIPE_SZ, kPipeBytes);
   request.input = std::move(pipe.read);
   Work work(executor_);
   Scope scope(executor_);
+  if (mounts_layer) container->is_written = true;
   scope.spawn(run(containerizer_.worker(), std::move(request), work));
   Result<void> pumped = co_await pump_body(body, std::move(pipe.write));
   if (!pumped) co_await scope.close();
   while (!work.result) co_await work.done.wait();
   co_await scope.join();
+  if (mounts_layer) container->is_written = false;
+  container->changed.notify();
   GANTRY_CO_TRY(std::move(pumped));
   const Fields done = GANTRY_CO_TRY(std::move(*work.result));
   co_return CopiedIn{GANTRY_CO_TRY(done.number<uint64_t>("entries")),

@@ -31,11 +31,12 @@ Result<void> set_limit(int resource, uint64_t value, const char* name) {
   return {};
 }
 
-Result<void> make_quiet(int mount_fd, uint64_t more) {
+// `flags`: AT_RECURSIVE for all that is mounted below, too.
+Result<void> make_quiet(int mount_fd, uint64_t more, unsigned flags = 0) {
   mount_attr attributes{};
   attributes.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | more;
-  if (::syscall(SYS_mount_setattr, mount_fd, "", AT_EMPTY_PATH, &attributes, sizeof attributes) !=
-      0) {
+  if (::syscall(SYS_mount_setattr, mount_fd, "", AT_EMPTY_PATH | flags, &attributes,
+                sizeof attributes) != 0) {
     return failed("restrict a mount");
   }
   return {};
@@ -107,7 +108,9 @@ Result<void> enter_namespace(int mount_namespace, int root) {
   if (::fchdir(root) != 0) return failed("enter the root");
   GANTRY_TRY(leave_mounts());
   if (::chroot(".") != 0) return failed("change the root");
-  return {};
+  // The container's nodes must not be opened with our rights.
+  UniqueFd here = GANTRY_TRY(sys::open("/", O_PATH | O_DIRECTORY));
+  return make_quiet(here.get(), 0, AT_RECURSIVE);
 }
 
 namespace {

@@ -274,13 +274,14 @@ Result<void> LayerWriter::write_node(const TarEntry& entry, const Place& where) 
   dev_t device = type == S_IFIFO ? 0 : makedev(entry.major, entry.minor);
   GANTRY_TRY(clear_the_way(where));
   const char* name = where.name.c_str();
-  if (::mknodat(where.parent, name, type | 0600, device) != 0) return failed("make a node");
+  // With its mode at once (the umask is 0): to change it by name would follow a link that somebody
+  // in a running container put there.
+  if (::mknodat(where.parent, name, type | (entry.mode & 07777), device) != 0) {
+    return failed("make a node");
+  }
   if (::fchownat(where.parent, name, entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW) != 0) {
     return failed("chown a node");
   }
-  // SAFETY: fchmodat follows links, and this name is the node just made in a directory only we
-  // write.
-  if (::fchmodat(where.parent, name, entry.mode, 0) != 0) return failed("chmod a node");
   const timespec times[2] = {entry.mtime, entry.mtime};
   if (::utimensat(where.parent, name, times, AT_SYMLINK_NOFOLLOW) != 0) return failed("set a time");
   return {};
