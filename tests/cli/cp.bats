@@ -122,3 +122,20 @@ setup() {
   run -1 gantry cp run:/srv/index no/such/place
   [ -z "$(ls -d .gantry-cp-* 2>/dev/null)" ]
 }
+
+@test "one that has ended is not started while files are copied into it, nor do others copy" {
+  mkfifo pipe
+  "$BIN/gantry" cp - ended:/srv <pipe >copy 2>&1 3>&- &
+  pid=$!
+  exec 5>pipe
+  tar -c site | head -c 600 >&5
+  sleep 1
+  run -1 --separate-stderr gantry start ended
+  [[ "$stderr" == *"files are being copied into container"* ]]
+  run -1 --separate-stderr gantry cp site ended:/srv
+  [[ "$stderr" == *"are being copied into container"*already* ]]
+  exec 5>&-
+  finish $pid
+  [ "$status" = 1 ]
+  gantry cp site ended:/tmp
+}
