@@ -1,7 +1,10 @@
 #include "checkpoint/criu_checkpointer.h"
 
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
+
+#include <cstdio>
 
 #include "base/sys.h"
 #include "checkpoint/criu_operation.h"
@@ -31,6 +34,23 @@ Co<bool> is_all_there_is(std::string unfinished) {
   co_return ended.has_value();
 }
 }  // namespace
+
+namespace {
+// Of "6.18.5-arch" or "4.1.1".
+int release_number(const char* version) {
+  int major = 0, minor = 0;
+  std::sscanf(version, "%d.%d", &major, &minor);
+  return major * 1000 + minor;
+}
+}  // namespace
+
+// KERNEL: from 6.16 on only unix sockets have SO_PASSCRED and SO_PASSSEC, which CRIU before 4.2
+// asks of all (its issue 2829).
+bool saves_inet_sockets(const std::string& criu_version) {
+  utsname name{};
+  ::uname(&name);
+  return release_number(name.release) < 6016 || release_number(criu_version.c_str()) >= 4002;
+}
 
 Result<std::string> find_criu(const std::string& configured) {
   if (!configured.empty()) {

@@ -34,4 +34,6 @@ class CriuCheckpointer final : public Checkpointer {
 
 // The program of the settings, or the one found. Errc::unsupported says how to get one.
 Result<std::string> find_criu(const std::string& configured);
+// Whether a CRIU of this version ("4.1.1") saves TCP and UDP sockets on this kernel.
+bool saves_inet_sockets(const std::string& criu_version);
 }  // namespace gantry

@@ -132,6 +132,8 @@ class Containerizer {
   std::string record_of(const Container& container) const;  // its bytes
   LaunchBackend& backend() { return parts_.backend; }
   WorkerClient& worker() { return parts_.worker; }
+  // Errc::busy while a worker has its writable layer mounted (Container::is_written).
+  static Result<void> require_unwritten(const Container& container);
   ContainerCgroups& cgroups() { return parts_.cgroups; }
   size_t prepared_children() const { return prepared_.ready(); }
   uint64_t prepared_launches() const { return prepared_launches_; }  // that used one

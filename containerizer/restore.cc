@@ -45,10 +45,7 @@ Co<Result<void>> Containerizer::restore(ContainerId id, RestoreFunction restore)
                     cat("container '", id.to_string(), "' is ", to_string(container->state()),
                         ", only an exited one can be restored"));
   }
-  if (container->is_written) {
-    co_return Error(Errc::busy,
-                    cat("files are being copied into container '", id.to_string(), "'"));
-  }
+  GANTRY_CO_TRY(require_unwritten(*container));
   co_return co_await uncancellable(run_restore(container, std::move(restore)));
 }
 

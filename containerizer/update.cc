@@ -8,6 +8,12 @@ namespace {
 constexpr auto kEndingLimit = std::chrono::seconds(10);
 }  // namespace
 
+Result<void> Containerizer::require_unwritten(const Container& container) {
+  if (!container.is_written) return {};
+  return Error(Errc::busy, cat("files are being copied into container '", container.id.to_string(),
+                               "': ask again when that has ended"));
+}
+
 Co<Result<void>> Containerizer::start(ContainerId id) {
   ContainerPtr container = GANTRY_CO_TRY(require(id));
   const auto deadline = std::chrono::steady_clock::now() + kEndingLimit;
@@ -22,10 +28,7 @@ Co<Result<void>> Containerizer::start(ContainerId id) {
                     cat("container '", id.to_string(), "' is ", to_string(container->state()),
                         ", only an exited one can be started"));
   }
-  if (container->is_written) {
-    co_return Error(Errc::busy,
-                    cat("files are being copied into container '", id.to_string(), "'"));
-  }
+  GANTRY_CO_TRY(require_unwritten(*container));
   GANTRY_CO_TRY(require_room(container->id));
   container->was_stopped = false;
   container->short_runs = 0;

@@ -1,10 +1,23 @@
 #include "executor/body_pipe.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 namespace gantry {
+namespace {
+constexpr int kPipeBytes = 1 << 20;
+}  // namespace
+
+Result<sys::Pipe> open_transfer_pipe(OwnEnd own_end) {
+  sys::Pipe pipe = GANTRY_TRY(sys::pipe());
+  const int own = own_end == OwnEnd::read ? pipe.read.get() : pipe.write.get();
+  ::fcntl(own, F_SETFL, O_NONBLOCK);
+  ::fcntl(own, F_SETPIPE_SZ, kPipeBytes);  // fewer turns; the default will do as well
+  return pipe;
+}
+
 Co<Result<void>> pump_body(http::BodyStream& body, UniqueFd pipe) {
   for (;;) {
     std::string_view bytes = GANTRY_CO_TRY(co_await body.read());

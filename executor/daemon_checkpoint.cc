@@ -15,20 +15,6 @@ std::vector<std::pair<std::string, std::chrono::microseconds>> pairs_of(
   for (const StepTime& step : steps) out.emplace_back(step.name, step.duration);
   return out;
 }
-
-int number_of(const char* version) {
-  int major = 0, minor = 0;
-  std::sscanf(version, "%d.%d", &major, &minor);
-  return major * 1000 + minor;
-}
-
-// KERNEL: from 6.16 on only unix sockets have SO_PASSCRED and SO_PASSSEC, which CRIU before 4.2
-// asks of all (its issue 2829).
-bool loses_sockets(const std::string& criu) {
-  utsname name{};
-  ::uname(&name);
-  return number_of(name.release) >= 6016 && number_of(criu.c_str()) < 4002;
-}
 }  // namespace
 
 Co<Finding> Daemon::examine_criu() {
@@ -37,7 +23,7 @@ Co<Finding> Daemon::examine_criu() {
   Result<std::string> program = find_criu(config_.criu);
   Result<std::string> version =
       program ? co_await checkpoints_.check() : Result<std::string>(program.error());
-  if (version && loses_sockets(*version)) {
+  if (version && !saves_inet_sockets(*version)) {
     co_return Finding{Finding::Verdict::degraded, kFeature,
                       cat("CRIU ", *version, ", ", *program,
                           ": saves no process with a TCP or UDP socket on this kernel"),

@@ -11,7 +11,6 @@
 namespace gantry {
 namespace {
 constexpr size_t kPiece = 256u << 10;
-constexpr size_t kPipeBytes = 1u << 20;  // fewer turns; the default will do as well
 // A client that reads or sends slowly is nobody's business; one that is gone ends it.
 constexpr Duration kLimit = std::chrono::hours(24);
 
@@ -66,23 +65,12 @@ Result<void> add_root(const Container& container, bool is_written, WorkerRequest
   return {};
 }
 
-// A worker's answer beside the pipe it works on.
-struct Work {
-  explicit Work(const asio::any_io_executor& executor) : done(executor) {}
-  std::optional<Result<Fields>> result;
-  Event done;
-};
-Co<void> run(WorkerClient& worker, WorkerRequest request, Work& work) {
-  work.result = co_await worker.run(std::move(request));
-  work.done.notify();
-}
-
 class CollectedFiles final : public TarStream {
  public:
   CollectedFiles(WorkerClient& worker, WorkerRequest request, UniqueFd pipe,
                  const asio::any_io_executor& executor)
       : pipe_(std::move(pipe)), work_(executor), scope_(executor) {
-    scope_.spawn(run(worker, std::move(request), work_));
+    scope_.spawn(run_beside(worker.run(std::move(request)), work_));
   }
 
   Co<Result<std::string>> next() override {
@@ -114,7 +102,7 @@ class CollectedFiles final : public TarStream {
 
  private:
   UniqueFd pipe_;
-  Work work_;
+  Beside<Fields> work_;
   Scope scope_;
 };
 }  // namespace
@@ -127,9 +115,7 @@ Co<Result<std::unique_ptr<TarStream>>> Daemon::copy_out(ContainerId id, CopyOpti
   if (options.one_file_system) request.fields.add("stay", "");
   if (options.no_devices) request.fields.add("no_devices", "");
   GANTRY_CO_TRY(add_root(*container, false, request));
-  sys::Pipe pipe = GANTRY_CO_TRY(sys::pipe());
-  ::fcntl(pipe.read.get(), F_SETFL, O_NONBLOCK);
-  ::fcntl(pipe.read.get(), F_SETPIPE_SZ, kPipeBytes);
+  sys::Pipe pipe = GANTRY_CO_TRY(open_transfer_pipe(OwnEnd::read));
   request.fds.push_back(std::move(pipe.write));
   co_return std::make_unique<CollectedFiles>(containerizer_.worker(), std::move(request),
                                              std::move(pipe.read), executor_);
@@ -144,26 +130,16 @@ Co<Result<CopiedIn>> Daemon::copy_in(ContainerId id, CopyOptions options, http::
   if (options.owners) request.fields.add("owners", "");
   GANTRY_CO_TRY(add_root(*container, true, request));
   const bool mounts_layer = request.fields.has("upper");
-  if (mounts_layer && container->is_written) {
-    co_return Error(Errc::busy, cat("files are being copied into container '",
-                                    container->id.to_string(), "' already"));
-  }
-  sys::Pipe pipe = GANTRY_CO_TRY(sys::pipe());
-  ::fcntl(pipe.write.get(), F_SETFL, O_NONBLOCK);
-  ::fcntl(pipe.write.get(), F_SETPIPE_SZ, kPipeBytes);
-  request.input = std::move(pipe.read);
-  Work work(executor_);
-  Scope scope(executor_);
+  if (mounts_layer) GANTRY_CO_TRY(Containerizer::require_unwritten(*container));
   if (mounts_layer) container->is_written = true;
-  scope.spawn(run(containerizer_.worker(), std::move(request), work));
-  Result<void> pumped = co_await pump_body(body, std::move(pipe.write));
-  if (!pumped) co_await scope.close();
-  while (!work.result) co_await work.done.wait();
-  co_await scope.join();
+  Result<Fields> copied =
+      co_await feed_body<Fields>(body, executor_, [this, &request](UniqueFd stream) {
+        request.input = std::move(stream);
+        return containerizer_.worker().run(std::move(request));
+      });
   if (mounts_layer) container->is_written = false;
   container->changed.notify();
-  GANTRY_CO_TRY(std::move(pumped));
-  const Fields done = GANTRY_CO_TRY(std::move(*work.result));
+  const Fields done = GANTRY_CO_TRY(std::move(copied));
   co_return CopiedIn{GANTRY_CO_TRY(done.number<uint64_t>("entries")),
                      GANTRY_CO_TRY(done.number<uint64_t>("bytes"))};
 }

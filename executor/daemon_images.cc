@@ -20,19 +20,6 @@ ImageSummary summarize_image(const ImageInfo& image) {
   }
   return out;
 }
-
-// Runs the import beside the pump that feeds it.
-struct Importing {
-  explicit Importing(const asio::any_io_executor& executor) : done(executor) {}
-  std::optional<Result<std::vector<ImageInfo>>> result;
-  Event done;
-};
-Co<void> run_import(Provisioner& provisioner, UniqueFd stream, ImportOptions options,
-                    Importing& importing) {
-  importing.result = co_await provisioner.import(std::move(stream), std::move(options.reference),
-                                                 std::move(options.config));
-  importing.done.notify();
-}
 }  // namespace
 
 Co<Result<std::vector<ImageSummary>>> Daemon::images() {
@@ -43,18 +30,11 @@ Co<Result<std::vector<ImageSummary>>> Daemon::images() {
 
 Co<Result<std::vector<ImageSummary>>> Daemon::import(ImportOptions options,
                                                      http::BodyStream& body) {
-  sys::Pipe pipe = GANTRY_CO_TRY(sys::pipe());
-  ::fcntl(pipe.write.get(), F_SETFL, O_NONBLOCK);
-  ::fcntl(pipe.write.get(), F_SETPIPE_SZ, 1 << 20);  // fewer turns; the default will do as well
-  Importing importing(executor_);
-  Scope scope(executor_);
-  scope.spawn(run_import(provisioner_, std::move(pipe.read), std::move(options), importing));
-  Result<void> pumped = co_await pump_body(body, std::move(pipe.write));
-  if (!pumped) co_await scope.close();  // a broken upload is not an image
-  while (!importing.result) co_await importing.done.wait();
-  co_await scope.join();
-  if (!pumped) co_return std::move(pumped).error();
-  std::vector<ImageInfo> images = GANTRY_CO_TRY(std::move(*importing.result));
+  std::vector<ImageInfo> images = GANTRY_CO_TRY(co_await feed_body<std::vector<ImageInfo>>(
+      body, executor_, [this, &options](UniqueFd stream) {
+        return provisioner_.import(std::move(stream), std::move(options.reference),
+                                   std::move(options.config));
+      }));
   std::vector<ImageSummary> out;
   for (const ImageInfo& image : images) out.push_back(summarize_image(image));
   co_return out;

@@ -79,7 +79,7 @@ class Restore final : public Command {
     if (tcp_) json.boolean("tcp_established", true);
     const Result<JsonDocument> called = session.call(json.close().close().take());
     if (!called && (!session.has_asked_again() || !is_running(session, words[0]))) {
-      return explain(called.error(), words[0]);
+      return called.error();
     }
     if (session.json()) {
       if (const Json* restored = called ? find(*called, "gantry_restore") : nullptr) {
@@ -98,12 +98,6 @@ class Restore final : public Command {
   static bool is_running(Session& session, const std::string& container) {
     const JsonDocument details = inspect(session, container);
     return text_of(details, "gantry_inspect.container.state") == "running";
-  }
-
-  // What is not there may also be the checkpoint: then the executor says which there are.
-  static Error explain(const Error& error, const std::string& container) {
-    const bool is_container = error.to_string().starts_with("no container ");
-    return {error.code(), is_container ? explain_missing(error, container) : error.to_string()};
   }
 
   std::string checkpoint_;

@@ -53,17 +53,12 @@ bool is_directory(const std::string& path) {
 }
 
 // The answer of GANTRY_COPY_OUT, passed on as it comes.
-Result<void> receive_tar(Session& session, const std::string& container, const std::string& call,
+Result<void> receive_tar(Session& session, const std::string& call,
                          const std::function<Result<void>(std::string_view)>& sink) {
   Connection connection = GANTRY_TRY(session.connect());
   GANTRY_TRY(connection.send(Connection::format(api_request(call))));
   const HttpHead head = GANTRY_TRY(connection.receive_head());
-  if (head.status != 200) {
-    const Error error = refusal(GANTRY_TRY(connection.receive()));
-    const bool is_container = error.to_string().starts_with("no container ");
-    return Error(error.code(),
-                 is_container ? explain_missing(error, container) : error.to_string());
-  }
+  if (head.status != 200) return refusal(GANTRY_TRY(connection.receive()));
   for (;;) {
     const std::string bytes = connection.take_body();
     if (!bytes.empty()) GANTRY_TRY(sink(bytes));
@@ -203,10 +198,7 @@ class Cp final : public Command {
     if (!sent && !sent.error().is(Errc::cancelled)) return sent;
     const HttpResponse response = GANTRY_TRY(connection.receive());
     if (response.head.status / 100 == 2) return {};
-    const Error error = refusal(response);
-    const bool is_container = error.to_string().starts_with("no container ");
-    return Error(error.code(),
-                 is_container ? explain_missing(error, to.container) : error.to_string());
+    return refusal(response);
   }
 
   static Result<void> send(Upload& upload, const std::string& from) {
@@ -225,7 +217,7 @@ class Cp final : public Command {
 
   Result<void> copy_out(Session& session, const Place& from, const std::string& to) {
     if (to == "-") {
-      return receive_tar(session, from.container, copy_out_call(from, false, true),
+      return receive_tar(session, copy_out_call(from, false, true),
                          [](std::string_view bytes) { return write_to(STDOUT_FILENO, bytes); });
     }
     if (is_directory(to)) return unpack(session, from, to, means_contents(from.path));
@@ -262,8 +254,7 @@ class Cp final : public Command {
       }
       return unpacker->write(bytes);
     };
-    Result<void> received =
-        receive_tar(session, from.container, copy_out_call(from, false, false), sink);
+    Result<void> received = receive_tar(session, copy_out_call(from, false, false), sink);
     if (!unpacker) return received;
     Result<void> unpacked = unpacker->finish();
     return received ? unpacked : received;
@@ -305,7 +296,7 @@ class Export final : public Command {
       if (!file) file = GANTRY_TRY(sys::open(output_, O_WRONLY | O_CREAT | O_TRUNC, 0600));
       return write_to(file.get(), bytes);
     };
-    GANTRY_TRY(receive_tar(session, words[0], copy_out_call({words[0], "/"}, true, true), sink));
+    GANTRY_TRY(receive_tar(session, copy_out_call({words[0], "/"}, true, true), sink));
     return 0;
   }
 

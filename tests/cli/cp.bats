@@ -131,9 +131,9 @@ setup() {
   tar -c site | head -c 600 >&5
   sleep 1
   run -1 --separate-stderr gantry start ended
-  [[ "$stderr" == *"files are being copied into container"* ]]
+  [[ "$stderr" == *"files are being copied into container"*": ask again when that has ended"* ]]
   run -1 --separate-stderr gantry cp site ended:/srv
-  [[ "$stderr" == *"are being copied into container"*already* ]]
+  [[ "$stderr" == *"files are being copied into container"*": ask again when that has ended"* ]]
   exec 5>&-
   finish $pid
   [ "$status" = 1 ]
