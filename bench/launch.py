@@ -30,9 +30,7 @@ class Bench:
         options = ["--launches", str(launches), "--idle-ms", str(idle_ms), "--in-flight", str(in_flight), "--raw"]
         words = [str(word) for word in (self.programs / program, *options, *rest)]
         if hide_unified:
-            # crun refuses hybrid hosts: the cgroup2 mount is hidden in a mount namespace made beforehand.
-            script = 'mountpoint -q /sys/fs/cgroup/unified && umount /sys/fs/cgroup/unified; exec "$@"'
-            words = ["unshare", "-m", "sh", "-c", script, "sh"] + words
+            words = support.without_unified(words)
         lines = support.output_of(words, self.environment).split()
         return float(lines[0]) if in_flight > 1 else [float(line) for line in lines]
 
