@@ -16,6 +16,7 @@
 #include "api/types/container_spec.h"
 #include "api/types/container_state.h"
 #include "api/types/exit_outcome.h"
+#include "api/types/health.h"
 #include "base/co.h"
 #include "base/process_ref.h"
 #include "base/scope.h"
@@ -85,6 +86,13 @@ class Container {
   // A worker has its writable layer mounted, while it does not run (GANTRY_COPY_IN): KERNEL: two
   // overlays with one upper directory do not see what the other writes.
   bool is_written = false;
+
+  // Of one that is checked, since its last start. While checks are held none begins, and none that
+  // runs counts.
+  std::optional<Health> health;
+  int checks_held = 0;
+  bool restart_wanted = false;  // it is to run again, whatever its policy
+  std::string killed_because;   // of a kill that was nobody's but ours
 
   // Clients that follow its output; removal on exit waits for them (`run --rm | less`).
   int readers = 0;

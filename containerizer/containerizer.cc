@@ -204,6 +204,10 @@ Co<Result<void>> Containerizer::run_launch(ContainerPtr container) {
 
 void Containerizer::start_watching(ContainerPtr container) {
   scope_.spawn(watch_exit(container));
+  if (is_checked(*container)) {
+    if (!container->health) container->health.emplace();
+    container->scope.spawn(watch_health(container));
+  }
   for (Isolator* isolator : isolators_of(*container)) {
     if (isolator->watches(container->id)) container->scope.spawn(watch_limit(container, isolator));
   }
@@ -270,6 +274,7 @@ Co<void> Containerizer::watch_limit(ContainerPtr container, Isolator* isolator) 
 
 Co<ExitOutcome> Containerizer::explain_exit(ContainerPtr container, ExitRecord exit) {
   ExitOutcome outcome = ExitOutcome::from_wait_status(exit.wait_status);
+  if (outcome.kind == ExitOutcome::Kind::signalled) outcome.reason = container->killed_because;
   // A limit that was reached can show in either way: the kill, or an exit of the first process
   // because one of the others was killed.
   if (exit.wait_status == 0) co_return outcome;

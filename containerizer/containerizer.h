@@ -45,6 +45,9 @@ struct ContainerizerParts {
   std::vector<Isolator*> isolators;  // in prepare order
   // Parses ContainerSpec::request_bytes of a record again.
   std::function<Result<ContainerSpec>(const std::string& request_bytes)> parse_spec;
+  // Of a nested container that runs a command and asks for nothing else.
+  std::function<Result<ContainerSpec>(const ContainerId& id, const std::vector<std::string>& args)>
+      command_spec;
 };
 
 using ContainerPtr = std::shared_ptr<Container>;
@@ -158,6 +161,20 @@ class Containerizer {
   void consider_restart(ContainerPtr container, AfterReboot after_reboot);
   Co<void> restart_when_due(ContainerPtr container);
   Co<Result<void>> run_again(ContainerPtr container);
+  // health.cc: checks of one that asks for them, while it runs.
+  static bool is_checked(const Container& container);
+  void read_health(Container& container) const;
+  Result<void> write_health(const Container& container) const;
+  void forget_health(Container& container) const;
+  Co<void> watch_health(ContainerPtr container);
+  Co<bool> wait_check_due(ContainerPtr container, std::chrono::steady_clock::time_point due);
+  // nullopt: it says nothing about the container.
+  Co<std::optional<HealthCheck>> check_health(ContainerPtr container);
+  Co<bool> wait_check_end(ContainerPtr container, ContainerPtr check);
+  Co<void> end_check(ContainerPtr container);
+  // True: the container is ending for it.
+  bool act_on_failure(ContainerPtr container);
+  Co<void> end_unhealthy(ContainerPtr container);
   // update.cc
   Co<Result<void>> apply_limits(ContainerPtr container, ResourceSpec wanted);
   void rename(Container& container, const std::string& name);

@@ -39,6 +39,8 @@ ContainerSpec nested_spec(ContainerSpec asked, const ContainerSpec& parent) {
   add_rights(out.security, asked.security);
   out.name.clear();
   out.restart = RestartPolicy();
+  out.health.reset();
+  if (asked.log.max_size) out.log = asked.log;
   out.uris.clear();
   out.labels = std::move(asked.labels);
   out.stop_signal = std::move(asked.stop_signal);

@@ -143,6 +143,7 @@ Result<void> Recovery::take(Found& found) {
   container->restarts = record.restarts;
   container->was_stopped = record.was_stopped;
   container->ran_before = record.ran_before;
+  container->restart_wanted = record.restart_wanted;
   container->awaits_reader = true;
   // While it was being restarted.
   if (record.ran_before && record.state != ContainerState::exited &&
@@ -324,6 +325,7 @@ Co<void> Recovery::settle(Found& found) {
   ContainerPtr container = found.container;
   if (found.adopt) {
     co_await fit_freezer(*container);
+    owner_.read_health(*container);
     owner_.start_watching(container);
     if (container->spec->is_session) {
       // Its client was the dead executor's.

@@ -35,7 +35,8 @@ Duration restart_delay(uint32_t short_runs) {
 
 void Containerizer::consider_restart(ContainerPtr container, AfterReboot after_reboot) {
   if (!container->outcome || container->parent || container->restart_due) return;
-  if (!wants_restart({.policy = container->spec->restart,
+  if (!container->restart_wanted &&
+      !wants_restart({.policy = container->spec->restart,
                       .outcome = *container->outcome,
                       .restarts = container->restarts,
                       .was_stopped = container->was_stopped,
@@ -77,11 +78,11 @@ Co<void> Containerizer::restart_when_due(ContainerPtr container) {
   if (container->state() == ContainerState::exited) consider_restart(container, AfterReboot::no);
 }
 
-// Of those with a restart policy: it is not to run again by itself.
+// Of those that would run again by themselves: it is not to.
 Co<Result<void>> Containerizer::note_stop(ContainerPtr container) {
-  if (container->spec->restart.kind == RestartPolicy::Kind::no || container->was_stopped) {
-    co_return Result<void>();
-  }
+  const bool would_run = std::exchange(container->restart_wanted, false) ||
+                         container->spec->restart.kind != RestartPolicy::Kind::no;
+  if (!would_run || container->was_stopped) co_return Result<void>();
   container->was_stopped = true;
   container->changed.notify();
   if (container->state() == ContainerState::created) co_return Result<void>();
@@ -108,6 +109,9 @@ Co<Result<void>> Containerizer::run_again(ContainerPtr container) {
   container->kill_requested = false;
   container->ran_before = true;
   container->phases.clear();
+  container->killed_because.clear();
+  container->restart_wanted = false;
+  forget_health(*container);
   ++container->restarts;
   container->scope.reopen();
   container->transition(ContainerState::creating);

@@ -6,10 +6,28 @@
 namespace gantry {
 namespace {
 constexpr auto kEndLimit = std::chrono::seconds(10);
+
+// While it lives no health check begins, and one that ends says nothing.
+class ChecksHeld {
+ public:
+  explicit ChecksHeld(ContainerPtr container) : container_(std::move(container)) {
+    ++container_->checks_held;
+  }
+  ChecksHeld(const ChecksHeld&) = delete;
+  ChecksHeld& operator=(const ChecksHeld&) = delete;
+  ~ChecksHeld() {
+    if (--container_->checks_held == 0) container_->changed.notify();
+  }
+
+ private:
+  ContainerPtr container_;
+};
 }  // namespace
 
 Co<Result<void>> Containerizer::checkpoint(ContainerId id, DumpFunction dump, AfterDump after) {
   ContainerPtr container = GANTRY_CO_TRY(require(id));
+  const ChecksHeld held(container);
+  co_await end_check(container);
   ContainerState before = container->state();
   if (before != ContainerState::running && before != ContainerState::paused) {
     co_return Error(Errc::busy, cat("container '", id.to_string(), "' is ", to_string(before),
@@ -56,6 +74,7 @@ Co<Result<void>> Containerizer::run_restore(ContainerPtr container, RestoreFunct
   container->limitation.reset();
   container->kill_requested = false;
   const bool was_stopped = std::exchange(container->was_stopped, false);
+  forget_health(*container);
   container->scope.reopen();
   container->transition(ContainerState::creating);
   Launch launch(*this, container);

@@ -179,6 +179,11 @@ ContainerSummary Daemon::summarize(const Container& container) const {
   out.hostname = container.hostname;
   out.restarts = container.restarts;
   out.restart_due = container.restart_due;
+  if (container.health) {
+    out.health = Health{.status = container.health->status,
+                        .failing_streak = container.health->failing_streak,
+                        .log = {}};
+  }
   return out;
 }
 
@@ -196,6 +201,7 @@ Co<Result<ContainerDetails>> Daemon::inspect(ContainerId id) {
   ContainerPtr container = GANTRY_CO_TRY(resolve(id));
   ContainerDetails out{.summary = summarize(*container),
                        .request_bytes = container->spec->request_bytes};
+  if (container->health) out.summary.health = container->health;
   for (const PhaseTime& phase : container->phases) {
     out.phases.emplace_back(phase.name, phase.duration);
     out.total += phase.duration;

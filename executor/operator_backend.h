@@ -47,7 +47,8 @@ struct ContainerSummary {
   std::string hostname;
   std::string framework_id, executor_id, task_id;  // of a framework's task
   uint32_t restarts = 0;
-  bool restart_due = false;  // it has ended, and is about to run again
+  bool restart_due = false;      // it has ended, and is about to run again
+  std::optional<Health> health;  // its log: in ContainerDetails only
 };
 struct ContainerDetails {
   ContainerSummary summary;

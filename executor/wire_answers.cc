@@ -37,6 +37,18 @@ void fill_wait(const ExitOutcome& outcome, M& out) {
   }
   out.set_message(wire::to_valid_utf8(outcome.reason));
 }
+
+void health_to_wire(const Health& in, wire::agent::GantryHealth& out) {
+  out.set_status(std::string(to_string(in.status)));
+  out.set_failing_streak(in.failing_streak);
+  for (const HealthCheck& check : in.log) {
+    auto* made = out.add_log();
+    set_time(made->mutable_start(), check.start_ns);
+    set_time(made->mutable_end(), check.end_ns);
+    made->set_exit_code(check.exit_code);
+    if (!check.output.empty()) made->set_output(wire::to_valid_utf8(check.output));
+  }
+}
 }  // namespace
 
 wire::agent::GantryExit exit_to_wire(const ExitOutcome& outcome) {
@@ -93,6 +105,7 @@ wire::agent::GantryContainer summary_to_wire(const ContainerSummary& in) {
   if (!in.task_id.empty()) out.set_task_id(in.task_id);
   if (in.restarts != 0) out.set_restarts(in.restarts);
   if (in.restart_due) out.set_restart_due(true);
+  if (in.health) health_to_wire(*in.health, *out.mutable_health());
   return out;
 }
 

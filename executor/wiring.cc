@@ -176,7 +176,8 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs st
                          .cgroups = *p.cgroups,
                          .init = p.init,
                          .isolators = std::move(isolators),
-                         .parse_spec = wire::parse_request_bytes},
+                         .parse_spec = wire::parse_request_bytes,
+                         .command_spec = wire::command_in},
       executor);
   p.garbage = std::make_unique<Garbage>(
       GarbageConfig{.data_dir = config.data_dir,

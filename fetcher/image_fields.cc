@@ -25,7 +25,28 @@ void add_image_config(Fields& to, const oci::ImageConfig& config) {
     to.add("label.value", value);
   }
   for (const oci::Digest& id : config.diff_ids) to.add("diff_id", id.to_string());
+  add_all(to, "health.test", config.health.test);
+  if (config.health == oci::HealthCheck()) return;
+  to.add_number("health.interval", config.health.interval_ns);
+  to.add_number("health.timeout", config.health.timeout_ns);
+  to.add_number("health.start_period", config.health.start_period_ns);
+  to.add_number("health.start_interval", config.health.start_interval_ns);
+  to.add_number("health.retries", config.health.retries);
 }
+
+namespace {
+Result<oci::HealthCheck> health_from(const Fields& from) {
+  oci::HealthCheck out;
+  out.test = from.all("health.test");
+  if (!from.has("health.interval")) return out;
+  out.interval_ns = GANTRY_TRY(from.number<uint64_t>("health.interval"));
+  out.timeout_ns = GANTRY_TRY(from.number<uint64_t>("health.timeout"));
+  out.start_period_ns = GANTRY_TRY(from.number<uint64_t>("health.start_period"));
+  out.start_interval_ns = GANTRY_TRY(from.number<uint64_t>("health.start_interval"));
+  out.retries = GANTRY_TRY(from.number<uint64_t>("health.retries"));
+  return out;
+}
+}  // namespace
 
 Result<oci::ImageConfig> image_config_from(const Fields& from) {
   oci::ImageConfig out;
@@ -47,6 +68,7 @@ Result<oci::ImageConfig> image_config_from(const Fields& from) {
   for (const std::string& id : from.all("diff_id")) {
     out.diff_ids.push_back(GANTRY_TRY(oci::Digest::parse(id)));
   }
+  out.health = GANTRY_TRY(health_from(from));
   // Values become C strings later on.
   for (const auto& [name, value] : from.items()) {
     if (value.find('\0') != std::string::npos && name != "layer") {

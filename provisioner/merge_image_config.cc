@@ -77,6 +77,41 @@ Result<void> merge_command(ProcessSpec& process, const oci::ImageConfig& image) 
   process.entrypoint = std::nullopt;
   return {};
 }
+// Of an image's HEALTHCHECK; empty: none.
+Result<std::vector<std::string>> health_args(const std::vector<std::string>& test) {
+  if (test.empty() || test[0] == "NONE") return std::vector<std::string>();
+  if (test[0] == "CMD" && test.size() > 1) return std::vector(test.begin() + 1, test.end());
+  if (test[0] == "CMD-SHELL" && test.size() == 2)
+    return std::vector<std::string>{"/bin/sh", "-c", test[1]};
+  return Error(Errc::invalid, cat("image config: config.Healthcheck.Test: '", test[0].substr(0, 60),
+                                  "' is none of NONE, CMD with words and CMD-SHELL with one"));
+}
+
+Result<void> merge_health(ContainerSpec& spec, const oci::HealthCheck& image) {
+  if (spec.health && spec.health->is_off) return {};
+  std::vector<std::string> args = GANTRY_TRY(health_args(image.test));
+  if (!spec.health && args.empty()) return {};
+  if (!spec.health) spec.health.emplace();
+  HealthSpec& health = *spec.health;
+  if (health.args.empty()) health.args = std::move(args);
+  if (health.args.empty()) {
+    return Error(Errc::invalid,
+                 "health check: neither the request nor the image has a command for it");
+  }
+  const auto take = [](std::optional<HealthSpec::Time>& own, uint64_t ns) {
+    const auto time = std::chrono::ceil<HealthSpec::Time>(std::chrono::nanoseconds(
+        std::min<uint64_t>(ns, std::chrono::nanoseconds(HealthSpec::kLongest).count())));
+    if (!own && ns != 0) own = time;
+  };
+  take(health.interval, image.interval_ns);
+  take(health.timeout, image.timeout_ns);
+  take(health.start_period, image.start_period_ns);
+  take(health.start_interval, image.start_interval_ns);
+  if (!health.retries && image.retries != 0) {
+    health.retries = std::min<uint64_t>(image.retries, HealthSpec::kMostRetries);
+  }
+  return {};
+}
 }  // namespace
 
 Result<void> merge_image_config(ContainerSpec& spec, const oci::ImageConfig& image) {
@@ -98,6 +133,7 @@ Result<void> merge_image_config(ContainerSpec& spec, const oci::ImageConfig& ima
     }
     spec.stop_signal = image.stop_signal;
   }
+  GANTRY_TRY(merge_health(spec, image.health));
   std::set<std::string> mounted;
   for (const MountSpec& mount : spec.mounts) mounted.insert(mount.destination);
   for (const std::string& volume : image.volumes) {

@@ -52,6 +52,17 @@ Result<void> check_unambiguous(const JsonView& root, std::initializer_list<const
   return {};
 }
 
+Result<HealthCheck> parse_health(const JsonView& view) {
+  HealthCheck out;
+  out.test = GANTRY_TRY(GANTRY_TRY(view.member("Test")).texts());
+  out.interval_ns = GANTRY_TRY(GANTRY_TRY(view.member("Interval")).number());
+  out.timeout_ns = GANTRY_TRY(GANTRY_TRY(view.member("Timeout")).number());
+  out.start_period_ns = GANTRY_TRY(GANTRY_TRY(view.member("StartPeriod")).number());
+  out.start_interval_ns = GANTRY_TRY(GANTRY_TRY(view.member("StartInterval")).number());
+  out.retries = GANTRY_TRY(GANTRY_TRY(view.member("Retries")).number());
+  return out;
+}
+
 bool is_index_type(std::string_view type) {
   return type == media::kIndex || type == media::kDockerList;
 }
@@ -87,6 +98,7 @@ Result<ImageConfig> parse_image_config(std::string_view json) {
   out.volumes = GANTRY_TRY(GANTRY_TRY(config.member("Volumes")).keys());
   out.exposed_ports = GANTRY_TRY(GANTRY_TRY(config.member("ExposedPorts")).keys());
   out.labels = GANTRY_TRY(GANTRY_TRY(config.member("Labels")).text_map());
+  out.health = GANTRY_TRY(parse_health(GANTRY_TRY(config.member("Healthcheck"))));
   return out;
 }
 

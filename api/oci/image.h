@@ -43,6 +43,13 @@ struct Descriptor {
   std::optional<Platform> platform;
 };
 
+// HEALTHCHECK, with docker's meaning of 0: its default.
+struct HealthCheck {
+  std::vector<std::string> test;  // NONE; CMD, words…; CMD-SHELL, command; empty: there is none
+  uint64_t interval_ns = 0, timeout_ns = 0, start_period_ns = 0, start_interval_ns = 0, retries = 0;
+  bool operator==(const HealthCheck&) const = default;
+};
+
 // What an image says about its process. Untrusted data: labels are for people, never policy.
 struct ImageConfig {
   std::vector<std::string> entrypoint, cmd;
@@ -51,6 +58,7 @@ struct ImageConfig {
   std::vector<std::string> volumes;        // paths in the container, as in the image
   std::vector<std::string> exposed_ports;  // "80/tcp"
   std::map<std::string, std::string> labels;
+  HealthCheck health;
   std::string os, architecture, variant, created;
   std::vector<Digest> diff_ids;  // bottom first
   bool operator==(const ImageConfig&) const = default;

@@ -57,6 +57,23 @@ void put_set(Writer& w, const char* key, const std::vector<std::string>& names) 
   }
   w.EndObject();
 }
+void put_health(Writer& w, const HealthCheck& health) {
+  if (health == HealthCheck()) return;
+  w.Key("Healthcheck");
+  w.StartObject();
+  put(w, "Test", health.test);
+  const std::pair<const char*, uint64_t> numbers[] = {{"Interval", health.interval_ns},
+                                                      {"Timeout", health.timeout_ns},
+                                                      {"StartPeriod", health.start_period_ns},
+                                                      {"StartInterval", health.start_interval_ns},
+                                                      {"Retries", health.retries}};
+  for (const auto& [name, value] : numbers) {
+    if (value == 0) continue;
+    w.Key(name);
+    w.Uint64(value);
+  }
+  w.EndObject();
+}
 void put_unless_empty(Writer& w, const char* key, std::string_view text) {
   if (!text.empty()) put(w, key, text);
 }
@@ -120,6 +137,7 @@ std::string write_image_config(const ImageConfig& config) {
     for (const auto& [name, value] : config.labels) put(w, name.c_str(), value);
     w.EndObject();
   }
+  put_health(w, config.health);
   w.EndObject();
   w.Key("rootfs");
   w.StartObject();

@@ -13,6 +13,8 @@
 #include <variant>
 #include <vector>
 
+#include "api/types/health.h"
+
 namespace gantry {
 using Bytes = uint64_t;
 
@@ -192,7 +194,8 @@ struct ContainerSpec {
   std::chrono::seconds stop_timeout{10};
   bool remove_on_exit = false;
   RestartPolicy restart;
-  LogSpec log;              // absent: the executor's settings
+  LogSpec log;  // absent: the executor's settings
+  std::optional<HealthSpec> health;
   bool is_session = false;  // it ends with the client that launched it
   // Command tasks: where the sandbox appears inside; empty: not mounted.
   std::string sandbox_mount;

@@ -42,6 +42,11 @@ Result<void> check_whole(const Field& field, const ContainerSpec& spec) {
                                                       : process.args.front();
   if (program.empty()) return invalid(field / "command", "the program's name must not be empty");
 
+  if (!std::holds_alternative<ImageRoot>(spec.root) && spec.health && !spec.health->is_off &&
+      spec.health->args.empty()) {
+    return invalid(ours / "health" / "args", "required where there is no image that has a check");
+  }
+
   std::set<std::string_view> places;
   for (const MountSpec& mount : spec.mounts) {
     if (!places.insert(mount.destination).second) {

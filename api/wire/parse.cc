@@ -95,6 +95,13 @@ Result<ContainerSpec> parse_request_bytes(std::string_view request_bytes) {
   return parse_launch(Field("launch_container"), launch);
 }
 
+Result<ContainerSpec> command_in(const ContainerId& id, const std::vector<std::string>& args) {
+  agent::Call::LaunchContainer launch;
+  *launch.mutable_container_id() = to_wire(id);
+  launch.mutable_gantry_spec()->mutable_args()->Assign(args.begin(), args.end());
+  return parse_launch(Field("launch_container"), launch);
+}
+
 namespace {
 // Lists would be added to, and not replaced.
 Result<void> check_no_lists(const Field& field, const GantrySpec::Resources& in) {

@@ -24,6 +24,8 @@ ContainerID to_wire(const ContainerId& id);
 Result<ContainerSpec> parse_launch(const Field& field, const agent::Call::LaunchContainer& in);
 // ContainerSpec::request_bytes, parsed again: after a restart of the executor.
 Result<ContainerSpec> parse_request_bytes(std::string_view request_bytes);
+// A nested container that runs `args` and asks for nothing else.
+Result<ContainerSpec> command_in(const ContainerId& id, const std::vector<std::string>& args);
 // What a container shall be after a GANTRY_UPDATE: the spec of `request_bytes` with its changes.
 Result<ContainerSpec> parse_update(std::string_view request_bytes,
                                    const agent::Call::GantryUpdate& in);

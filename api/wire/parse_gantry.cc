@@ -431,6 +431,7 @@ class GantryParser {
     out_.stop_timeout = std::chrono::seconds(in_.stop_timeout_seconds());
     out_.remove_on_exit = in_.remove_on_exit();
     GANTRY_TRY(log());
+    if (in_.has_health()) GANTRY_TRY(add_health(field_ / "health", in_, out_));
     return restart();
   }
 

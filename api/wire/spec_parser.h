@@ -16,6 +16,9 @@ Result<void> add_gantry_spec(const Field& field, const GantrySpec& in, Container
 // The limits of that (parse_resources.cc).
 Result<void> add_resources(const Field& field, const GantrySpec::Resources& in, ResourceSpec& out);
 
+// Of a spec that has one: its health check (parse_health.cc).
+Result<void> add_health(const Field& field, const GantrySpec& spec, ContainerSpec& to);
+
 // Checks that need the whole (check_whole.cc): argument sizes, sysctls against namespaces,
 // duplicates.
 Result<void> check_whole(const Field& field, const ContainerSpec& spec);

@@ -146,6 +146,20 @@ void to_network(const NetworkSpec& in, GantrySpec::Network& out) {
     out.mutable_extra_hosts()->rbegin()->set_address(address);
   }
 }
+
+void to_health(const HealthSpec& in, GantrySpec::Health& out) {
+  if (in.is_off) out.set_off(true);
+  for (const std::string& arg : in.args) out.add_args(arg);
+  const auto ms = [](HealthSpec::Time time) { return static_cast<uint64_t>(time.count()); };
+  if (in.interval) out.set_interval_ms(ms(*in.interval));
+  if (in.timeout) out.set_timeout_ms(ms(*in.timeout));
+  if (in.start_period) out.set_start_period_ms(ms(*in.start_period));
+  if (in.start_interval) out.set_start_interval_ms(ms(*in.start_interval));
+  if (in.retries) out.set_retries(*in.retries);
+  if (in.on_failure != HealthSpec::OnFailure::none) {
+    out.set_on_failure(static_cast<GantrySpec::Health::OnFailure>(in.on_failure));
+  }
+}
 }  // namespace
 
 agent::Call::LaunchContainer to_launch(const ContainerId& id, const ContainerSpec& spec) {
@@ -202,6 +216,7 @@ agent::Call::LaunchContainer to_launch(const ContainerId& id, const ContainerSpe
   }
   if (spec.log.max_size) out.mutable_log()->set_max_size_bytes(*spec.log.max_size);
   if (spec.log.max_files) out.mutable_log()->set_max_files(*spec.log.max_files);
+  if (spec.health) to_health(*spec.health, *out.mutable_health());
   if (!spec.sandbox_mount.empty()) out.set_sandbox_mount(spec.sandbox_mount);
   return launch;
 }

@@ -28,7 +28,10 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "echo data | gantry run -i --rm tools wc -c  # with stdin\n"
      "gantry run -it --rm tools sh  # a shell at this terminal\n"
      "gantry run --rm --rootfs ./rootfs /bin/sh -c 'id'  # from a directory\n"
-     "gantry run --rm -v ./src:/src:ro -w /src tools ls  # a directory of the host, read-only\n",
+     "gantry run --rm -v ./src:/src:ro -w /src tools ls  # a directory of the host, read-only\n"
+     "gantry run -d --restart always --health-cmd 'wget -qO- localhost' --health-on-failure kill "
+     "web"
+     "  # again when it hangs\n",
      make_run, kUsageStatus},
     {"exec", kContainers, "[flags] CONTAINER COMMAND [ARG...]",
      "Run a command in a running container",

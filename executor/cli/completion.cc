@@ -128,6 +128,7 @@ Candidates values_of(const Flag& flag) {
   static constexpr std::pair<std::string_view, std::string_view> kKnown[] = {
       {"network", "none host bridge"},
       {"restart", "no on-failure always unless-stopped"},
+      {"health-on-failure", "none kill restart stop"},
       {"signal", "HUP INT QUIT KILL USR1 USR2 TERM CONT STOP"},
       {"stop-signal", "HUP INT QUIT KILL USR1 USR2 TERM"},
       {"security-opt", "seccomp=unconfined no-new-privileges=false systempaths=unconfined"}};

@@ -25,6 +25,13 @@ bool is_checkpointed(const Json& container) {
          text_of(container, "exit.reason").starts_with("checkpointed");
 }
 
+// As docker's: " (healthy)", " (health: starting)"; empty where nothing is checked.
+std::string describe_health(const Json& container) {
+  const std::string health = text_of(container, "health.status");
+  if (health.empty()) return {};
+  return health == "starting" ? " (health: starting)" : cat(" (", health, ")");
+}
+
 // "running for 5 minutes", "exited (3) 2 hours ago", "paused".
 std::string describe_state(const Json& container, double now) {
   const std::string state = text_of(container, "state");
@@ -41,7 +48,8 @@ std::string describe_state(const Json& container, double now) {
                flag_of(container, "restart_due") ? ", starts again" : "");
   }
   const double started = seconds_of(container, "started");
-  return started > 0 ? cat(state, " for ", format_age(now - started)) : state;
+  return (started > 0 ? cat(state, " for ", format_age(now - started)) : state) +
+         describe_health(container);
 }
 
 std::string describe_command(const Json& container) {
@@ -82,10 +90,14 @@ constexpr auto kStates = std::to_array<std::string_view>(
     {"creating", "created", "provisioning", "preparing", "launching", "restoring", "running",
      "paused", "checkpointing", "destroying", "exited", "checkpointed"});
 
-// name=…, id=…, state=…, exited=STATUS, image=…, label=KEY[=VALUE]; status and ancestor are
-// docker's words for state and image.
+constexpr auto kHealth =
+    std::to_array<std::string_view>({"starting", "healthy", "unhealthy", "none"});
+
+// name=…, id=…, state=…, exited=STATUS, image=…, label=KEY[=VALUE], health=…; status and ancestor
+// are docker's words for state and image.
 Result<Filter> parse_filter(const std::string& word) {
-  constexpr std::string_view kKeys[] = {"name", "id", "state", "exited", "image", "label"};
+  constexpr std::string_view kKeys[] = {"name",  "id",    "state", "exited",
+                                        "image", "label", "health"};
   const size_t equals = word.find('=');
   if (equals == word.npos) return usage_error(cat("--filter ", word, ": write KEY=VALUE"));
   Filter out{word.substr(0, equals), word.substr(equals + 1)};
@@ -93,12 +105,16 @@ Result<Filter> parse_filter(const std::string& word) {
   if (out.key == "ancestor") out.key = "image";
   if (std::ranges::find(kKeys, out.key) == std::end(kKeys)) {
     return usage_error(
-        cat("--filter ", word, ": the key is name, id, state, exited, image or label"));
+        cat("--filter ", word, ": the key is name, id, state, exited, image, label or health"));
   }
   if (out.key == "state" && std::ranges::find(kStates, out.value) == kStates.end()) {
     std::string legal;
     for (const std::string_view state : kStates) legal += cat(legal.empty() ? "" : ", ", state);
     return usage_error(cat("--filter ", word, ": the state is one of ", legal));
+  }
+  if (out.key == "health" && std::ranges::find(kHealth, out.value) == kHealth.end()) {
+    return usage_error(
+        cat("--filter ", word, ": the health is one of starting, healthy, unhealthy, none"));
   }
   int status = 0;
   if (out.key == "exited" && !parse_number(out.value, status)) {
@@ -125,6 +141,7 @@ bool passes(const Json& container, const Filter& filter) {
   if (filter.key == "state") return text_of(container, "state") == value;
   if (filter.key == "image") return text_of(container, "image").starts_with(value);
   if (filter.key == "label") return has_label(container, value);
+  if (filter.key == "health") return text_of(container, "health.status", "none") == value;
   return has_ended(container) && cat(integer_of(container, "exit.shell_status", 125)) == value;
 }
 
@@ -133,13 +150,14 @@ class Ps final : public Command {
   void declare(Flags& flags) override {
     flags.toggle('a', "all", &all_, "also those that have ended");
     flags.toggle('q', "quiet", &quiet_, "only ids");
-    flags.add('f', "filter", "KEY=VALUE", &filters_,
-              "only those with name=, id=, state=, exited=STATUS, image= or label=KEY[=VALUE]");
+    flags.add(
+        'f', "filter", "KEY=VALUE", &filters_,
+        "only those with name=, id=, state=, exited=STATUS, image=, label=KEY[=VALUE] or health=");
     flags.add('n', "last", "N", &last_, "only the N newest, ended or not");
     flags.toggle('l', "latest", &latest_, "only the newest, ended or not");
     flags.add(0, "format", "TEXT", &format_,
               "a line for each: {{.ID}} {{.Name}} {{.Image}} {{.Command}} {{.State}} {{.Status}} "
-              "{{.Created}} {{.Address}} {{.Ports}} {{.Labels}}, or json");
+              "{{.Created}} {{.Address}} {{.Ports}} {{.Labels}} {{.Health}}, or json");
     flags.toggle(0, "no-trunc", &whole_, "do not shorten ids and commands");
   }
 
@@ -243,7 +261,8 @@ class Ps final : public Command {
             {"Created", created > 0 ? cat(format_age(now_seconds() - created), " ago") : ""},
             {"Address", addresses.empty() ? "" : addresses[0]->GetString()},
             {"Ports", describe_ports(container)},
-            {"Labels", describe_labels(container)}};
+            {"Labels", describe_labels(container)},
+            {"Health", text_of(container, "health.status")}};
   }
 
   bool all_ = false, quiet_ = false, whole_ = false, latest_ = false;

@@ -30,7 +30,6 @@ constexpr ForeignFlag kForeignFlags[] = {
     {"userns", {}, "there are no user namespaces yet: -u USER runs it as somebody else"},
     {"ip", {}, "the bridge chooses the address; `gantry ps` shows it"},
     {"link", {}, "write --add-host NAME:ADDRESS; `gantry ps` shows the address"},
-    {"health-cmd", {}, "ask from outside: there are no health checks of containers yet"},
     {"platform", {}, "an image is for this host's processor"},
 };
 }  // namespace
@@ -61,6 +60,7 @@ void RunOptions::declare(Flags& flags) {
             "what `gantry stop` sends first (default: the image's, else SIGTERM)");
   flags.add(0, "stop-timeout", "SECONDS", &stop_timeout,
             "how long `gantry stop` waits before SIGKILL (default 10)");
+  declare_health(flags);
   flags.section("The process");
   flags.add('e', "env", "NAME=VALUE", &env, "a variable; NAME alone passes on the value here");
   flags.add(0, "env-file", "FILE", &env_files, "variables, one a line; # begins a comment");

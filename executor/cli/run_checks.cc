@@ -4,6 +4,7 @@
 #include <map>
 
 #include "executor/cli/request_words.h"
+#include "executor/cli/run_health.h"
 
 namespace gantry::cli {
 namespace {
@@ -115,6 +116,7 @@ Result<void> check_together(const RunOptions& options) {
   if (options.detach && options.detach_keys) {
     return usage_error("--detach-keys are typed at a terminal, and -d leaves it: give one of them");
   }
+  GANTRY_TRY(check_health(options));
   GANTRY_TRY(check_places(options));
   GANTRY_TRY(check_names("--label", options.labels));
   GANTRY_TRY(check_names("--sysctl", options.sysctls));

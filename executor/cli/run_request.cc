@@ -11,6 +11,7 @@
 #include "executor/cli/request_words.h"
 #include "executor/cli/run_devices.h"
 #include "executor/cli/run_files.h"
+#include "executor/cli/run_health.h"
 #include "executor/cli/run_network.h"
 #include "executor/cli/terminal.h"
 
@@ -203,6 +204,7 @@ Result<void> write_spec(JsonWriter& json, const RunOptions& options,
   if (options.remove) json.boolean("remove_on_exit", true);
   GANTRY_TRY(write_restart(json, options));
   GANTRY_TRY(write_log(json, options));
+  GANTRY_TRY(write_health(json, options));
   json.close();
   return {};
 }

@@ -18,11 +18,15 @@ struct RunOptions {
   std::string name, workdir, user, hostname, memory, memory_reservation, memory_swap, cpus,
       cpu_shares, cpuset, cpuset_mems, pids, network, rootfs, stop_signal, stop_timeout, restart,
       oom_score_adj, shm_size, cidfile, pidfile, blkio_weight;
+  std::string health_cmd, health_interval, health_timeout, health_retries, health_start_period,
+      health_start_interval, health_on_failure;
+  bool no_healthcheck = false;
   std::optional<std::string> entrypoint, detach_keys;
   std::vector<std::string> env, env_files, volumes, tmpfs, mounts, labels, ulimits, cap_add,
       cap_drop, ports, uris, dns, hosts, security, sysctls, groups, log_options, devices,
       device_rules, read_bps, write_bps, read_iops, write_iops;
   void declare(Flags& flags);
+  void declare_health(Flags& flags);
   void declare_limits(Flags& flags);  // those that `gantry update` can change
 };
 

@@ -320,3 +320,36 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
     gantry kill short && gantry rm short
   done
 }
+
+@test "health: shown by ps and inspect, filtered by, acted on" {
+  start well --health-cmd 'test -e /bin/sh' --health-interval 50ms /bin/sleep 100
+  start ill --health-cmd 'echo broken; false' --health-interval 50ms --health-retries 1 /bin/sleep 100
+  start plain /bin/sleep 100
+  healthy() { [ "$(gantry inspect -f '{{.container.health.status}}' "$1")" = "$2" ]; }
+  wait_until healthy well healthy
+  wait_until healthy ill unhealthy
+  [[ "$(gantry ps --filter name=well --format '{{.Status}}|{{.Health}}')" == "running for "*" (healthy)|healthy" ]]
+  [[ "$(gantry ps)" == *" (unhealthy)"* ]]
+  [ "$(gantry ps --filter health=unhealthy --format '{{.Name}}')" = ill ]
+  [ "$(gantry ps --filter health=none --format '{{.Name}}')" = plain ]
+  [ "$(gantry inspect ill | jq -r '.[0].container.health.log[-1] | "\(.exit_code) \(.output)"')" = "1 broken" ]
+  [ "$(gantry ps --json | jq -r '.[] | select(.name == "ill") | .health.status')" = unhealthy ]
+  start hung --health-cmd false --health-interval 50ms --health-retries 1 --health-on-failure kill /bin/sleep 100
+  [ "$(gantry wait hung)" = 137 ]
+  run -125 --separate-stderr gantry ps --filter health=good
+  # shellcheck disable=SC2154  # set by run
+  [ "${stderr_lines[0]}" = "gantry: --filter health=good: the health is one of starting, healthy, unhealthy, none" ]
+}
+
+@test "health: what contradicts itself is refused" {
+  refused() {
+    run -125 --separate-stderr gantry run --rm --rootfs "$ROOT" "${@:2}" /bin/true
+    [[ "$stderr" == "gantry: "*"$1"* ]]
+  }
+  refused '--no-healthcheck and --health-cmd true contradict' --no-healthcheck --health-cmd true
+  refused '--health-retries needs --health-cmd: a directory' --health-retries 3
+  refused '--health-on-failure restart and --rm exclude' --health-cmd x --health-on-failure restart
+  refused '--health-retries' --health-cmd x --health-retries 9999999
+  refused '--health-interval is a time' --health-cmd x --health-interval fast
+  [ -z "$(gantry ps -aq)" ]
+}

@@ -31,6 +31,8 @@ class Failpoints(GantryTest):
                              restart={"policy": "ON_FAILURE", "maximum_retries": 1})
         wait_until(lambda: [c for c in self.executor.list() if c.get("restarts") == 1 and c["state"] == "exited"])
         self.executor.remove("again")
+        if point.startswith("health."):
+            self.launch_sick()
         wait_until(lambda: self.executor.metric("containerizer/prepared_children") > 0)
         self.executor.run("prepared", ["/bin/sh", "-c", "exit 3"], self.root)
         self.executor.exec("keeper.nested", ["/bin/sh", "-c", "read status; exit $status"], tty=True)
@@ -38,6 +40,16 @@ class Failpoints(GantryTest):
         self.executor.wait("keeper.nested")
         self.look_at_nested()
         self.executor.remove("keeper.nested")
+
+    def launch_sick(self):
+        """Runs again at its first check, whoever dies meanwhile."""
+        self.executor.launch("sick", ["/bin/sleep", "1000"], self.root, stop_timeout_seconds=0, health={
+            "args": ["/bin/false"], "interval_ms": 20, "retries": 1, "on_failure": "RESTART"})
+        self.await_sick()
+
+    def await_sick(self):
+        wait_until(lambda: self.executor.inspect("sick")["container"].get("restarts"))
+        self.executor.remove("sick", force=True)
 
     def tell_nested(self):
         self.executor.post(framed(first_input(container_id("keeper.nested")), stdin_data(b"3\n")),
@@ -101,6 +113,8 @@ class Failpoints(GantryTest):
                 self.executor.remove("ended")
                 if states.get("keeper.nested") == "running":
                     self.tell_nested()
+                if "sick" in states:
+                    self.await_sick()
                 for name in {"victim", "prepared", "keeper.nested"} & states.keys():
                     # Adopted, or ended: its outcome is the true one, never a guess.
                     answer = self.executor.wait(name)
