@@ -8,7 +8,11 @@ AddressPool::AddressPool(Ipv4Subnet subnet)
   GANTRY_CHECK(subnet.prefix <= 29);
 }
 
-Result<Ipv4> AddressPool::lease() {
+Result<Ipv4> AddressPool::lease(std::optional<Ipv4> former) {
+  if (former && adopt(*former)) {
+    std::erase(returned_, former->value);
+    return *former;
+  }
   while (next_fresh_ < subnet_.broadcast().value) {
     uint32_t address = next_fresh_++;
     if (leased_.insert(address).second) return Ipv4{address};

@@ -2,11 +2,13 @@
 // container's record, so nothing can leak here that the records do not say (docs: network.md §4).
 //
 // Order: never-used addresses first, in order; then the one that was given back longest ago, so
-// that late packets and caches of the old owner meet the new one as late as possible.
+// that late packets and caches of the old owner meet the new one as late as possible. Whoever had
+// one before gets it again, if it is free.
 #pragma once
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <unordered_set>
 
 #include "network/ipv4.h"
@@ -18,7 +20,7 @@ class AddressPool {
   explicit AddressPool(Ipv4Subnet subnet);
 
   // Errc::exhausted, with the counts, when all are leased.
-  Result<Ipv4> lease();
+  Result<Ipv4> lease(std::optional<Ipv4> former = std::nullopt);
   // One address in particular (recovery). Errc::conflict when it is leased, Errc::invalid when it
   // is none of ours to give.
   Result<void> adopt(Ipv4 address);

@@ -21,6 +21,8 @@ constexpr milliseconds kForwardingDeadline(200);
 // A namespace is gone about 1 ms after its last process; behind many others it takes longer. Who
 // pins it for longer than this loses the link.
 constexpr milliseconds kNamespaceDeadline(300);
+// Of so many that left last it is remembered which address they had.
+constexpr size_t kMostFormer = 4096;
 
 // Waits until each of the links has come up; a deadline that passes, or events that were lost, end
 // it too.
@@ -67,6 +69,12 @@ const NetworkLease* BridgeNetwork::lease(const ContainerId& id) const {
   return it == members_.end() ? nullptr : &it->second.lease;
 }
 
+// Whoever runs again is where others know it to be, in their /etc/hosts.
+std::optional<Ipv4> BridgeNetwork::former_address(const ContainerId& id) const {
+  const auto it = former_.find(id);
+  return it == former_.end() ? std::nullopt : std::optional(it->second);
+}
+
 Co<Result<NetworkLease>> BridgeNetwork::reserve(ContainerId id, std::vector<PortMapping> ports) {
   if (!pool_) {
     auto chosen = co_await offload([host = host_] { return host->choose_subnet(); });
@@ -81,7 +89,7 @@ Co<Result<NetworkLease>> BridgeNetwork::reserve(ContainerId id, std::vector<Port
     co_return Error(Errc::already_exists, "the container is in the network already");
   }
   GANTRY_CO_TRY(ports_.reserve(id.to_string(), ports));
-  auto address = pool_->lease();
+  auto address = pool_->lease(former_address(id));
   if (!address) {
     ports_.release(id.to_string());
     co_return std::move(address).error();
@@ -113,6 +121,11 @@ void BridgeNetwork::forget(const ContainerId& id) {
   auto it = members_.find(id);
   if (it == members_.end()) return;
   pool_->release(it->second.lease.address);
+  if (former_.insert_or_assign(id, it->second.lease.address).second) former_order_.push_back(id);
+  if (former_order_.size() > kMostFormer) {
+    former_.erase(former_order_.front());
+    former_order_.pop_front();
+  }
   ports_.release(id.to_string());
   members_.erase(it);
 }

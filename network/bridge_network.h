@@ -6,6 +6,7 @@
 // containers' records; everything else of this instance is removed.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -45,12 +46,16 @@ class BridgeNetwork final : public Network {
   Co<Result<void>> maintain_as_leader();
   Co<Result<void>> repair();
   Co<Result<void>> remove_link_of(ContainerId id, bool namespace_is_dying);
+  std::optional<Ipv4> former_address(const ContainerId& id) const;
   void forget(const ContainerId& id);
 
   std::shared_ptr<BridgeHost> host_;
   std::optional<AddressPool> pool_;  // made when the first address is needed
   PortReservations ports_;
   std::map<ContainerId, Member> members_;
+  // Who had which address, as long as it may run again: the last so many that left.
+  std::map<ContainerId, Ipv4> former_;
+  std::deque<ContainerId> former_order_;
   bool is_maintained_ = false;
   Event maintainer_left_;
 };

@@ -72,6 +72,54 @@ def package_root(where, *packages):
     return root
 
 
+def essential():
+    """What every Debian has."""
+    table = subprocess.run(["dpkg-query", "-W", "-f", "${Essential} ${Package}\n"], capture_output=True, text=True,
+                           check=True).stdout
+    return [line.split()[1] for line in table.splitlines() if line.startswith("yes ")]
+
+
+def package_database(root, *packages):
+    """Lets the dpkg in that root know what it is made of, and gives it the directories that are empty."""
+    database = root / "var/lib/dpkg"
+    for directory in ("info", "triggers", "updates", "parts", "alternatives"):
+        (database / directory).mkdir(parents=True, exist_ok=True)
+    listed = with_dependencies(["base-files", *packages])
+    status = subprocess.run(["dpkg-query", "-s", *listed], capture_output=True, text=True, check=True).stdout
+    (database / "status").write_text(status)
+    paths = subprocess.run(["dpkg-query", "-L", *listed], capture_output=True, text=True, check=True).stdout.splitlines()
+    for path in paths:
+        if path.startswith(("/etc/", "/var/")) and pathlib.Path(path).is_dir():
+            (root / path[1:]).mkdir(parents=True, exist_ok=True)
+    here = pathlib.Path("/var/lib/dpkg")
+    for name in listed:
+        for file in (*here.glob(f"info/{name}.*"), *here.glob(f"info/{name}:*")):
+            shutil.copy(file, database / "info")
+    shutil.copy(here / "triggers/ldconfig", database / "triggers")
+
+
+def repack(package, where):
+    """The .deb of an installed package, made of its files; in the directory `where`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        tree = pathlib.Path(scratch) / "tree"
+        (tree / "DEBIAN").mkdir(parents=True)
+        fields = subprocess.run(["dpkg-query", "-s", package], capture_output=True, text=True, check=True).stdout
+        (tree / "DEBIAN/control").write_text(re.sub(r"^Status: .*\n", "", fields, flags=re.M))
+        for script in ("triggers", "preinst", "postinst", "prerm", "postrm", "shlibs"):
+            path = subprocess.run(["dpkg-query", "--control-path", package, script], capture_output=True, text=True,
+                                  check=False).stdout.strip()
+            if path:
+                shutil.copy(path, tree / "DEBIAN" / script)
+        files = subprocess.run(["dpkg-query", "-L", package], capture_output=True, text=True, check=True).stdout
+        for name in files.splitlines():
+            file, copy = pathlib.Path(name), tree / name[1:]
+            if file.is_symlink() or file.is_file():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, copy, follow_symlinks=False)
+        subprocess.run(["dpkg-deb", "--root-owner-group", "-Zgzip", "--build", str(tree), str(where)], check=True,
+                       stdout=subprocess.DEVNULL)
+
+
 class ProgramTest(GantryTest):
     """Tests whose containers share a root, made of `packages`."""
 
@@ -88,11 +136,13 @@ class ProgramTest(GantryTest):
         super().setUp()
         self.root = self.debian
 
+    def environment(self):
+        return {**os.environ, "GANTRY_RUNTIME_DIR": str(self.executor.runtime), "GANTRY_SOCKET": str(self.executor.socket)}
+
     def run_gantry(self, *words, **options):
         """The command line, as a user types it, against this test's executor."""
-        places = {"GANTRY_RUNTIME_DIR": str(self.executor.runtime), "GANTRY_SOCKET": str(self.executor.socket)}
         return subprocess.run([str(BIN / "gantry"), *map(str, words)], capture_output=True, text=True, check=False,
-                              timeout=120, env={**os.environ, **places}, **options)
+                              timeout=120, env=self.environment(), **options)
 
     def gantry(self, *words, status=0):
         """The same, whose exit status is known; its stdout."""
