@@ -21,6 +21,8 @@ namespace gantry::logger {
 inline constexpr int kMaxClients = 64;
 inline constexpr uint32_t kMaxWatches = 4096;
 inline constexpr size_t kTurnBytes = 256u << 10;  // a container's share of one turn
+inline constexpr size_t kPipeBytes = 64u << 10;   // KERNEL: pipe(7), what a pipe holds at first
+inline constexpr int kWidePipeBytes = 256 << 10;  // that of a container which fills it
 inline constexpr int64_t kToldSeconds = 60;       // a full disk is said again after so long
 inline constexpr size_t kTerminalBytes = 4096;    // KERNEL: a terminal gives no more at a time
 
@@ -40,6 +42,7 @@ struct Stream {
   bool is_discarding = false;  // there is no file to write to
   bool size_known = false;
   bool is_given = false;
+  bool is_wide = false;
   bool stays_whole = false;  // its file system or its owner lets no file be rotated
   uint64_t size = 0;         // of the stream: the position of its next byte
   uint64_t begin = 0;        // the position of the file's first byte
@@ -105,6 +108,7 @@ class Logger {
   void close_file(Stream& stream);
   void discard(Stream& stream);
   ssize_t move_bytes(Stream& stream, size_t limit);
+  void widen(Stream& stream);
   void stall(uint32_t slot, int which, int error);
   void tell_flowing(uint32_t slot, int which);
   void learn_size(Entry& entry, int which);

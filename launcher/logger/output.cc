@@ -124,6 +124,15 @@ ssize_t Logger::move_bytes(Stream& stream, size_t limit) {
   return n < 0 ? -errno : n;
 }
 
+// KERNEL: splice() keeps a pipe locked while it copies, so that whoever writes waits for each copy.
+// With room for several pieces of output it fills the next ones in between. A kernel that allows no
+// more (fcntl(2), F_SETPIPE_SZ) leaves it as it is.
+void Logger::widen(Stream& stream) {
+  if (stream.is_wide) return;
+  stream.is_wide = true;
+  fcntl(stream.pipe, F_SETPIPE_SZ, kWidePipeBytes);
+}
+
 // Not a byte is dropped for want of room: the pipe fills, the container waits.
 void Logger::stall(uint32_t slot, int which, int error) {
   Stream& stream = tables_->entries[slot].streams[which];
@@ -235,6 +244,7 @@ bool Logger::drain(uint32_t slot, int which, size_t limit) {
     if (n > 0) n = move_bytes(stream, static_cast<size_t>(n));
     if (n > 0) {
       moved += static_cast<size_t>(n);
+      if (static_cast<size_t>(n) >= kPipeBytes) widen(stream);
       if (stream.file >= 0) stream.size += static_cast<uint64_t>(n);
       is_changed = true;
     } else if (n == 0) {

@@ -442,8 +442,9 @@ TEST_F(HttpServer, AThousandConnectionsLeaveNothingOpen) {
     if (i % 3 == 0) continue;  // gone before the answer
     EXPECT_EQ(client.all(), ok("POST x"));
   }
-  EXPECT_TRUE(soon([&] { return server.connections() == 0; }));
-  EXPECT_EQ(count_fds(), before);
+  // No connections: the last one, gone already, may not have been accepted yet.
+  EXPECT_TRUE(soon([&] { return server.connections() == 0 && count_fds() == before; }))
+      << count_fds() << " descriptors, before: " << before;
 }
 }  // namespace
 }  // namespace gantry::http
