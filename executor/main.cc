@@ -131,14 +131,16 @@ Result<int> run(const Config& config, const StartedAs& started_as, Handed handed
     // A dead executor that hangs in the kernel may listen on, and never answer.
     if (!handed.socket) ::unlink(config.socket.c_str());
   }
-  auto claim = claim_host(config);
-  if (!claim) {
+  auto give_up = [&](Error error) {
     if (!has_launcher(config)) remove_runtime_dir(config.runtime_dir);
-    return std::move(claim).error();
-  }
+    return error;
+  };
+  auto claim = claim_host(config);
+  if (!claim) return give_up(std::move(claim).error());
   Ending ending;
   {
     asio::io_context loop(1);
+    if (auto wakes = check_loop(loop); !wakes) return give_up(std::move(wakes).error());
     asio::co_spawn(loop, serve(config, lock.get(), started_as, std::move(handed)),
                    [&](std::exception_ptr e, Ending end) {
                      if (e) end_without_resources(std::move(e));

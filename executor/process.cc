@@ -11,6 +11,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <memory>
@@ -35,7 +38,37 @@ Result<void> raise_files() {
   ::setrlimit(RLIMIT_NOFILE, &files);
   return {};
 }
+
+constexpr std::chrono::seconds kDeafAfter(2);
+
+// Whether one handler, which is on its way, wakes the loop.
+bool is_woken(boost::asio::io_context& loop) {
+  const auto deadline = std::chrono::steady_clock::now() + kDeafAfter;
+  loop.restart();
+  return loop.run_one_until(deadline) == 1 && std::chrono::steady_clock::now() < deadline;
+}
 }  // namespace
+
+Result<void> check_loop(boost::asio::io_context& loop) {
+  boost::asio::steady_timer timer(loop, std::chrono::milliseconds(1));
+  timer.async_wait([](const boost::system::error_code&) {});
+  bool hears = is_woken(loop);
+  if (hears) {
+    const auto work = boost::asio::make_work_guard(loop);
+    std::thread other([&] {
+      // Once the loop sleeps, it takes more than a handler in its queue to wake it.
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      boost::asio::post(loop, [] {});
+    });
+    hears = is_woken(loop);
+    other.join();
+  }
+  loop.restart();
+  if (hears) return {};
+  return Error(Errc::exhausted,
+               "the event loop does not wake: the kernel has no memory, or no watches of epoll "
+               "(fs.epoll.max_user_watches) left for it");
+}
 
 Result<void> normalise_process() {
   for (int fd = 0; fd <= 2; ++fd) {

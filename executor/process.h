@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <boost/asio/io_context.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -21,6 +22,11 @@ Result<void> normalise_process();
 // The launcher keeps its descriptors from 256 on (launcher/process); the executor has some forty of
 // its own and some twenty for each launch.
 inline constexpr uint64_t kLeastFiles = 512;
+
+// Whether a new event loop hears its own timers and other threads: Asio takes no notice when the
+// kernel has no memory for watching its two descriptors (epoll_ctl(2): ENOMEM, ENOSPC), and such a
+// loop waits for ever. Blocks for a moment; for kDeafAfter where it fails.
+Result<void> check_loop(boost::asio::io_context& loop);
 
 // Errc::unsupported naming the namespace when the process is not in pid 1's mount, pid and network
 // namespaces.

@@ -5,7 +5,7 @@ import subprocess
 import time
 
 import limits
-from gantry import CallFailed, GantryTest, main, rootfs_tar, wait_until
+from gantry import BIN, CallFailed, GantryTest, main, rootfs_tar, wait_until
 
 
 class Full(GantryTest):
@@ -133,10 +133,23 @@ class FullDisk(Full):
     def test_it(self):
         self.walk(self.executor.data)
 
+    def check_full(self, full):
+        super().check_full(full)
+        self.check_import()
 
-class NoInodes(Full):
-    def test_it(self):
-        self.walk(self.executor.data)
+    def check_import(self):
+        """Refused, and removed."""
+        (self.root / "new").write_bytes(b"something that no image has" * 100000)
+        done = subprocess.run([BIN / "gantry", "--runtime-dir", self.executor.runtime, "import", "-", "other"],
+                              input=rootfs_tar(self.root), capture_output=True, check=False)
+        self.assertEqual(done.returncode, 1, done)
+        self.assertIn(b"No space left on device", done.stderr)
+        self.assertEqual(list(self.executor.data.rglob("staging/*")), [])
+        images = self.executor.call("GANTRY_IMAGES", gantry_images={})["gantry_images"]["images"]
+        self.assertEqual(len(images), 1, images)
+
+
+class NoInodes(FullDisk):
 
     def fill(self, disk):
         limits.fill_inodes(disk)
