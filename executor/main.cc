@@ -33,6 +33,12 @@ void start_logging(const Config& config) {
   google::InitGoogleLogging("gantry-executor");
 }
 
+struct Ending {
+  int code = 1;
+  std::string successor;  // the program to become; empty: none
+  Handed handed;
+};
+
 // SIGTERM and SIGINT end the daemon; containers go on.
 Co<Daemon::End> wait_end(Daemon& daemon) {
   asio::signal_set signals(co_await asio::this_coro::executor, SIGTERM, SIGINT);
@@ -42,11 +48,49 @@ Co<Daemon::End> wait_end(Daemon& daemon) {
   co_return co_await daemon.wait_end();
 }
 
-struct Ending {
-  int code = 1;
-  std::string successor;  // the program to become; empty: none
-  Handed handed;
-};
+// Asio throws where the kernel has no descriptor or memory for its own: the next executor finds
+// everything as a killed one leaves it.
+[[noreturn]] void end_without_resources(std::exception_ptr thrown) {
+  try {
+    std::rethrow_exception(std::move(thrown));
+    // lint: allow throw, because Asio's constructors do
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "gantry-executor: %s\n", e.what());
+  }
+  std::_Exit(1);
+}
+
+Co<Ending> serve_wired(const Config& config, int lock, Wiring& wiring, Handed handed) {
+  Result<void> started = co_await wiring.start(std::move(handed));
+  if (!started) {
+    LOG(ERROR) << started.error().to_string();
+    co_await wiring.stop(Wiring::Leave::found);
+    co_return Ending();
+  }
+  LOG(INFO) << "serving " << config.socket;
+  FLAGS_stderrthreshold = google::FATAL;
+  std::optional<Announcement> announcement(std::in_place, lock, config.socket);
+  Daemon& daemon = wiring.daemon();
+  const Daemon::End end = co_await wait_end(daemon);
+  announcement.reset();
+  switch (end) {
+    case Daemon::End::upgraded: {
+      LOG(INFO) << "becoming " << daemon.successor() << "; containers go on";
+      std::string successor = daemon.successor();
+      Handed sockets = co_await wiring.stop(Wiring::Leave::sockets);
+      co_return Ending{0, std::move(successor), std::move(sockets)};
+    }
+    case Daemon::End::signalled:
+      LOG(INFO) << "ending; containers go on";
+      co_await wiring.stop(Wiring::Leave::containers);
+      break;
+    default:
+      LOG(INFO) << "ending; nothing runs";
+      co_await wiring.stop(Wiring::Leave::nothing);
+      break;
+  }
+  co_return Ending{0, {}, {}};
+}
 
 Co<Ending> serve(const Config& config, int lock, StartedAs started_as, Handed handed) {
   auto executor = co_await asio::this_coro::executor;
@@ -55,35 +99,12 @@ Co<Ending> serve(const Config& config, int lock, StartedAs started_as, Handed ha
     LOG(ERROR) << wiring.error().to_string();
     co_return Ending();
   }
-  Result<void> started = co_await (*wiring)->start(std::move(handed));
-  if (!started) {
-    LOG(ERROR) << started.error().to_string();
-    co_await (*wiring)->stop(Wiring::Leave::found);
-    co_return Ending();
+  try {
+    co_return co_await serve_wired(config, lock, **wiring, std::move(handed));
+    // lint: allow throw, because Asio's constructors do; here all that others wait for still lives
+  } catch (...) {
+    end_without_resources(std::current_exception());
   }
-  LOG(INFO) << "serving " << config.socket;
-  FLAGS_stderrthreshold = google::FATAL;
-  std::optional<Announcement> announcement(std::in_place, lock, config.socket);
-  Daemon& daemon = (*wiring)->daemon();
-  const Daemon::End end = co_await wait_end(daemon);
-  announcement.reset();
-  switch (end) {
-    case Daemon::End::upgraded: {
-      LOG(INFO) << "becoming " << daemon.successor() << "; containers go on";
-      std::string successor = daemon.successor();
-      Handed sockets = co_await (*wiring)->stop(Wiring::Leave::sockets);
-      co_return Ending{0, std::move(successor), std::move(sockets)};
-    }
-    case Daemon::End::signalled:
-      LOG(INFO) << "ending; containers go on";
-      co_await (*wiring)->stop(Wiring::Leave::containers);
-      break;
-    default:
-      LOG(INFO) << "ending; nothing runs";
-      co_await (*wiring)->stop(Wiring::Leave::nothing);
-      break;
-  }
-  co_return Ending{0, {}, {}};
 }
 
 Result<UniqueFd> take_runtime_dir(const std::string& path, int patience) {
@@ -103,18 +124,6 @@ Result<UniqueFd> claim_host(const Config& config) {
 // One lives on in the runtime directory, whose containers a later executor adopts.
 bool has_launcher(const Config& config) {
   return ::access((config.runtime_dir + "/launcher.sock").c_str(), F_OK) == 0;
-}
-
-// Asio throws where the kernel has no descriptor or memory for its own: the next executor finds
-// everything as a killed one leaves it.
-[[noreturn]] void end_without_resources(std::exception_ptr thrown) {
-  try {
-    std::rethrow_exception(std::move(thrown));
-    // lint: allow throw, because Asio's constructors do
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "gantry-executor: %s\n", e.what());
-  }
-  std::_Exit(1);
 }
 
 Result<int> run(const Config& config, const StartedAs& started_as, Handed handed) {
@@ -146,7 +155,12 @@ Result<int> run(const Config& config, const StartedAs& started_as, Handed handed
                      if (e) end_without_resources(std::move(e));
                      ending = std::move(end);
                    });
-    loop.run();
+    try {
+      loop.run();
+      // lint: allow throw, because what other coroutines throw comes out here, and all is alive yet
+    } catch (...) {
+      end_without_resources(std::current_exception());
+    }
   }
   if (!ending.successor.empty()) {
     ending.handed.lock = std::move(lock);

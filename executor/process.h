@@ -25,7 +25,7 @@ inline constexpr uint64_t kLeastFiles = 512;
 
 // Whether a new event loop hears its own timers and other threads: Asio takes no notice when the
 // kernel has no memory for watching its two descriptors (epoll_ctl(2): ENOMEM, ENOSPC), and such a
-// loop waits for ever. Blocks for a moment; for kDeafAfter where it fails.
+// loop waits for ever. Blocks for 2 ms; for 5 s where it fails.
 Result<void> check_loop(boost::asio::io_context& loop);
 
 // Errc::unsupported naming the namespace when the process is not in pid 1's mount, pid and network

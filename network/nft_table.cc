@@ -81,6 +81,9 @@ NftTable::~NftTable() = default;
 
 Result<void> NftTable::run(const std::string& commands, std::string_view what) {
   if (!context_) {
+    // libnftables ends the whole process, with status 3, when it gets no socket: ours first, which
+    // says why.
+    GANTRY_TRY(Netlink::open(NETLINK_NETFILTER));
     context_.reset(nft_ctx_new(NFT_CTX_DEFAULT));
     if (!context_) return Error(Errc::unsupported, "nftables: no netlink socket");
     nft_ctx_buffer_output(context_.get());

@@ -296,12 +296,18 @@ Co<Result<void>> LocalProvisioner::fill_volumes(std::vector<std::string> targets
 }
 
 Co<Result<void>> LocalProvisioner::recover(std::set<std::string> live) {
-  // One that does not go (immutable, a mount point) stays until the next time, and is said.
+  // What does not go (immutable, a mount point, a directory that cannot be read) stays until the
+  // next time, and is said.
   Result<void> all_gone;
   auto note = [&all_gone](Result<void> gone) {
     if (!gone) all_gone = std::move(gone);
   };
-  for (const std::string& name : GANTRY_CO_TRY(list_directory(path("staging")))) {
+  auto names_in = [&](const char* directory) {
+    auto names = list_directory(path(directory));
+    if (!names) note(names.error());
+    return names ? *std::move(names) : std::vector<std::string>();
+  };
+  for (const std::string& name : names_in("staging")) {
     note(trash_.discard(AT_FDCWD, cat(path("staging"), "/", name)));
   }
   for (const std::string& key : GANTRY_CO_TRY(backend_->list())) {
@@ -311,11 +317,11 @@ Co<Result<void>> LocalProvisioner::recover(std::set<std::string> live) {
       note(co_await backend_->remove(key));
     }
   }
-  for (const std::string& key : GANTRY_CO_TRY(list_directory(path("volumes")))) {
+  for (const std::string& key : names_in("volumes")) {
     if (!live.contains(key)) note(trash_.discard(AT_FDCWD, cat(path("volumes"), "/", key)));
   }
   note(store_.collect_garbage());
-  if (!GANTRY_CO_TRY(list_directory(path("trash"))).empty()) trash_.schedule();
+  if (!names_in("trash").empty()) trash_.schedule();
   co_return all_gone;
 }
 }  // namespace

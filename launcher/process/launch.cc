@@ -1,6 +1,8 @@
 // One launch: check the plan, clone, record, answer.
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
+#include <linux/futex.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -42,6 +44,19 @@ const char* map_plan(int memfd, MappedPlan* plan) {
       mmap(nullptr, plan->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_POPULATE, memfd, 0);
   if (plan->bytes == MAP_FAILED) return "the plan cannot be mapped";
   return child::check_plan(plan->bytes, plan->size, &plan->view);
+}
+
+// A child that does not get to run within it is killed.
+constexpr int64_t kPartWithinNs = 5'000'000'000;
+constexpr int64_t kLookEveryNs = 20'000'000;
+
+// The child's first step: descriptors of its own, of which those kept for others are none.
+void part(uint32_t* parted) {
+  if (raw(SYS_close_range, kKeptBase, ~0u, CLOSE_RANGE_UNSHARE) < 0) {
+    raw(SYS_exit_group, child::kExitFailed);
+  }
+  __atomic_store_n(parted, 1, __ATOMIC_RELEASE);
+  raw(SYS_futex, parted, FUTEX_WAKE, 1, nullptr, nullptr, 0);
 }
 
 // KERNEL: a process's start time is the boot clock when it was cloned, in ticks of 10 ms; when both
@@ -227,6 +242,21 @@ void Launcher::give_terminal(uint32_t index, const Request& request, node::Recei
   tell_logger(slot, kPendingAdd);
 }
 
+// Until a child that shares our descriptors has parted with them, or will never run again.
+void Launcher::wait_parted(int pid) {
+  const int64_t deadline = monotonic_ns() + kPartWithinNs;
+  const timespec look = {0, kLookEveryNs};
+  while (__atomic_load_n(parted_, __ATOMIC_ACQUIRE) == 0) {
+    if (raw(SYS_futex, parted_, FUTEX_WAIT, 0, &look, nullptr, 0) != -ETIMEDOUT) continue;
+    siginfo_t info{};
+    const int64_t rc = raw(SYS_waitid, P_PID, pid, &info, WEXITED | WNOWAIT | WNOHANG, nullptr);
+    if (rc != 0 || info.si_pid != 0) return;
+    if (monotonic_ns() < deadline) continue;
+    kill(pid, SIGKILL);
+    return;
+  }
+}
+
 int Launcher::clone_child(const child::PlanView& plan, const int* fds, int* pidfd,
                           uint64_t* start_time) {
   const PlanHeader& header = *plan.header;
@@ -243,6 +273,14 @@ int Launcher::clone_child(const child::PlanView& plan, const int* fds, int* pidf
     args.flags |= CLONE_INTO_CGROUP;
     args.cgroup = static_cast<uint64_t>(fds[header.cgroup_fd]);
   }
+  // KERNEL: fork copies the whole table of descriptors, thousands under a crowd, and close_range
+  // closes them one by one; CLOSE_RANGE_UNSHARE of a table that is shared copies only what is not
+  // in the range (close_range(2), Linux 5.9).
+  const bool shares = !joins && table_.high_water() >= kManySlots;
+  if (shares) {
+    args.flags |= CLONE_FILES;
+    __atomic_store_n(parted_, 0, __ATOMIC_RELEASE);
+  }
   const uint64_t before = boot_ticks();
   int64_t pid = raw(SYS_clone3, &args, sizeof args);
   if (pid == -ENOSYS && (args.flags & CLONE_INTO_CGROUP) != 0) {
@@ -252,17 +290,19 @@ int Launcher::clone_child(const child::PlanView& plan, const int* fds, int* pidf
     pid = raw(SYS_clone3, &args, sizeof args);
   }
   if (pid == 0) {
+    if (shares) part(parted_);
     child::Start start;
     start.plan = plan;
     start.fds = fds;
     start.parent_pidfd = own_pidfd_;
-    start.close_from = kKeptBase;
+    start.close_from = shares ? -1 : kKeptBase;
     if (header.cgroup_fd >= 0 && (args.flags & CLONE_INTO_CGROUP) == 0) {
       start.cgroup_directory = fds[header.cgroup_fd];
     }
     child::run(start);
   }
   const uint64_t after = boot_ticks();
+  if (shares && pid > 0) wait_parted(static_cast<int>(pid));
   // KERNEL: only the next children are concerned; ours shall be born in our own pid namespace.
   if (joins) setns(own_pid_namespace_, CLONE_NEWPID);
   if (joins) prctl(PR_SET_DUMPABLE, 1);

@@ -6,6 +6,7 @@
 #include <linux/sockios.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -25,7 +26,10 @@ const char* Launcher::open_loop() {
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, nullptr);
   signals_ = signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK);
-  if (epoll_ < 0 || own_pidfd_ < 0 || own_pid_namespace_ < 0 || signals_ < 0) {
+  void* const shared =
+      mmap(nullptr, sizeof *parted_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  parted_ = shared == MAP_FAILED ? nullptr : static_cast<uint32_t*>(shared);
+  if (epoll_ < 0 || own_pidfd_ < 0 || own_pid_namespace_ < 0 || signals_ < 0 || !parted_) {
     return "set up the event loop";
   }
   snprintf(logger_socket_path_, sizeof logger_socket_path_, "%s/%s", options_.runtime_dir,

@@ -20,6 +20,8 @@ namespace gantry::launcher {
 // open after our death, and whoever connects then waits for an answer.
 inline constexpr int kKeptBase = 256;
 inline constexpr int kMaxClients = 16;
+// From so many containers on a child is spared the copies of their descriptors (clone_child).
+inline constexpr uint32_t kManySlots = 128;
 
 struct Options {
   const char* runtime_dir = nullptr;
@@ -70,6 +72,7 @@ class Launcher {
   void launch(uint32_t index, Request& request, node::Received& received);
   const char* check_launch(const Request& request, const node::Received& received, int* error);
   int clone_child(const child::PlanView& plan, const int* fds, int* pidfd, uint64_t* start_time);
+  void wait_parted(int pid);
   void adopt(uint32_t index, Request& request, node::Received& received);
   void assign(uint32_t index, Request& request, node::Received& received);
   void give_terminal(uint32_t index, const Request& request, node::Received& received);
@@ -114,6 +117,7 @@ class Launcher {
   int signals_ = -1;
   int own_pidfd_ = -1;
   int own_pid_namespace_ = -1;
+  uint32_t* parted_ = nullptr;  // shared with the child: it has descriptors of its own by now
   int logger_listen_ = -1;
   int logger_ = -1;
   int logger_pid_ = 0;  // 0: not our child (taken over)

@@ -152,6 +152,31 @@ TEST_F(Launch, ManyAtOnceAllExitWithTheirOwnCode) {
   }
 }
 
+TEST_F(Launch, AChildHasNoneOfTheDescriptorsKeptForACrowd) {
+  constexpr int kCount = 150;  // more than launcher/process/launcher.h: kManySlots
+  std::vector<Running> crowd;
+  auto key = [](int i) { return cat("crowd-", i); };
+  for (int i = 0; i < kCount; ++i) {
+    crowd.push_back(start(rig, key(i), {"sleep", "1000"}));
+    ASSERT_TRUE(crowd.back().child);
+  }
+  const std::string fds = cat("/proc/", rig.launcher->launcher_pid(), "/fd");
+  const size_t kept = count_of(fds);
+  EXPECT_GE(kept, size_t{2} * kCount);
+  PlanSetup setup = plain_plan({"true"});
+  auto plan = std::move(setup.builder).seal();
+  ASSERT_TRUE(plan);
+  auto child = rig.run(rig.launcher->launch("waits", *plan, {}));
+  ASSERT_TRUE(child) << child.error().to_string();
+  EXPECT_LT(count_of(cat("/proc/", child->process.pid(), "/fd")), size_t{50});
+  EXPECT_EQ(count_of(fds), kept);
+  setup.signal_write.reset();
+  EXPECT_TRUE(rig.run(rig.launcher->wait_exit("waits")));
+  EXPECT_TRUE(rig.run(rig.launcher->forget("waits")));
+  EXPECT_EQ(output_of(rig, "speaks", {"echo", "heard"}), "heard\n");
+  for (int i = 0; i < kCount; ++i) end(rig, crowd[static_cast<size_t>(i)], key(i));
+}
+
 TEST_F(Launch, ThousandLaunchesLeaveNothingInTheLauncher) {
   auto once = [&](int i) {
     PlanSetup setup = plain_plan({"true"});
