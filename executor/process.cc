@@ -11,8 +11,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <boost/asio/post.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
@@ -43,23 +41,24 @@ Result<void> raise_files() {
 constexpr std::chrono::milliseconds kDeafAfter(900);
 
 // Whether one handler, which is on its way, wakes the loop.
-bool is_woken(boost::asio::io_context& loop) {
+bool is_woken(asio::io_context& loop) {
   const auto deadline = std::chrono::steady_clock::now() + kDeafAfter;
   loop.restart();
   return loop.run_one_until(deadline) == 1 && std::chrono::steady_clock::now() < deadline;
 }
 
-bool hears_timers_and_threads(boost::asio::io_context& loop) {
+bool hears_timers_and_threads(asio::io_context& loop) {
   loop.restart();
   loop.poll();  // what an attempt before this left
-  boost::asio::steady_timer timer(loop, std::chrono::milliseconds(1));
+  asio::steady_timer timer(loop, std::chrono::milliseconds(1));
   timer.async_wait([](const boost::system::error_code&) {});
   if (!is_woken(loop)) return false;
-  const auto work = boost::asio::make_work_guard(loop);
+  const auto work = asio::make_work_guard(loop);
   std::thread other([&] {
     // Once the loop sleeps, it takes more than a handler in its queue to wake it.
+    // lint: allow sleep, because nobody says when the loop sleeps
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    boost::asio::post(loop, [] {});
+    asio::post(loop, [] {});
   });
   const bool hears = is_woken(loop);
   other.join();
@@ -67,7 +66,7 @@ bool hears_timers_and_threads(boost::asio::io_context& loop) {
 }
 }  // namespace
 
-Result<void> check_loop(boost::asio::io_context& loop) {
+Result<void> check_loop(asio::io_context& loop) {
   // More than once: a host may be so busy that the other thread comes late.
   bool hears = false;
   for (int attempt = 0; attempt < 5 && !hears; ++attempt) hears = hears_timers_and_threads(loop);

@@ -4,11 +4,11 @@
 
 #include <sys/types.h>
 
-#include <boost/asio/io_context.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
 
+#include "base/co.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "executor/config.h"
@@ -26,7 +26,7 @@ inline constexpr uint64_t kLeastFiles = 512;
 // Whether a new event loop hears its own timers and other threads: Asio takes no notice when the
 // kernel has no memory for watching its two descriptors (epoll_ctl(2): ENOMEM, ENOSPC), and such a
 // loop waits for ever. Blocks for 2 ms; for 5 s where it fails.
-Result<void> check_loop(boost::asio::io_context& loop);
+Result<void> check_loop(asio::io_context& loop);
 
 // Errc::unsupported naming the namespace when the process is not in pid 1's mount, pid and network
 // namespaces.
