@@ -140,7 +140,7 @@ exit_record='{"exit":{"kind":"EXITED","code":7,"shell_status":7}}'
   [ "$(gantry ps -a --filter label=tier=front -q --no-trunc)" = 0123456789abcdef0123456789abcdef ]
   [ "$(gantry ps -a --json | jq -r '.[0].id')" = job-1 ]
   run -125 --separate-stderr gantry ps --filter color=red
-  [ "$stderr" = $'gantry: --filter color=red: the key is name, id, state, exited, image or label\nSee \'gantry ps --help\'' ]
+  [ "$stderr" = $'gantry: --filter color=red: the key is name, id, state, exited, image, label or health\nSee \'gantry ps --help\'' ]
   run -125 --separate-stderr gantry ps --filter state=bogus
   [ "$stderr" = $'gantry: --filter state=bogus: the state is one of creating, created, provisioning, preparing, launching, restoring, running, paused, checkpointing, destroying, exited, checkpointed\nSee \'gantry ps --help\'' ]
   run -125 --separate-stderr gantry ps --filter exited=well
