@@ -113,6 +113,27 @@ Result<std::string> target_of(int directory, const std::string& name) {
   return std::string(target, static_cast<size_t>(n));
 }
 
+constexpr std::string_view kWhiteout = ".wh.", kOpaque = ".wh..wh..opq";
+
+bool is_whiteout(const struct ::stat& status) {
+  return S_ISCHR(status.st_mode) && status.st_rdev == makedev(0, 0);
+}
+
+bool has_attribute(int fd, const char* name, std::string_view value) {
+  char there[2];
+  const ssize_t n = ::fgetxattr(fd, name, there, sizeof there);
+  return n == static_cast<ssize_t>(value.size()) && value == std::string_view(there, value.size());
+}
+
+// What overlayfs keeps elsewhere: with redirect_dir, metacopy.
+Result<void> require_whole(int fd, const std::string& path) {
+  for (const char* name : {"trusted.overlay.redirect", "trusted.overlay.metacopy"}) {
+    if (::fgetxattr(fd, name, nullptr, 0) < 0) continue;
+    return Error(Errc::unsupported, cat(path, " is not whole in the layer (", name, ")"));
+  }
+  return {};
+}
+
 bool is_made_by_the_kernel(int directory) {
   struct ::statfs fs;
   if (::fstatfs(directory, &fs) != 0) return true;
@@ -159,6 +180,15 @@ Result<void> TarWriter::pad(uint64_t size) {
 Result<void> TarWriter::finish() {
   buffer_.append(2 * kBlock, '\0');
   return flush();
+}
+
+Result<void> TarWriter::add_bytes(const std::string& path, std::string_view bytes) {
+  struct ::stat status = {};
+  status.st_mode = S_IFREG | 0644;
+  status.st_size = static_cast<off_t>(bytes.size());
+  GANTRY_TRY(header(path, status, '0', {}, {}));
+  buffer_ += bytes;
+  return pad(bytes.size());
 }
 
 Result<void> TarWriter::header(const std::string& path, const struct ::stat& status, char type,
@@ -210,10 +240,14 @@ Result<void> TarWriter::add_file(int directory, const std::string& name, const s
     return Error(Errc::conflict, "it was replaced while it was read");
   }
   // KERNEL: files of proc and sysfs have a content, and the size 0.
+  if (options_.is_layer) GANTRY_TRY(require_whole(file.get(), path));
   std::string made;
   if (opened.st_size == 0 && is_made_by_the_kernel(file.get())) {
     made = GANTRY_TRY(sys::read_all(file.get(), kMostMade));
     opened.st_size = static_cast<off_t>(made.size());
+  }
+  if (options_.require_room) {
+    GANTRY_TRY(options_.require_room(static_cast<uint64_t>(opened.st_size)).context(path));
   }
   GANTRY_TRY(header(path, opened, '0', {}, GANTRY_TRY(attributes(file.get(), path))));
   if (!made.empty()) {
@@ -223,11 +257,24 @@ Result<void> TarWriter::add_file(int directory, const std::string& name, const s
   return content(file.get(), path, static_cast<uint64_t>(opened.st_size));
 }
 
+Result<void> TarWriter::add_marker(const std::string& path, const struct ::stat& status) {
+  struct ::stat marker = status;
+  marker.st_mode = S_IFREG | 0600;
+  marker.st_size = 0;
+  return header(path, marker, '0', {}, {});
+}
+
 Result<void> TarWriter::add_directory(int directory, const std::string& name,
                                       const std::string& path, const struct ::stat& status) {
   const UniqueFd child =
       GANTRY_TRY(sys::open_at(directory, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   GANTRY_TRY(header(path + "/", status, '5', {}, GANTRY_TRY(attributes(child.get(), path))));
+  if (options_.is_layer) {
+    GANTRY_TRY(require_whole(child.get(), path));
+    if (has_attribute(child.get(), "trusted.overlay.opaque", "y")) {
+      GANTRY_TRY(add_marker(cat(path, "/", kOpaque), status));
+    }
+  }
   struct ::stat parent;
   const bool is_mount = ::fstat(directory, &parent) == 0 && parent.st_dev != status.st_dev;
   if (is_mount && (!options_.enters_mounts || is_made_by_the_kernel(child.get()))) return {};
@@ -237,6 +284,16 @@ Result<void> TarWriter::add_directory(int directory, const std::string& name,
 Result<void> TarWriter::add(int directory, const std::string& name, const std::string& path) {
   const struct ::stat status =
       GANTRY_TRY(sys::stat_at(directory, name.c_str(), AT_SYMLINK_NOFOLLOW));
+  if (options_.leaves_out && options_.leaves_out(directory, name, path, status)) return {};
+  if (options_.is_layer) {
+    const size_t start = path.size() - name.size();
+    if (is_whiteout(status)) return add_marker(cat(path.substr(0, start), kWhiteout, name), status);
+    if (name.starts_with(kWhiteout)) {
+      return Error(Errc::unsupported,
+                   cat(path, ": in a layer such a name takes away what is called ",
+                       name.substr(kWhiteout.size())));
+    }
+  }
   const bool is_device = S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode);
   if (S_ISSOCK(status.st_mode) || (is_device && !options_.takes_devices)) return {};
   if (!S_ISDIR(status.st_mode) && status.st_nlink > 1) {

@@ -26,6 +26,15 @@ class TarWriter {
     // cgroups, terminals); else its mount point alone.
     bool enters_mounts = true;
     bool takes_devices = true;  // else they are left out
+    // Of an overlay's upper directory: what it takes away as an OCI layer says it (".wh.NAME"). The
+    // caller may read trusted attributes.
+    bool is_layer = false;
+    // Asked for each entry; what it says yes to is left out.
+    std::function<bool(int directory, const std::string& name, const std::string& path,
+                       const struct ::stat& status)>
+        leaves_out = {};
+    // Before a file's content: whether there is room for that many bytes (holes are zeros here).
+    std::function<Result<void>(uint64_t size)> require_room = {};
   };
   explicit TarWriter(Sink sink) : TarWriter(std::move(sink), Options()) {}
   TarWriter(Sink sink, Options options);
@@ -34,12 +43,15 @@ class TarWriter {
   Result<void> add(int directory, const std::string& name, const std::string& path);
   // All in the directory, `prefix` before each name ("" or "a/b/").
   Result<void> add_contents(int directory, const std::string& prefix);
+  // A file of ours: mode 0644, no owner, no time.
+  Result<void> add_bytes(const std::string& path, std::string_view bytes);
   // The end of the archive. Nothing may be added afterwards.
   Result<void> finish();
 
  private:
   Result<void> add_directory(int directory, const std::string& name, const std::string& path,
                              const struct ::stat& status);
+  Result<void> add_marker(const std::string& path, const struct ::stat& status);
   Result<void> add_file(int directory, const std::string& name, const std::string& path);
   Result<void> header(const std::string& path, const struct ::stat& status, char type,
                       const std::string& link, std::string pax);

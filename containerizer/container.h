@@ -6,6 +6,8 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -93,6 +95,9 @@ class Container {
   int checks_held = 0;
   bool restart_wanted = false;  // it is to run again, whatever its policy
   std::string killed_because;   // of a kill that was nobody's but ours
+
+  // Workers at its files (cp, export, diff, commit), each by how it is ended: its removal does.
+  std::map<uint64_t, std::function<void()>> file_work;
 
   // Clients that follow its output; removal on exit waits for them (`run --rm | less`).
   int readers = 0;

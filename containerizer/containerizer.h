@@ -134,7 +134,12 @@ class Containerizer {
   Result<void> write_record(const Container& container) const;
   std::string record_of(const Container& container) const;  // its bytes
   LaunchBackend& backend() { return parts_.backend; }
-  WorkerClient& worker() { return parts_.worker; }
+  // A worker's job on its files. The container's removal ends it: Errc::not_found.
+  Co<Result<Fields>> run_on_files(ContainerPtr container, WorkerRequest request);
+  // Each once for the other: the processes of one that runs stand still in between, which shows
+  // nowhere: if this executor dies, the next one lets them go.
+  Co<Result<void>> hold_still(ContainerPtr container);
+  Co<Result<void>> let_go(ContainerPtr container);
   // Errc::busy while a worker has its writable layer mounted (Container::is_written).
   static Result<void> require_unwritten(const Container& container);
   ContainerCgroups& cgroups() { return parts_.cgroups; }
@@ -224,6 +229,7 @@ class Containerizer {
   Co<void> forget_undrained(ContainerPtr container);
   Co<Result<void>> kill_all(ContainerId id);
   Co<bool> clean_kernel_objects(ContainerPtr container);
+  Co<void> end_file_work(ContainerPtr container);  // file_work.cc
   Co<Result<void>> remove_storage(ContainerPtr container);
   // Of one whose removal an earlier executor had begun.
   Co<void> end_removal(ContainerPtr container);
@@ -241,6 +247,7 @@ class Containerizer {
   Turns turns_;  // of launches, from what they prepare to their exec
   PreparedChildren prepared_;
   uint64_t prepared_launches_ = 0;
+  uint64_t next_file_work_ = 0;
   bool is_leaving_ = false;
   bool is_recovered_ = false;
   bool is_closing_ = false;

@@ -265,6 +265,7 @@ Co<Result<void>> Containerizer::remove(ContainerId id, Force force) {
                                     "; stop it first (`gantry stop`), or remove it by force "
                                     "(`gantry rm -f`)"));
   }
+  co_await end_file_work(container);
   Result<void> destroyed = co_await destroy(id);
   if (!destroyed) {
     container->is_removal_due = destroyed.error().is(Errc::busy);
@@ -276,6 +277,7 @@ Co<Result<void>> Containerizer::remove(ContainerId id, Force force) {
   }
   if (container->state() == ContainerState::removed) co_return Result<void>();
   container->removing = true;
+  co_await end_file_work(container);
   // ORDER: a record of a nested one without its parent's would be nobody's.
   Result<void> nested = co_await remove_nested(container);
   if (!nested) {

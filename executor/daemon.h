@@ -59,12 +59,16 @@ class Daemon final : public OperatorBackend {
   Co<Result<RemovedImages>> remove_image(std::string reference, Force force) override;
   Co<Result<void>> tag_image(std::string reference, std::string tag) override;
   Co<Result<ImageDetails>> inspect_image(std::string reference) override;
+  Co<Result<std::unique_ptr<TarStream>>> save_images(std::vector<std::string> references) override;
+  Co<Result<ImageSummary>> commit(ContainerId id, CommitOptions options) override;
   Co<Result<RemovedImages>> prune_images(std::vector<std::string> excluded) override;
   Co<Result<CheckpointAnswer>> checkpoint(ContainerId id, CheckpointOptions options) override;
   Co<Result<RestoreAnswer>> restore(RestoreOptions options) override;
   Co<Result<std::unique_ptr<TarStream>>> copy_out(ContainerId id, CopyOptions options) override;
   Co<Result<CopiedIn>> copy_in(ContainerId id, CopyOptions options,
                                http::BodyStream& body) override;
+  Co<Result<std::vector<FileChange>>> diff(ContainerId id) override;
+  Co<Result<std::vector<WrittenSpace>>> disk_usage() override;
   Co<Result<std::vector<Finding>>> doctor() override;
   Co<Result<void>> shutdown() override;
   Co<Result<void>> upgrade(std::string program) override;
@@ -77,6 +81,9 @@ class Daemon final : public OperatorBackend {
   // A container by id, name or unique beginning of an id.
   Result<ContainerPtr> resolve(const ContainerId& id) const;
   ContainerSummary summarize(const Container& container) const;
+  // Where the launch has made what it mounts something over.
+  static std::vector<std::string> mounted_places(const Container& container);
+  Co<Result<Fields>> run_commit(ContainerPtr container, bool pauses, WorkerRequest request);
   Co<Finding> examine_criu();
   bool is_idle() const;
 

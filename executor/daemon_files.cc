@@ -3,16 +3,16 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "base/scope.h"
 #include "base/sys.h"
 #include "executor/body_pipe.h"
 #include "executor/daemon.h"
+#include "executor/piped_work.h"
 
 namespace gantry {
 namespace {
-constexpr size_t kPiece = 256u << 10;
 // A client that reads or sends slowly is nobody's business; one that is gone ends it.
 constexpr Duration kLimit = std::chrono::hours(24);
+constexpr Duration kLookLimit = std::chrono::minutes(10);
 
 Result<void> add_directory(WorkerRequest& request, const std::string& path) {
   request.fds.push_back(GANTRY_TRY(sys::open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW)));
@@ -65,47 +65,45 @@ Result<void> add_root(const Container& container, bool is_written, WorkerRequest
   return {};
 }
 
-class CollectedFiles final : public TarStream {
- public:
-  CollectedFiles(WorkerClient& worker, WorkerRequest request, UniqueFd pipe,
-                 const asio::any_io_executor& executor)
-      : pipe_(std::move(pipe)), work_(executor), scope_(executor) {
-    scope_.spawn(run_beside(worker.run(std::move(request)), work_));
-  }
+// Whether the worker has done all of it.
+Co<Result<void>> run_to_end(Containerizer& containerizer, ContainerPtr container,
+                            WorkerRequest request) {
+  GANTRY_CO_TRY(co_await containerizer.run_on_files(std::move(container), std::move(request)));
+  co_return Result<void>();
+}
 
-  Co<Result<std::string>> next() override {
-    std::string bytes(kPiece, '\0');
-    for (;;) {
-      const ssize_t n = ::read(pipe_.get(), bytes.data(), bytes.size());
-      if (n > 0) {
-        bytes.resize(static_cast<size_t>(n));
-        co_return bytes;
-      }
-      if (n == 0) break;
-      if (errno != EAGAIN && errno != EINTR) co_return Error::from_errno(errno, "read the tar");
-      GANTRY_CO_TRY(co_await wait_fd(pipe_.get(), Readiness::read));
-      if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client is gone");
-    }
-    while (!work_.result) {
-      co_await work_.done.wait();
-      if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client is gone");
-    }
-    GANTRY_CO_TRY(std::move(*work_.result));
-    co_return std::string();
-  }
+// What `request` writes to the descriptor that is added to it.
+Result<std::unique_ptr<TarStream>> begin_piped(Containerizer& containerizer, ContainerPtr container,
+                                               WorkerRequest request,
+                                               const asio::any_io_executor& executor) {
+  sys::Pipe pipe = GANTRY_TRY(open_transfer_pipe(OwnEnd::read));
+  request.fds.push_back(std::move(pipe.write));
+  return std::make_unique<PipedWork>(
+      run_to_end(containerizer, std::move(container), std::move(request)), std::move(pipe.read),
+      executor);
+}
 
-  Co<Result<void>> close() override {
-    pipe_.reset();
-    co_await scope_.close();
-    co_return Result<void>();
-  }
-
- private:
-  UniqueFd pipe_;
-  Beside<Fields> work_;
-  Scope scope_;
-};
+Result<const Rootfs*> layer_of(const Container& container) {
+  const Rootfs& root = container.rootfs;
+  if (root.kind == Rootfs::Kind::overlay && !root.upper.empty()) return &root;
+  return Error(Errc::unsupported,
+               cat("container '", container.id.to_string(),
+                   "' has no layer of its own over an image: what it changed is not known "
+                   "(`gantry export` gives its files)"));
+}
 }  // namespace
+
+std::vector<std::string> Daemon::mounted_places(const Container& container) {
+  std::vector<std::string> out = {"/proc",
+                                  "/sys",
+                                  "/dev",
+                                  "/etc/hosts",
+                                  "/etc/hostname",
+                                  "/etc/resolv.conf",
+                                  "/mnt/mesos/sandbox"};
+  for (const MountSpec& mount : container.spec->mounts) out.push_back(mount.destination);
+  return out;
+}
 
 Co<Result<std::unique_ptr<TarStream>>> Daemon::copy_out(ContainerId id, CopyOptions options) {
   ContainerPtr container = GANTRY_CO_TRY(resolve(id));
@@ -115,10 +113,33 @@ Co<Result<std::unique_ptr<TarStream>>> Daemon::copy_out(ContainerId id, CopyOpti
   if (options.one_file_system) request.fields.add("stay", "");
   if (options.no_devices) request.fields.add("no_devices", "");
   GANTRY_CO_TRY(add_root(*container, false, request));
-  sys::Pipe pipe = GANTRY_CO_TRY(open_transfer_pipe(OwnEnd::read));
-  request.fds.push_back(std::move(pipe.write));
-  co_return std::make_unique<CollectedFiles>(containerizer_.worker(), std::move(request),
-                                             std::move(pipe.read), executor_);
+  co_return begin_piped(containerizer_, std::move(container), std::move(request), executor_);
+}
+
+Co<Result<std::vector<FileChange>>> Daemon::diff(ContainerId id) {
+  ContainerPtr container = GANTRY_CO_TRY(resolve(id));
+  co_await await_end(container);
+  const Rootfs& root = *GANTRY_CO_TRY(layer_of(*container));
+  WorkerRequest request{.job = "changes", .limit = kLookLimit};
+  GANTRY_CO_TRY(add_directory(request, root.upper));
+  for (const std::string& layer : root.lowers) GANTRY_CO_TRY(add_directory(request, layer));
+  for (const std::string& place : mounted_places(*container)) request.fields.add("place", place);
+  const auto lines = GANTRY_CO_TRY(
+      begin_piped(containerizer_, std::move(container), std::move(request), executor_));
+  std::vector<FileChange> out;
+  std::string rest;
+  Result<std::string> piece = co_await lines->next();
+  for (; piece && !piece->empty(); piece = co_await lines->next()) {
+    rest += *piece;
+    size_t start = 0;
+    for (size_t end; (end = rest.find('\0', start)) != rest.npos; start = end + 1) {
+      out.push_back({rest[start], rest.substr(start + 1, end - start - 1)});
+    }
+    rest.erase(0, start);
+  }
+  (co_await uncancellable(lines->close())).ignore("nothing is left of it");
+  GANTRY_CO_TRY(std::move(piece));
+  co_return out;
 }
 
 Co<Result<CopiedIn>> Daemon::copy_in(ContainerId id, CopyOptions options, http::BodyStream& body) {
@@ -133,9 +154,9 @@ Co<Result<CopiedIn>> Daemon::copy_in(ContainerId id, CopyOptions options, http::
   if (mounts_layer) GANTRY_CO_TRY(Containerizer::require_unwritten(*container));
   if (mounts_layer) container->is_written = true;
   Result<Fields> copied =
-      co_await feed_body<Fields>(body, executor_, [this, &request](UniqueFd stream) {
+      co_await feed_body<Fields>(body, executor_, [this, &request, &container](UniqueFd stream) {
         request.input = std::move(stream);
-        return containerizer_.worker().run(std::move(request));
+        return containerizer_.run_on_files(container, std::move(request));
       });
   if (mounts_layer) container->is_written = false;
   container->changed.notify();

@@ -2,10 +2,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "base/scope.h"
+#include "api/wire/json.h"
+#include "base/failpoint.h"
 #include "base/sys.h"
 #include "executor/body_pipe.h"
 #include "executor/daemon.h"
+#include "executor/piped_work.h"
 
 namespace gantry {
 namespace {
@@ -20,6 +22,17 @@ ImageSummary summarize_image(const ImageInfo& image) {
   }
   return out;
 }
+
+// For the image's history.
+std::string command_of(const Container& container) {
+  constexpr size_t kMost = 4096;
+  std::string out;
+  for (const std::string& word : container.spec->process.args) {
+    out += cat(out.empty() ? "" : " ", std::string_view(word).substr(0, kMost));
+    if (out.size() > kMost) break;
+  }
+  return wire::to_valid_utf8(out.substr(0, kMost));
+}
 }  // namespace
 
 Co<Result<std::vector<ImageSummary>>> Daemon::images() {
@@ -32,8 +45,10 @@ Co<Result<std::vector<ImageSummary>>> Daemon::import(ImportOptions options,
                                                      http::BodyStream& body) {
   std::vector<ImageInfo> images = GANTRY_CO_TRY(co_await feed_body<std::vector<ImageInfo>>(
       body, executor_, [this, &options](UniqueFd stream) {
-        return provisioner_.import(std::move(stream), std::move(options.reference),
-                                   std::move(options.config));
+        return provisioner_.import(
+            std::move(stream), std::move(options.reference), std::move(options.config),
+            options.format == ImportOptions::Format::images ? IngestOnly::images
+                                                            : IngestOnly::anything);
       }));
   std::vector<ImageSummary> out;
   for (const ImageInfo& image : images) out.push_back(summarize_image(image));
@@ -59,6 +74,66 @@ Co<Result<RemovedImages>> Daemon::remove_image(std::string reference, Force forc
   out.untagged = image.references;
   out.deleted.push_back(image.digest.to_string());
   out.freed = image.size;
+  co_return out;
+}
+
+Co<Result<std::unique_ptr<TarStream>>> Daemon::save_images(std::vector<std::string> references) {
+  std::vector<ImageRef> parsed;
+  for (const std::string& reference : references) {
+    parsed.push_back(GANTRY_CO_TRY(ImageRef::parse(reference)));
+    GANTRY_CO_TRY(provisioner_.image(parsed.back()));
+  }
+  sys::Pipe pipe = GANTRY_CO_TRY(open_transfer_pipe(OwnEnd::read));
+  co_return std::make_unique<PipedWork>(
+      provisioner_.save_images(std::move(parsed), std::move(pipe.write)), std::move(pipe.read),
+      executor_);
+}
+
+// Freezing is for as long as its files are read, not while the image is stored.
+Co<Result<Fields>> Daemon::run_commit(ContainerPtr container, bool pauses, WorkerRequest request) {
+  if (pauses) GANTRY_CO_TRY(co_await containerizer_.hold_still(container));
+  Result<Fields> done = co_await containerizer_.run_on_files(container, std::move(request));
+  GANTRY_FAILPOINT("commit.before_resume");
+  if (pauses) {
+    Result<void> goes_on = co_await containerizer_.let_go(container);
+    if (!goes_on && done) co_return std::move(goes_on).error();
+  }
+  co_return done;
+}
+
+Co<Result<ImageSummary>> Daemon::commit(ContainerId id, CommitOptions options) {
+  ContainerPtr container = GANTRY_CO_TRY(resolve(id));
+  if (container->rootfs.kind != Rootfs::Kind::overlay || container->rootfs.upper.empty()) {
+    co_return Error(Errc::unsupported,
+                    cat("container '", container->id.to_string(),
+                        "' has no layer of its own over an image; `gantry export ", id.to_string(),
+                        " | gantry import - NAME` makes an image of its files"));
+  }
+  CommitRequest request{.base = GANTRY_CO_TRY(ImageRef::parse(container->image_digest)),
+                        .upper = container->rootfs.upper,
+                        .name = std::move(options.reference),
+                        .places = mounted_places(*container),
+                        .changes = std::move(options.changes),
+                        .created_by = command_of(*container),
+                        .author = std::move(options.author),
+                        .comment = std::move(options.comment)};
+  const auto run = [this, container, pauses = options.pause](WorkerRequest job) {
+    return run_commit(container, pauses, std::move(job));
+  };
+  co_return summarize_image(
+      GANTRY_CO_TRY(co_await provisioner_.commit_image(std::move(request), run)));
+}
+
+Co<Result<std::vector<WrittenSpace>>> Daemon::disk_usage() {
+  std::vector<WrittenSpace> out;
+  for (const ContainerPtr& container : containerizer_.list()) {
+    if (container->parent || container->rootfs.snapshot_key.empty()) continue;
+    auto usage = co_await provisioner_.usage(container->rootfs.snapshot_key);
+    // It was removed meanwhile.
+    if (!usage && usage.error().is(Errc::not_found)) continue;
+    const TreeUsage found = GANTRY_CO_TRY(std::move(usage));
+    out.push_back({container->id, found.bytes, found.inodes});
+  }
   co_return out;
 }
 

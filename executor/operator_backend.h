@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "api/oci/commit.h"
 #include "api/oci/image.h"
 #include "api/types/container_id.h"
 #include "api/types/container_spec.h"
@@ -72,6 +73,11 @@ struct ImageSummary {
   int64_t created_ns = 0;
   std::string platform;
   uint32_t layers = 0;
+};
+struct WrittenSpace {  // by a container into its root
+  ContainerId id;
+  Bytes bytes = 0;
+  uint64_t inodes = 0;
 };
 struct ImageDetails {
   ImageSummary summary;
@@ -160,8 +166,15 @@ class InputSink {
 
 struct ImportOptions {
   std::string reference;  // empty: the archive's own names
-  enum class Format { automatic, oci_layout, docker_archive, rootfs } format = Format::automatic;
+  enum class Format { automatic, oci_layout, docker_archive, rootfs, images };
+  Format format = Format::automatic;
   std::optional<oci::ImageConfig> config;  // of a root file system
+};
+struct CommitOptions {
+  std::string reference;  // empty: it has no name
+  std::string author, comment;
+  bool pause = true;
+  oci::ImageChanges changes;
 };
 struct CheckpointOptions {
   std::string name;  // empty: made up
@@ -182,6 +195,11 @@ struct CopyOptions {
 };
 struct CopiedIn {
   uint64_t entries = 0, bytes = 0;
+};
+// What a container changed in its image's files: 'A', 'C' or 'D'.
+struct FileChange {
+  char kind = 'C';
+  std::string path;  // any bytes
 };
 // A tar as it comes.
 class TarStream {
@@ -236,6 +254,9 @@ class OperatorBackend {
   virtual Co<Result<RemovedImages>> remove_image(std::string reference, Force force) = 0;
   virtual Co<Result<void>> tag_image(std::string reference, std::string tag) = 0;
   virtual Co<Result<ImageDetails>> inspect_image(std::string reference) = 0;
+  virtual Co<Result<std::unique_ptr<TarStream>>> save_images(
+      std::vector<std::string> references) = 0;
+  virtual Co<Result<ImageSummary>> commit(ContainerId id, CommitOptions options) = 0;
   // Images no container uses and `excluded` does not name.
   virtual Co<Result<RemovedImages>> prune_images(std::vector<std::string> excluded) = 0;
 
@@ -246,6 +267,10 @@ class OperatorBackend {
   // Reads `body` to its end, or fails before.
   virtual Co<Result<CopiedIn>> copy_in(ContainerId id, CopyOptions options,
                                        http::BodyStream& body) = 0;
+
+  virtual Co<Result<std::vector<FileChange>>> diff(ContainerId id) = 0;
+  // Of all whose root is a layer of their own.
+  virtual Co<Result<std::vector<WrittenSpace>>> disk_usage() = 0;
 
   virtual Co<Result<std::vector<Finding>>> doctor() = 0;
   // Ends the executor, the launcher and the logger once the answer is sent. Errc::busy while

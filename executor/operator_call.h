@@ -1,6 +1,7 @@
 // Inside of the operator API: one call on its way. Not a public header.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "api/proto/agent.pb.h"
@@ -83,6 +84,10 @@ class OperatorCall {
   Co<http::Response> import();
   Co<http::Response> copy_out();
   Co<http::Response> copy_in();
+  Co<http::Response> save_images();
+  Co<http::Response> commit();
+  Co<http::Response> diff();
+  Co<http::Response> disk_usage();
   Co<http::Response> checkpoint();
   Co<http::Response> restore();
   Co<http::Response> doctor();
@@ -92,6 +97,8 @@ class OperatorCall {
   Co<http::Response> launch_session();
   Co<http::Response> run_container();
 
+  // To its end; what is cut off says so by having none.
+  Co<http::Response> send_tar(std::unique_ptr<TarStream> files);
   Co<http::Response> launch(wire::Field field, Call::LaunchContainer request);
   Co<http::Response> kill(ContainerId id, int signal);
   Co<http::Response> remove(ContainerId id, Force force);
@@ -110,7 +117,13 @@ class OperatorCall {
   http::Response answer(Answer::Type type);
   // The same, made (`fill(Answer&)`) and encoded beside the loop: for what may be large.
   template <class Fill>
-  Co<http::Response> answer_beside(Answer::Type type, Fill fill);
+  Co<http::Response> answer_beside(Answer::Type type, Fill fill) {
+    answer_.set_type(type);
+    co_return co_await offload([this, fill = std::move(fill)] {
+      fill(answer_);
+      return gantry::answer(negotiated_.answer, answer_);
+    });
+  }
   // `add(Answer& piece, item)` for each; the loop is given back every so many.
   template <class Items, class Add>
   Co<http::Response> answer_list(Answer::Type type, std::string_view field, Items items, Add add) {

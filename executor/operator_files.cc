@@ -1,4 +1,5 @@
 // OperatorCall: files of a container's root, and calls whose body is a tar.
+#include "api/wire/json.h"
 #include "api/wire/validate.h"
 #include "executor/operator_api.h"
 #include "executor/operator_call.h"
@@ -47,6 +48,23 @@ Co<Response> OperatorCall::copy_out() {
   auto files = GANTRY_ANSWER_TRY(co_await backend_.copy_out(
       std::move(id),
       {.path = in.path(), .one_file_system = in.one_file_system(), .no_devices = in.no_devices()}));
+  co_return co_await send_tar(std::move(files));
+}
+
+Co<Response> OperatorCall::save_images() {
+  const auto& in = call_.gantry_save_images();
+  const Field call("gantry_save_images"), field = call / "references";
+  if (in.references_size() == 0) co_return invalid_call(wire::invalid(field, "must not be empty"));
+  std::vector<std::string> references;
+  for (int i = 0; i < in.references_size(); ++i) {
+    GANTRY_CALL_TRY(wire::check_image_reference(field[i], in.references(i)));
+    references.push_back(in.references(i));
+  }
+  co_return co_await send_tar(
+      GANTRY_ANSWER_TRY(co_await backend_.save_images(std::move(references))));
+}
+
+Co<Response> OperatorCall::send_tar(std::unique_ptr<TarStream> files) {
   Result<std::string> piece = co_await files->next();
   if (!piece) {
     (co_await files->close()).ignore("the first error counts");
@@ -61,5 +79,34 @@ Co<Response> OperatorCall::copy_out() {
   if (stream && piece && piece->empty()) (co_await (*stream)->finish()).ignore("nobody reads it");
   (co_await uncancellable(files->close())).ignore("nothing is left of it");
   co_return done();
+}
+
+Co<Response> OperatorCall::diff() {
+  const Field field("gantry_diff");
+  ContainerId id = GANTRY_CALL_TRY(id_of(field, call_.gantry_diff().container_id()));
+  auto changes = GANTRY_ANSWER_TRY(co_await backend_.diff(std::move(id)));
+  co_return co_await answer_beside(Answer::GANTRY_DIFF,
+                                   [changes = std::move(changes)](Answer& out) {
+                                     using Diff = Answer::GantryDiffResponse;
+                                     auto* list = out.mutable_gantry_diff();
+                                     for (const FileChange& change : changes) {
+                                       auto* item = list->add_changes();
+                                       item->set_kind(change.kind == 'A'   ? Diff::ADDED
+                                                      : change.kind == 'D' ? Diff::DELETED
+                                                                           : Diff::CHANGED);
+                                       item->set_path(wire::to_valid_utf8(change.path));
+                                     }
+                                   });
+}
+
+Co<Response> OperatorCall::disk_usage() {
+  auto used = GANTRY_ANSWER_TRY(co_await backend_.disk_usage());
+  co_return co_await answer_list(Answer::GANTRY_DISK_USAGE, "gantry_disk_usage", std::move(used),
+                                 [](Answer& piece, const WrittenSpace& space) {
+                                   auto* item = piece.mutable_gantry_disk_usage()->add_containers();
+                                   item->mutable_container_id()->set_value(space.id.value());
+                                   item->set_written_bytes(space.bytes);
+                                   item->set_written_inodes(space.inodes);
+                                 });
 }
 }  // namespace gantry

@@ -82,6 +82,70 @@ Result<ImportOptions> import_options_of(const wire::agent::Call::GantryImport& i
 }
 }  // namespace
 
+namespace {
+constexpr size_t kMostRemark = 64u << 10;
+
+Result<oci::ImageChanges> changes_of(const Field& field,
+                                     const wire::agent::Call::GantryCommit::Changes& in) {
+  oci::ImageChanges out;
+  const auto words = [](const auto& list) {
+    return std::vector<std::string>(list.words().begin(), list.words().end());
+  };
+  if (in.has_entrypoint()) out.entrypoint = words(in.entrypoint());
+  if (in.has_cmd()) out.cmd = words(in.cmd());
+  const Field env = field / "env", ports = field / "exposed_ports", volumes = field / "volumes";
+  for (int i = 0; i < in.env_size(); ++i) {
+    GANTRY_TRY(wire::check_environment(env[i], in.env(i)));
+    out.env.push_back(in.env(i));
+  }
+  for (int i = 0; i < in.exposed_ports_size(); ++i) {
+    GANTRY_TRY(wire::check_exposed_port(ports[i], in.exposed_ports(i)));
+    out.exposed_ports.push_back(in.exposed_ports(i));
+  }
+  for (int i = 0; i < in.volumes_size(); ++i) {
+    GANTRY_TRY(wire::check_mount_point(volumes[i], in.volumes(i)));
+    out.volumes.push_back(in.volumes(i));
+  }
+  for (const auto& [name, value] : in.labels()) {
+    if (name.empty()) return wire::invalid(field / "labels", "must not have an empty key");
+    out.labels[name] = value;
+  }
+  if (in.has_user()) {
+    GANTRY_TRY(wire::check_user(field / "user", in.user()));
+    out.user = in.user();
+  }
+  if (in.has_cwd()) {
+    GANTRY_TRY(wire::check_absolute_path(field / "cwd", in.cwd()));
+    out.working_dir = in.cwd();
+  }
+  if (in.has_stop_signal()) {
+    GANTRY_TRY(wire::parse_signal_name(field / "stop_signal", in.stop_signal()));
+    out.stop_signal = in.stop_signal();
+  }
+  return out;
+}
+}  // namespace
+
+Co<Response> OperatorCall::commit() {
+  const auto& in = call_.gantry_commit();
+  const Field field("gantry_commit");
+  ContainerId id = GANTRY_CALL_TRY(id_of(field, in.container_id()));
+  if (in.has_reference()) {
+    GANTRY_CALL_TRY(wire::check_image_reference(field / "reference", in.reference()));
+  }
+  GANTRY_CALL_TRY(wire::check_text(field / "author", in.author(), kMostRemark));
+  GANTRY_CALL_TRY(wire::check_text(field / "comment", in.comment(), kMostRemark));
+  CommitOptions options{.reference = in.reference(),
+                        .author = in.author(),
+                        .comment = in.comment(),
+                        .pause = in.pause(),
+                        .changes = GANTRY_CALL_TRY(changes_of(field / "changes", in.changes()))};
+  const ImageSummary made =
+      GANTRY_ANSWER_TRY(co_await backend_.commit(std::move(id), std::move(options)));
+  *answer_.mutable_gantry_commit()->mutable_image() = image_to_wire(made);
+  co_return answer(Answer::GANTRY_COMMIT);
+}
+
 Co<Response> OperatorCall::import() {
   if (!call_.has_gantry_import()) co_return invalid_call(wire::expecting("gantry_import"));
   auto options = GANTRY_CALL_TRY(import_options_of(call_.gantry_import()));

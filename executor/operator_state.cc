@@ -108,15 +108,6 @@ void frameworks_to_wire(const AgentFrameworks& frameworks, Answer::GetFrameworks
 }
 }  // namespace
 
-template <class Fill>
-Co<http::Response> OperatorCall::answer_beside(Answer::Type type, Fill fill) {
-  answer_.set_type(type);
-  co_return co_await offload([this, fill = std::move(fill)] {
-    fill(answer_);
-    return gantry::answer(negotiated_.answer, answer_);
-  });
-}
-
 Co<http::Response> OperatorCall::get_flags() {
   answer_.mutable_get_flags();
   for (auto& [name, value] : agent_.flags()) {

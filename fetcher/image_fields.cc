@@ -1,5 +1,7 @@
 #include "fetcher/image_fields.h"
 
+#include <algorithm>
+
 namespace gantry {
 namespace {
 void add_all(Fields& to, std::string_view name, const std::vector<std::string>& values) {
@@ -47,6 +49,57 @@ Result<oci::HealthCheck> health_from(const Fields& from) {
   return out;
 }
 }  // namespace
+
+namespace {
+void add_words(Fields& to, std::string_view name,
+               const std::optional<std::vector<std::string>>& words) {
+  if (!words) return;
+  Fields list;
+  add_all(list, "word", *words);
+  to.add(name, list.encode());
+}
+std::optional<std::vector<std::string>> words_of(const Fields& from, std::string_view name) {
+  if (!from.has(name)) return std::nullopt;
+  const Result<Fields> list = Fields::decode(from.get(name));
+  return list ? list->all("word") : std::vector<std::string>();
+}
+std::optional<std::string> text_of(const Fields& from, std::string_view name) {
+  if (!from.has(name)) return std::nullopt;
+  return std::string(from.get(name));
+}
+}  // namespace
+
+void add_image_changes(Fields& to, const oci::ImageChanges& changes) {
+  add_words(to, "entrypoint", changes.entrypoint);
+  add_words(to, "cmd", changes.cmd);
+  add_all(to, "env", changes.env);
+  add_all(to, "port", changes.exposed_ports);
+  add_all(to, "volume", changes.volumes);
+  for (const auto& [name, value] : changes.labels) {
+    to.add("label.name", name);
+    to.add("label.value", value);
+  }
+  if (changes.user) to.add("user", *changes.user);
+  if (changes.working_dir) to.add("working_dir", *changes.working_dir);
+  if (changes.stop_signal) to.add("stop_signal", *changes.stop_signal);
+}
+
+oci::ImageChanges image_changes_from(const Fields& from) {
+  oci::ImageChanges out;
+  out.entrypoint = words_of(from, "entrypoint");
+  out.cmd = words_of(from, "cmd");
+  out.env = from.all("env");
+  out.exposed_ports = from.all("port");
+  out.volumes = from.all("volume");
+  const auto names = from.all("label.name"), values = from.all("label.value");
+  for (size_t i = 0; i < std::min(names.size(), values.size()); ++i) {
+    out.labels[names[i]] = values[i];
+  }
+  out.user = text_of(from, "user");
+  out.working_dir = text_of(from, "working_dir");
+  out.stop_signal = text_of(from, "stop_signal");
+  return out;
+}
 
 Result<oci::ImageConfig> image_config_from(const Fields& from) {
   oci::ImageConfig out;

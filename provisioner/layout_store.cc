@@ -210,22 +210,28 @@ Co<Result<void>> LayoutStore::ensure_layers(oci::Digest image) {
   co_return co_await unpack_missing(it->second, "");
 }
 
-Co<Result<std::vector<ImageInfo>>> LayoutStore::ingest(UniqueFd stream, std::string name,
-                                                       std::optional<oci::ImageConfig> config) {
-  std::optional<ImageRef> reference;
-  if (!name.empty()) {
-    reference = GANTRY_CO_TRY(ImageRef::parse(name));
-    if (reference->name().empty() || !reference->digest().empty()) {
-      co_return Error(Errc::invalid, cat("image '", name.substr(0, 100),
-                                         "': an image is given a name and a tag, not a digest"));
-    }
+namespace {
+// What an image is to be called; nothing of an empty text.
+Result<std::optional<ImageRef>> new_name(const std::string& text) {
+  if (text.empty()) return std::optional<ImageRef>();
+  ImageRef reference = GANTRY_TRY(ImageRef::parse(text));
+  if (reference.name().empty() || !reference.digest().empty()) {
+    return Error(Errc::invalid, cat("image '", text.substr(0, 100),
+                                    "': an image is given a name and a tag, not a digest"));
   }
-  std::string staged = cat(data_dir_, "/staging/import.", ::getpid(), ".", next_++);
-  GANTRY_CO_TRY(sys::mkdir_at(AT_FDCWD, staged.c_str(), 0700));
+  return std::optional(std::move(reference));
+}
+}  // namespace
+
+Co<Result<std::vector<ImageInfo>>> LayoutStore::ingest(UniqueFd stream, std::string name,
+                                                       std::optional<oci::ImageConfig> config,
+                                                       IngestOnly only) {
+  std::optional<ImageRef> reference = GANTRY_CO_TRY(new_name(name));
   WorkerRequest request;
   request.job = "ingest";
   request.fields.add_number("max_bytes", limits_.unpack.max_bytes);
   request.fields.add_number("stall", limits_.stall.count());
+  if (only == IngestOnly::images) request.fields.add("images_only", "");
   if (config) {
     Fields fields;
     add_image_config(fields, *config);
@@ -233,14 +239,24 @@ Co<Result<std::vector<ImageInfo>>> LayoutStore::ingest(UniqueFd stream, std::str
   }
   request.input = std::move(stream);
   request.limit = limits_.unpack.limit;
+  const auto run = [this](WorkerRequest job) { return worker_.run(std::move(job)); };
+  auto done = co_await stage(std::move(request), run, std::move(reference));
+  if (!done) co_return std::move(done).error().context("import");
+  co_return done;
+}
+
+Co<Result<std::vector<ImageInfo>>> LayoutStore::stage(WorkerRequest request, RunJob run,
+                                                      std::optional<ImageRef> name) {
+  std::string staged = cat(data_dir_, "/staging/import.", ::getpid(), ".", next_++);
+  GANTRY_CO_TRY(sys::mkdir_at(AT_FDCWD, staged.c_str(), 0700));
   Result<std::vector<ImageInfo>> done = Error(Errc::cancelled, "cancelled");
   auto directory = sys::open(staged, O_PATH | O_DIRECTORY);
   if (directory) {
-    request.fds.push_back(std::move(*directory));
-    auto answer = co_await worker_.run(std::move(request));
+    request.fds.insert(request.fds.begin(), std::move(*directory));
+    auto answer = co_await run(std::move(request));
     GANTRY_FAILPOINT("image.after_ingest");
     if (answer) {
-      done = co_await commit(std::move(*answer), staged, reference);
+      done = co_await admit(std::move(*answer), staged, name);
     } else {
       done = std::move(answer).error();
     }
@@ -248,12 +264,53 @@ Co<Result<std::vector<ImageInfo>>> LayoutStore::ingest(UniqueFd stream, std::str
     done = std::move(directory).error();
   }
   trash_.discard(AT_FDCWD, staged).ignore("recover() removes what stays in staging");
-  if (!done) co_return std::move(done).error().context("import");
   co_return done;
 }
 
-Co<Result<std::vector<ImageInfo>>> LayoutStore::commit(Fields answer, std::string staged,
-                                                       std::optional<ImageRef> name) {
+Co<Result<ImageInfo>> LayoutStore::commit(CommitRequest in, RunJob run) {
+  std::optional<ImageRef> name = GANTRY_CO_TRY(new_name(in.name));
+  const CatalogEntry* base = GANTRY_CO_TRY(find(in.base));
+  WorkerRequest request;
+  request.job = "commit";
+  request.limit = limits_.unpack.limit;
+  request.fields.add_number("max_bytes", limits_.unpack.max_bytes);
+  const UniqueFd manifest = GANTRY_CO_TRY(open_blob(base->info.digest, ""));
+  request.fields.add("manifest",
+                     GANTRY_CO_TRY(sys::read_all(manifest.get(), oci::kMaxManifestBytes)));
+  const UniqueFd config = GANTRY_CO_TRY(open_blob(base->info.id, ""));
+  request.fields.add("config", GANTRY_CO_TRY(sys::read_all(config.get(), oci::kMaxConfigBytes)));
+  add_image_changes(request.fields, in.changes);
+  for (const std::string& place : in.places) request.fields.add("place", place);
+  request.fields.add("created_by", in.created_by);
+  request.fields.add("author", in.author);
+  request.fields.add("comment", in.comment);
+  request.fds.push_back(GANTRY_CO_TRY(sys::open(in.upper, O_PATH | O_DIRECTORY | O_NOFOLLOW)));
+  auto made = GANTRY_CO_TRY(co_await stage(std::move(request), std::move(run), std::move(name)));
+  co_return std::move(made.front());
+}
+
+Co<Result<void>> LayoutStore::save(std::vector<ImageRef> references, UniqueFd output) {
+  WorkerRequest request;
+  request.job = "save";
+  request.limit = limits_.save;
+  request.fields.add("layout", kLayoutFile);
+  for (const ImageRef& reference : references) {
+    const CatalogEntry* entry = GANTRY_CO_TRY(find(reference));
+    Fields image;
+    image.add("manifest", entry->info.digest.to_string());
+    image.add("type", entry->manifest_type);
+    image.add_number("size", entry->manifest_size);
+    if (names_.contains(reference.to_string())) image.add("name", reference.to_string());
+    request.fields.add("image", image.encode());
+  }
+  request.fds.push_back(GANTRY_CO_TRY(sys::duplicate(blobs_fd_.get())));
+  request.fds.push_back(std::move(output));
+  GANTRY_CO_TRY(co_await worker_.run(std::move(request)));
+  co_return Result<void>();
+}
+
+Co<Result<std::vector<ImageInfo>>> LayoutStore::admit(Fields answer, std::string staged,
+                                                      std::optional<ImageRef> name) {
   std::vector<CatalogEntry> images;
   for (const std::string& image : answer.all("image")) {
     images.push_back(GANTRY_CO_TRY(decode_entry(image)));
@@ -295,6 +352,10 @@ Co<Result<std::vector<ImageInfo>>> LayoutStore::commit(Fields answer, std::strin
     }
     image.info.references.assign(references.begin(), references.end());
     auto entry = std::make_shared<CatalogEntry>(std::move(image));
+    // What it stands on may have been removed since the job began.
+    for (const auto& [digest, size] : entry->layers) {
+      GANTRY_CO_TRY(open_blob(digest, staged));
+    }
     GANTRY_CO_TRY(co_await unpack_missing(entry, staged));
     out.push_back(entry->info);
     if (!given.empty()) out.back().references = given;

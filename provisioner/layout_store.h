@@ -19,6 +19,7 @@ namespace gantry {
 struct StoreLimits {
   UnpackLimits unpack;
   std::chrono::seconds stall{120};
+  Duration save = std::chrono::hours(24);  // a client that reads slowly harms nobody
 };
 
 // An image as its record has it.
@@ -40,7 +41,10 @@ class LayoutStore final : public ImageStore {
   Result<void> load();
 
   Co<Result<std::vector<ImageInfo>>> ingest(UniqueFd stream, std::string name,
-                                            std::optional<oci::ImageConfig> config) override;
+                                            std::optional<oci::ImageConfig> config,
+                                            IngestOnly only) override;
+  Co<Result<ImageInfo>> commit(CommitRequest request, RunJob run) override;
+  Co<Result<void>> save(std::vector<ImageRef> references, UniqueFd output) override;
   Result<ImageInfo> get(const ImageRef& reference) const override;
   std::vector<ImageInfo> list() const override;
   Result<ImageContent> content(const ImageRef& reference) const override;
@@ -60,8 +64,11 @@ class LayoutStore final : public ImageStore {
 
  private:
   using Entries = std::map<std::string, std::shared_ptr<const CatalogEntry>>;  // by manifest's hex
-  Co<Result<std::vector<ImageInfo>>> commit(Fields answer, std::string staged,
-                                            std::optional<ImageRef> name);
+  // Runs a job that leaves blobs in a directory of its own, and takes them into the store.
+  Co<Result<std::vector<ImageInfo>>> stage(WorkerRequest request, RunJob run,
+                                           std::optional<ImageRef> name);
+  Co<Result<std::vector<ImageInfo>>> admit(Fields answer, std::string staged,
+                                           std::optional<ImageRef> name);
   Co<Result<void>> unpack_missing(std::shared_ptr<const CatalogEntry> entry, std::string staged);
   Result<UniqueFd> open_blob(const oci::Digest& digest, const std::string& staged) const;
   Co<Result<void>> publish(Entries next);

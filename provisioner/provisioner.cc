@@ -58,8 +58,15 @@ class LocalProvisioner final : public Provisioner {
     return store_.get(reference);
   }
   Co<Result<std::vector<ImageInfo>>> import(UniqueFd stream, std::string name,
-                                            std::optional<oci::ImageConfig> config) override {
-    return store_.ingest(std::move(stream), std::move(name), std::move(config));
+                                            std::optional<oci::ImageConfig> config,
+                                            IngestOnly only) override {
+    return store_.ingest(std::move(stream), std::move(name), std::move(config), only);
+  }
+  Co<Result<ImageInfo>> commit_image(CommitRequest request, RunJob run) override {
+    return store_.commit(std::move(request), std::move(run));
+  }
+  Co<Result<void>> save_images(std::vector<ImageRef> references, UniqueFd output) override {
+    return store_.save(std::move(references), std::move(output));
   }
   Result<ImageContent> image_content(const ImageRef& reference) const override {
     return store_.content(reference);

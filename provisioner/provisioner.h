@@ -65,7 +65,10 @@ class Provisioner {
   // Streams one tar (ImageStore::ingest) from a pipe, socket or file, to its end. Images imported
   // at once under the same name: the last one has it.
   virtual Co<Result<std::vector<ImageInfo>>> import(UniqueFd stream, std::string name,
-                                                    std::optional<oci::ImageConfig> config) = 0;
+                                                    std::optional<oci::ImageConfig> config,
+                                                    IngestOnly only) = 0;
+  virtual Co<Result<ImageInfo>> commit_image(CommitRequest request, RunJob run) = 0;
+  virtual Co<Result<void>> save_images(std::vector<ImageRef> references, UniqueFd output) = 0;
   virtual Result<ImageContent> image_content(const ImageRef& reference) const = 0;
   virtual Co<Result<void>> tag_image(ImageRef image, ImageRef name) = 0;
   // Errc::busy while a container's root stands on it.

@@ -96,6 +96,8 @@ std::string_view host_architecture();
 
 std::string write_manifest(const Manifest& manifest);
 std::string write_index(const Index& index);
+// The manifest.json of `docker save`.
+std::string write_docker_manifest(const std::vector<DockerArchiveImage>& images);
 // The platform is this host's where the config names none.
 std::string write_image_config(const ImageConfig& config);
 }  // namespace gantry::oci

@@ -115,6 +115,21 @@ std::string write_index(const Index& index) {
   return take(buffer);
 }
 
+std::string write_docker_manifest(const std::vector<DockerArchiveImage>& images) {
+  rapidjson::StringBuffer buffer;
+  Writer w(buffer);
+  w.StartArray();
+  for (const DockerArchiveImage& image : images) {
+    w.StartObject();
+    put(w, "Config", image.config_path);
+    put(w, "RepoTags", image.repo_tags);
+    put(w, "Layers", image.layer_paths);
+    w.EndObject();
+  }
+  w.EndArray();
+  return take(buffer);
+}
+
 std::string write_image_config(const ImageConfig& config) {
   rapidjson::StringBuffer buffer;
   Writer w(buffer);

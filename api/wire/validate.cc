@@ -187,6 +187,19 @@ Result<void> check_group(const Field& field, std::string_view value) {
   return check_id_or_name(field, value, "group");
 }
 
+Result<void> check_exposed_port(const Field& field, std::string_view value) {
+  const size_t slash = value.find('/');
+  const std::string_view protocol = slash == value.npos ? "tcp" : value.substr(slash + 1);
+  const std::string_view range = value.substr(0, slash);
+  const size_t dash = range.find('-');
+  uint16_t first = 0, last = 0;
+  const bool is_range = parse_number(range.substr(0, dash), first) &&
+                        parse_number(dash == range.npos ? range : range.substr(dash + 1), last) &&
+                        first > 0 && first <= last;
+  if (is_range && (protocol == "tcp" || protocol == "udp" || protocol == "sctp")) return {};
+  return invalid(field, "must be PORT[-PORT][/tcp|udp|sctp], ports from 1 to 65535");
+}
+
 Result<void> check_environment(const Field& field, std::string_view value) {
   // KERNEL: MAX_ARG_STRLEN, 32 pages with the final NUL (execve(2)).
   GANTRY_TRY(check_text(field, value, 131'071));

@@ -50,6 +50,8 @@ Result<void> check_user(const Field& field, std::string_view value);
 Result<void> check_group(const Field& field, std::string_view value);
 // "NAME=VALUE"; the name without control characters.
 Result<void> check_environment(const Field& field, std::string_view value);
+// "80", "80/tcp", "53/udp", "8000-8010/tcp", as an image says it.
+Result<void> check_exposed_port(const Field& field, std::string_view value);
 Result<void> check_sha256(const Field& field, std::string_view value);
 Result<void> check_image_reference(const Field& field, std::string_view value);
 // The kernel's list format, "0-1,3".

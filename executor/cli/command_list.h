@@ -31,6 +31,8 @@ std::unique_ptr<Command> make_rmi();         // images.cc
 std::unique_ptr<Command> make_prune();       // prune.cc
 std::unique_ptr<Command> make_cp();          // cp.cc
 std::unique_ptr<Command> make_export();      // cp.cc
+std::unique_ptr<Command> make_diff();        // diff.cc
+std::unique_ptr<Command> make_commit();      // diff.cc
 std::unique_ptr<Command> make_checkpoint();  // checkpoint.cc
 std::unique_ptr<Command> make_restore();     // checkpoint.cc
 std::unique_ptr<Command> make_submit();      // submit.cc

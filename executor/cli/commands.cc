@@ -103,6 +103,28 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "gantry export -o web.tar web\n"
      "gantry export web | gantry import - web-copy:1\n",
      make_export},
+    {"diff", kContainers, "CONTAINER", "List what a container changed in its image's files",
+     "A line for each: A (added), C (changed, or something in it) or D (deleted), and the path. "
+     "What is in a\ndirectory that was deleted is not listed. Of running containers and of those "
+     "that have ended; what is\nmounted into them (volumes, /proc) is not part of it. With --json "
+     "an array of {kind, path}.",
+     "gantry diff web\n"
+     "gantry diff web | grep '^A /etc/'  # files that are new there\n"
+     "gantry diff --json web | jq -r '.[].path'\n",
+     make_diff},
+    {"commit", kContainers, "[flags] CONTAINER [NAME[:TAG]]",
+     "Make an image of a container's files as they are now",
+     "A further layer over the container's image, with what it wrote (`gantry diff`) and without "
+     "what is mounted.\nThe new image says what the container's image says, not what `gantry run` "
+     "was given; --change says more:\nCMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, VOLUME, WORKDIR, "
+     "STOPSIGNAL, as in a Dockerfile. A new ENTRYPOINT\nempties CMD, unless that is given, too. "
+     "Running processes stand still while their files are read.\nPrints the image's digest.",
+     "gantry commit web web:patched\n"
+     "gantry commit -m 'with curl' -c 'CMD [\"nginx\", \"-g\", \"daemon off;\"]' -c 'EXPOSE 80' "
+     "web "
+     "web:2\n"
+     "gantry run -d --name web2 web:patched\n",
+     make_commit},
     {"wait", kContainers, "CONTAINER...", "Wait until containers end and print their exit statuses",
      "One line per container, in the order given: 0 to 255, or 128+N when signal N ended it. "
      "Answers until the\ncontainer is removed. With a restart policy each run has an end: this "
@@ -185,14 +207,20 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "gantry images\n"
      "gantry images -q  # digests only\n",
      make_images},
-    {"image", kImages, "inspect IMAGE... | history IMAGE | tag IMAGE NAME[:TAG]",
-     "Show one image, or give it a further name",
+    {"image", kImages,
+     "inspect IMAGE... | history IMAGE | tag IMAGE NAME[:TAG] | save IMAGE... | load",
+     "Show an image, give it a further name, write images to a file and read them",
      "inspect prints JSON: names, digest, layers, and the image's own configuration. history shows "
      "the steps it was\nmade by, the newest first, with the bytes that each added. tag takes the "
-     "name from the image that had it.",
+     "name from the image that had it. save\nwrites a tar, an OCI layout with the names given, "
+     "which `docker load`, `skopeo copy oci-archive:FILE` and\nload read; load takes those of "
+     "`docker save` as well, compressed or not. The digests stay the same.",
      "gantry image inspect -f '{{json .config.config.Env}}' nginx\n"
      "gantry image history nginx\n"
-     "gantry image tag nginx:latest nginx:good\n",
+     "gantry image tag nginx:latest nginx:good\n"
+     "gantry image save -o images.tar nginx:good redis\n"
+     "gantry image save nginx | ssh other gantry image load  # to another host\n"
+     "docker save nginx | gantry image load\n",
      make_image},
     {"import", kImages, "[flags] PATH [NAME[:TAG]]", "Make an image from files",
      "PATH is an OCI image layout (a directory or a tar), a `docker save` tar, or a root file "
@@ -231,18 +259,24 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "gantry executor upgrade  # after new programs were installed\n",
      make_executor},
     {"system", kHost, "info | df", "Show this host's containers and images in numbers",
-     "info: versions, containers by state, images, kernel, CPUs and memory. df: what images, and "
-     "the "
-     "containers'\nlogs and sandboxes take on disk, and how much of it `gantry prune --images` "
-     "gives "
-     "back. What containers wrote\ninto their own file systems is not counted.",
+     "info: versions, containers by state, images, kernel, CPUs and memory. df: what images take "
+     "on "
+     "disk, what\ncontainers wrote into their own file systems (without volumes), their logs and "
+     "sandboxes, and how much of\nit `gantry prune --images` gives back.",
      "gantry system info\n"
      "gantry system df --json | jq .images.reclaimable_bytes\n",
      make_system},
-    {"doctor", kHost, "[flags]", "Say what this host can do and what is missing",
+    {"doctor", kHost, "[--bundle [FILE.tar]]", "Say what this host can do and what is missing",
      "One line per feature: ok, limited or missing, and what to do about it. Exits 1 when "
-     "something is missing\nthat a default container needs.",
+     "something is missing\nthat a default container needs.\n"
+     "With --bundle a report to hand in, also where the executor is down: the findings, versions, "
+     "kernel,\nmounts, cgroups, settings, metrics, the list of containers and images, the end of "
+     "the executor's log.\nLeft out are what is in containers and images, containers' output, "
+     "values of environment variables,\nand what looks like a secret (password=..., --token ..., "
+     "keys known by their looks, user:password@ of\nan address; of containers' commands and labels "
+     "also NAME=... and long words of letters and digits):\n[hidden] stands there.",
      "gantry doctor\n"
+     "gantry doctor --bundle report.tar  # to hand in\n"
      "gantry doctor --json\n",
      make_doctor},
     {"version", kHost, "[flags]", "Print the version",

@@ -172,7 +172,7 @@ Candidates arguments_of(Session& session, const CommandInfo& info, size_t before
   const bool is_several = info.arguments.find("...") != info.arguments.npos;
   const bool has_command = info.arguments.find("COMMAND") != info.arguments.npos;
   if (info.name == "system") return words_of("info df");
-  if (info.name == "image" && before == 0) return words_of("inspect history tag");
+  if (info.name == "image" && before == 0) return words_of("inspect history tag save load");
   if (info.name == "image") return images(session);
   if (before > 0 && (has_command || !is_several)) return {{std::string(kFiles)}};
   if (info.arguments.find("IMAGE") != info.arguments.npos) return images(session);

@@ -13,6 +13,7 @@
 #include "base/sys.h"
 #include "base/tar_writer.h"
 #include "executor/cli/command_list.h"
+#include "executor/cli/download.h"
 #include "executor/cli/print.h"
 #include "executor/cli/request_words.h"
 #include "executor/cli/session.h"
@@ -50,25 +51,6 @@ std::string parent_of(const std::string& path) {
 bool is_directory(const std::string& path) {
   struct ::stat st;
   return ::stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-// The answer of GANTRY_COPY_OUT, passed on as it comes.
-Result<void> receive_tar(Session& session, const std::string& call,
-                         const std::function<Result<void>(std::string_view)>& sink) {
-  Connection connection = GANTRY_TRY(session.connect());
-  GANTRY_TRY(connection.send(Connection::format(api_request(call))));
-  const HttpHead head = GANTRY_TRY(connection.receive_head());
-  if (head.status != 200) return refusal(GANTRY_TRY(connection.receive()));
-  for (;;) {
-    const std::string bytes = connection.take_body();
-    if (!bytes.empty()) GANTRY_TRY(sink(bytes));
-    if (connection.is_complete()) return {};
-    const Result<bool> fed = connection.feed();
-    if (!fed || !*fed) {
-      return Error(Errc::refused,
-                   "the copy broke off: the executor's log (`gantry executor logs`) says why");
-    }
-  }
 }
 
 std::string copy_out_call(const Place& from, bool whole_root, bool devices) {
@@ -192,11 +174,7 @@ class Cp final : public Command {
     GANTRY_TRY(connection.send_streaming(tar_request(json.close().close().take())));
     Upload upload(connection, "copying", quiet_);
     Result<void> sent = from == "-" ? upload.send_file(STDIN_FILENO) : send(upload, from);
-    if (sent) sent = connection.send_chunk({});
-    upload.clear_progress();
-    // Broken off by the executor: its answer says why. By us: our error does.
-    if (!sent && !sent.error().is(Errc::cancelled)) return sent;
-    const HttpResponse response = GANTRY_TRY(connection.receive());
+    const HttpResponse response = GANTRY_TRY(upload.finish(std::move(sent)));
     if (response.head.status / 100 == 2) return {};
     return refusal(response);
   }
@@ -217,8 +195,9 @@ class Cp final : public Command {
 
   Result<void> copy_out(Session& session, const Place& from, const std::string& to) {
     if (to == "-") {
-      return receive_tar(session, copy_out_call(from, false, true),
-                         [](std::string_view bytes) { return write_to(STDOUT_FILENO, bytes); });
+      return receive_tar(session, copy_out_call(from, false, true), [](std::string_view bytes) {
+        return write_to(STDOUT_FILENO, bytes).context("write to stdout");
+      });
     }
     if (is_directory(to)) return unpack(session, from, to, means_contents(from.path));
     if (to.ends_with('/')) return Error(Errc::refused, cat("there is no directory ", to));
@@ -287,16 +266,7 @@ class Export final : public Command {
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 1, 1, "one container"));
-    if (output_.empty() && ::isatty(STDOUT_FILENO) != 0) {
-      return usage_error("a tar is nothing for a terminal: give -o FILE, or redirect stdout");
-    }
-    UniqueFd file;
-    const auto sink = [&](std::string_view bytes) -> Result<void> {
-      if (output_.empty()) return write_to(STDOUT_FILENO, bytes);
-      if (!file) file = GANTRY_TRY(sys::open(output_, O_WRONLY | O_CREAT | O_TRUNC, 0600));
-      return write_to(file.get(), bytes);
-    };
-    GANTRY_TRY(receive_tar(session, copy_out_call({words[0], "/"}, true, true), sink));
+    GANTRY_TRY(save_tar(session, copy_out_call({words[0], "/"}, true, true), output_, "exporting"));
     return 0;
   }
 

@@ -2,9 +2,11 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "base/sys.h"
+#include "executor/cli/bundle.h"
 #include "executor/cli/command_list.h"
 #include "executor/cli/print.h"
 #include "executor/cli/session.h"
@@ -42,12 +44,35 @@ void examine_basics(std::vector<Finding>& findings) {
 
 class Doctor final : public Command {
  public:
-  void declare(Flags&) override {}
+  void declare(Flags& flags) override {
+    flags.toggle(
+        0, "bundle", &bundle_,
+        "write a report to hand in, secrets left out, to FILE.tar (default: a new file here)");
+  }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
-    GANTRY_TRY(want_arguments(words, 0, 0, "flags"));
+    GANTRY_TRY(want_arguments(words, 0, bundle_ ? 1 : 0, bundle_ ? "one FILE.tar" : "flags"));
+    const std::vector<Finding> findings = examine(session);
+    if (bundle_) return bundle(session, findings, words.empty() ? bundle_name() : words[0]);
+    if (session.json()) {
+      print_json(findings);
+    } else {
+      write_out(lines_of(findings));
+    }
+    return is_any_missing(findings) ? 1 : 0;
+  }
+
+ private:
+  Result<JsonDocument> ask(Session& session) const {
+    const std::string call = R"({"type":"GANTRY_DOCTOR"})";
+    if (!bundle_) return session.call(call);
+    Connection connection = GANTRY_TRY(session.connect());
+    return parse_json(GANTRY_TRY(ask_in_time(connection, call)), "the executor's answer");
+  }
+
+  std::vector<Finding> examine(Session& session) const {
     std::vector<Finding> findings;
-    Result<JsonDocument> answer = session.call(R"({"type":"GANTRY_DOCTOR"})");
+    const Result<JsonDocument> answer = ask(session);
     if (answer) {
       findings.push_back({"executor", "OK", cat("answers on ", session.location().socket), ""});
       for (const Json* found : list_of(*answer, "gantry_doctor.findings")) {
@@ -59,19 +84,25 @@ class Doctor final : public Command {
                           "mend what is missing below, then: gantry doctor"});
       examine_basics(findings);
     }
+    return findings;
+  }
+
+  static bool is_any_missing(const std::vector<Finding>& findings) {
+    return std::ranges::any_of(findings, [](const Finding& f) { return f.verdict == "MISSING"; });
+  }
+
+  static Result<int> bundle(Session& session, const std::vector<Finding>& findings,
+                            const std::string& path) {
+    GANTRY_TRY(write_bundle(session, lines_of(findings), path));
     if (session.json()) {
-      print_json(findings);
+      write_out(JsonWriter().open().text("bundle", path).close().take() + "\n");
     } else {
-      print_lines(findings);
-    }
-    for (const Finding& finding : findings) {
-      if (finding.verdict == "MISSING") return 1;
+      write_out(cat("wrote ", path, ": read it before you hand it on\n"));
     }
     return 0;
   }
 
- private:
-  static void print_lines(const std::vector<Finding>& findings) {
+  static std::string lines_of(const std::vector<Finding>& findings) {
     size_t width = 0;
     for (const Finding& finding : findings) width = std::max(width, finding.feature.size());
     std::string out;
@@ -84,7 +115,7 @@ class Doctor final : public Command {
       if (!finding.remedy.empty())
         out += cat(std::string(width + 11, ' '), "→ ", finding.remedy, "\n");
     }
-    write_out(out);
+    return out;
   }
 
   static void print_json(const std::vector<Finding>& findings) {
@@ -98,6 +129,8 @@ class Doctor final : public Command {
     }
     write_out(json.close_list().close().take() + "\n");
   }
+
+  bool bundle_ = false;
 };
 }  // namespace
 

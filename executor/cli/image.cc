@@ -1,7 +1,8 @@
-// gantry image inspect, history, tag: one image.
+// gantry image inspect, history, tag, save, load.
 #include <utility>
 
 #include "executor/cli/command_list.h"
+#include "executor/cli/image_archive.h"
 #include "executor/cli/print.h"
 #include "executor/cli/session.h"
 #include "executor/cli/template.h"
@@ -13,16 +14,30 @@ class Image final : public Command {
   void declare(Flags& flags) override {
     flags.add('f', "format", "TEXT", &format_,
               "of inspect: a line for each, with members of the JSON: '{{.config.architecture}}'");
+    flags.add('o', "output", "FILE", &output_, "of save: where to (default: stdout)");
+    flags.add('i', "input", "FILE", &input_, "of load: where from (default: stdin)");
+    flags.toggle('q', "quiet", &quiet_, "of load: no progress");
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
-    if (words.empty()) return usage_error("needs what to do: inspect, history or tag");
+    if (words.empty()) return usage_error("needs what to do: inspect, history, tag, save or load");
     const std::string verb = words[0];
     words.erase(words.begin());
     if (!format_.empty() && (verb != "inspect" || session.json())) {
       return usage_error(verb != "inspect" ? "--format is for `gantry image inspect`"
                                            : "--format and --json each say how it is printed: give "
                                              "one of them");
+    }
+    if (!output_.empty() && verb != "save")
+      return usage_error("--output is for `gantry image save`");
+    if (!input_.empty() && verb != "load") return usage_error("--input is for `gantry image load`");
+    if (verb == "save") {
+      GANTRY_TRY(want_arguments(words, 1, ~0u, "an image"));
+      return save_images(session, words, output_);
+    }
+    if (verb == "load") {
+      GANTRY_TRY(want_arguments(words, 0, 0, "-i FILE"));
+      return load_images(session, input_, quiet_);
     }
     if (verb == "inspect") return inspect(session, words);
     if (verb == "history") return history(session, words);
@@ -34,17 +49,18 @@ class Image final : public Command {
   static Error unknown(const std::string& verb) {
     static constexpr std::pair<std::string_view, std::string_view> kElsewhere[] = {
         {"ls", "images"},     {"list", "images"}, {"rm", "rmi"}, {"prune", "prune --images"},
-        {"import", "import"}, {"load", "import"}};
+        {"import", "import"}, {"pull", "import"}};
     for (const auto& [word, here] : kElsewhere) {
       if (word == verb) {
         return usage_error(cat(
             "\"", verb, "\" is not a command of `gantry image`: here it is `gantry ", here, "`"));
       }
     }
-    const std::string_view meant = nearest(verb, {"inspect", "history", "tag"});
+    const std::string_view meant = nearest(verb, {"inspect", "history", "tag", "save", "load"});
     return usage_error(cat("\"", verb, "\" is not a command of `gantry image`",
-                           meant.empty() ? std::string(": those are inspect, history and tag")
-                                         : cat("; did you mean \"gantry image ", meant, "\"?")));
+                           meant.empty()
+                               ? std::string(": those are inspect, history, tag, save and load")
+                               : cat("; did you mean \"gantry image ", meant, "\"?")));
   }
 
   static Result<JsonDocument> ask(Session& session, const std::string& reference) {
@@ -153,7 +169,8 @@ class Image final : public Command {
     return 0;
   }
 
-  std::string format_;
+  std::string format_, output_, input_;
+  bool quiet_ = false;
 };
 }  // namespace
 

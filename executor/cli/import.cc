@@ -9,6 +9,7 @@
 #include "base/sys.h"
 #include "base/tar_writer.h"
 #include "executor/cli/command_list.h"
+#include "executor/cli/image_archive.h"
 #include "executor/cli/print.h"
 #include "executor/cli/request_words.h"
 #include "executor/cli/session.h"
@@ -70,13 +71,10 @@ class Import final : public Command {
     GANTRY_TRY(connection.send_streaming(tar_request(header)));
     Upload upload(connection, "importing");
     Result<void> sent = is_directory ? send_directory(upload, path) : upload.send_file(file.get());
-    if (sent) sent = connection.send_chunk({});
-    upload.clear_progress();
-    // Broken off by the executor: its answer says why. By us: our error does.
-    if (!sent && !sent.error().is(Errc::cancelled)) return std::move(sent).error();
-    const HttpResponse response = GANTRY_TRY(connection.receive());
+    const HttpResponse response = GANTRY_TRY(upload.finish(std::move(sent)));
     if (response.head.status / 100 != 2) return explain(refusal(response), path);
-    return report(session, GANTRY_TRY(parse_json(response.body, "the executor's answer")));
+    return report_images(session, GANTRY_TRY(parse_json(response.body, "the executor's answer")),
+                         "imported");
   }
 
  private:
@@ -108,32 +106,31 @@ class Import final : public Command {
     return Error(error.code(), text);
   }
 
-  static Result<int> report(const Session& session, const JsonDocument& answer) {
-    if (session.json()) {
-      write_json_member(answer, "gantry_import");
-      return 0;
-    }
-    for (const Json* image : list_of(answer, "gantry_import.images")) {
-      std::string names;
-      for (const Json* name : list_of(*image, "references")) {
-        names += cat(names.empty() ? "" : ", ", name->GetString());
-      }
-      write_out(cat("imported ", names.empty() ? "" : names + " ", text_of(*image, "digest"), " (",
-                    format_bytes(number_of(*image, "size_bytes")), ")\n"));
-      if (names.empty()) {
-        write_error(
-            "it has no name: run it by its digest, or import it again with one "
-            "(gantry import PATH NAME)");
-      }
-    }
-    return 0;
-  }
-
   std::string name_;
   std::vector<std::string> entrypoint_, cmd_, env_, labels_, volumes_;
   std::string workdir_, user_, stop_signal_;
 };
 }  // namespace
+
+int report_images(const Session& session, const JsonDocument& answer, std::string_view done) {
+  if (session.json()) {
+    write_json_member(answer, "gantry_import");
+    return 0;
+  }
+  for (const Json* image : list_of(answer, "gantry_import.images")) {
+    std::string names;
+    for (const Json* name : list_of(*image, "references")) {
+      names += cat(names.empty() ? "" : ", ", name->GetString());
+    }
+    write_out(cat(done, " ", names.empty() ? "" : names + " ", text_of(*image, "digest"), " (",
+                  format_bytes(number_of(*image, "size_bytes")), ")\n"));
+    if (names.empty()) {
+      write_error(
+          "it has no name: run it by its digest, or give it one (gantry image tag DIGEST NAME)");
+    }
+  }
+  return 0;
+}
 
 std::unique_ptr<Command> make_import() { return make_command<Import>(); }
 }  // namespace gantry::cli

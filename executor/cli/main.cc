@@ -21,19 +21,18 @@ int fail_usage(std::string_view text, std::string_view command) {
 std::string_view hint_for(std::string_view name) {
   static constexpr std::pair<std::string_view, std::string_view> kHints[] = {
       {"build", "images are built elsewhere; `gantry import` takes them"},
-      {"commit", "images are built elsewhere; `gantry import` takes them"},
       {"container", "its commands are here without it: `gantry ps`, `gantry rm` …"},
       {"create", "`gantry run -d` makes and starts one"},
       {"history", "here it is `gantry image history`"},
       {"info", "here it is `gantry system info`"},
-      {"load", "here it is `gantry import`"},
+      {"load", "here it is `gantry image load`"},
       {"login", "there are no registries here; `gantry import` takes images"},
       {"ls", "here it is `gantry ps`"},
       {"network", "there is nothing to manage: `gantry run --network none|host|bridge`"},
       {"port", "`gantry ps` shows the published ports"},
       {"pull", "`skopeo copy docker://IMAGE oci:DIR`, then `gantry import DIR IMAGE`"},
-      {"push", "there are no registries here; the store is an OCI layout that skopeo reads"},
-      {"save", "the store is an OCI layout that skopeo reads"},
+      {"push", "there are no registries here; `gantry image save`, then skopeo"},
+      {"save", "here it is `gantry image save`"},
       {"tag", "here it is `gantry image tag`"},
       {"unpause", "here it is `gantry resume`"},
       {"volume", "there is nothing to manage: `gantry run -v SOURCE:PLACE`"}};
@@ -106,8 +105,10 @@ int run(const std::vector<std::string>& words) {
 int main(int argc, char** argv) {
   // A standard stream that the caller closed must not become the executor's socket.
   for (int fd = 0; fd <= 2; ++fd) {
+    if (::fcntl(fd, F_GETFD) >= 0) continue;
     // lint: allow cloexec, because a standard stream is inherited by what we exec
-    if (::fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", O_RDWR) != fd) return 1;
+    if (::open("/dev/null", O_RDWR) != fd) return 1;
+    if (fd == 1) gantry::cli::note_closed_stdout();
   }
   return gantry::cli::run({argv + 1, argv + argc});
 }

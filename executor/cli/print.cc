@@ -15,6 +15,13 @@
 #include "base/sys.h"
 
 namespace gantry::cli {
+namespace {
+bool is_stdout_closed = false;
+}  // namespace
+
+void note_closed_stdout() { is_stdout_closed = true; }
+bool was_stdout_closed() { return is_stdout_closed; }
+
 void write_out(std::string_view text) {
   // A reader that has gone ends us by SIGPIPE, as it ends any command.
   const Result<void> written = sys::write_all(STDOUT_FILENO, text);

@@ -24,7 +24,10 @@ class Table {
 };
 
 void write_out(std::string_view text);  // to stdout
-bool has_escapes(int fd);               // a terminal that understands escape sequences
+// The caller has closed it; what stands in its place takes everything.
+void note_closed_stdout();
+bool was_stdout_closed();
+bool has_escapes(int fd);  // a terminal that understands escape sequences
 // A log was rotated away before it could be read.
 void write_missed(int64_t bytes, std::string_view stream);
 // Why no more output comes for the time being.

@@ -108,19 +108,28 @@ class System final : public Command {
   static Result<int> df(Session& session) {
     const JsonDocument listed = GANTRY_TRY(containers(session));
     const JsonDocument stored = GANTRY_TRY(images(session));
+    const JsonDocument usage = GANTRY_TRY(session.call(R"({"type":"GANTRY_DISK_USAGE"})"));
+    std::map<std::string, double> written;
+    for (const Json* container : list_of(usage, "gantry_disk_usage.containers")) {
+      written[text_of(*container, "container_id.value")] = number_of(*container, "written_bytes");
+    }
     std::set<std::string> digests;
-    Space files, kept;
+    Space files, roots, kept;
     for (const Json* container : list_of(listed, "gantry_list.containers")) {
       digests.insert(text_of(*container, "image_digest"));
-      const double bytes =
-          GANTRY_TRY(sandbox_bytes(session, text_of(*container, "container_id.value")));
-      const bool is_over = text_of(*container, "state") == "exited";
-      add(files, bytes, !is_over || flag_of(*container, "restart_due"));
+      const std::string id = text_of(*container, "container_id.value");
+      const bool is_over =
+          text_of(*container, "state") == "exited" && !flag_of(*container, "restart_due");
+      add(files, GANTRY_TRY(sandbox_bytes(session, id)), !is_over);
+      if (const auto root = written.find(id); root != written.end()) {
+        add(roots, root->second, !is_over);
+      }
     }
     for (const Json* image : list_of(stored, "gantry_images.images")) {
       add(kept, number_of(*image, "size_bytes"), digests.contains(text_of(*image, "digest")));
     }
-    const std::pair<const char*, const Space&> rows[] = {{"images", kept}, {"logs", files}};
+    const std::pair<const char*, const Space&> rows[] = {
+        {"images", kept}, {"written", roots}, {"logs", files}};
     if (session.json()) {
       JsonWriter json;
       json.open();

@@ -5,9 +5,6 @@
 
 #include <cerrno>
 
-#include "base/sys.h"
-#include "executor/cli/print.h"
-
 namespace gantry::cli {
 HttpRequest tar_request(std::string call) {
   return {"/api/v1",
@@ -22,8 +19,7 @@ Result<void> Upload::send(std::string_view bytes) {
   pollfd answer = {connection_.fd(), POLLIN, 0};
   if (::poll(&answer, 1, 0) > 0) return Error(Errc::cancelled, "answered early");
   GANTRY_TRY(connection_.send_chunk(bytes));
-  sent_ += bytes.size();
-  show_progress();
+  progress_.add(bytes.size());
   return {};
 }
 
@@ -38,16 +34,10 @@ Result<void> Upload::send_file(int fd) {
   }
 }
 
-void Upload::clear_progress() {
-  if (shown_at_ != 0) sys::write_all(STDERR_FILENO, "\r\033[K").ignore("only decoration");
-}
-
-void Upload::show_progress() {
-  const int64_t now = sys::monotonic_ns();
-  if (is_quiet_ || ::isatty(STDERR_FILENO) == 0 || now - shown_at_ < 100'000'000) return;
-  shown_at_ = now;
-  sys::write_all(STDERR_FILENO,
-                 cat("\r", doing_, ": ", format_bytes(static_cast<double>(sent_)), " sent\033[K"))
-      .ignore("only decoration");
+Result<HttpResponse> Upload::finish(Result<void> sent) {
+  if (sent) sent = connection_.send_chunk({});
+  progress_.clear();
+  if (!sent && !sent.error().is(Errc::cancelled)) return std::move(sent).error();
+  return connection_.receive();
 }
 }  // namespace gantry::cli

@@ -143,6 +143,21 @@ Result<StoredImage> image_of_docker(const oci::DockerArchiveImage& source,
 }
 }  // namespace
 
+Fields describe(const StoredImage& image) {
+  Fields out;
+  for (const std::string& name : image.references) out.add("reference", name);
+  out.add("manifest", image.manifest.digest.to_string());
+  out.add_number("manifest.size", image.manifest.size);
+  out.add("manifest.type", image.manifest_type);
+  out.add("config", image.config_blob.digest.to_string());
+  for (const Blob& layer : image.layers) {
+    out.add("layer", layer.digest.to_string());
+    out.add_number("layer.size", layer.size);
+  }
+  add_image_config(out, image.config);
+  return out;
+}
+
 void ArchiveMembers::add_file(const std::string& path, Blob blob) {
   links_.erase(path);
   files_.insert_or_assign(path, std::move(blob));

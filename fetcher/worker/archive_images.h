@@ -42,6 +42,9 @@ class ArchiveMembers {
   std::map<std::string, std::string> links_;
 };
 
+// As the store takes it (decode_entry).
+Fields describe(const StoredImage& image);
+
 Result<std::vector<StoredImage>> images_of_archive(const ArchiveMembers& members, Staging& staging);
 // A one-layer image around the tar of a root file system; `config` is what it is to say.
 Result<StoredImage> image_of_root(const Blob& layer, Compression compression,

@@ -129,7 +129,9 @@ Result<Fields> place_job(const Job& job) {
   Target target =
       GANTRY_TRY(find_target(root, job.request.get("path"), job.request.has("contents")));
   FdInput raw(STDIN_FILENO, {});
-  TarReader reader(raw);
+  // `cp -` of a compressed tar.
+  Inflater inflated(raw, InputLimits().max_bytes, Inflater::Digests::no);
+  TarReader reader(inflated);
   std::vector<DirFd> into;
   into.emplace_back(std::move(target.directory));
   LayerWriter writer(std::move(into), WriteAs::copies, {});

@@ -53,8 +53,10 @@ Verdict judge(const TarEntry& entry, const std::vector<std::string>& path) {
 class Ingest {
  public:
   // `config`: of a root file system; absent: none was given.
-  Ingest(int directory, InputLimits limits, std::optional<oci::ImageConfig> config)
+  enum class Takes { anything, images };
+  Ingest(int directory, InputLimits limits, std::optional<oci::ImageConfig> config, Takes takes)
       : config_(std::move(config)),
+        takes_(takes),
         staging_(directory),
         members_(staging_),
         raw_(STDIN_FILENO, limits),
@@ -70,6 +72,7 @@ class Ingest {
   Result<std::vector<StoredImage>> finish_root();
 
   std::optional<oci::ImageConfig> config_;
+  const Takes takes_;
   Staging staging_;
   ArchiveMembers members_;
   FdInput raw_;
@@ -142,6 +145,12 @@ Result<std::vector<StoredImage>> Ingest::finish_archive() {
 }
 
 Result<std::vector<StoredImage>> Ingest::finish_root() {
+  if (takes_ == Takes::images) {
+    return Error(
+        Errc::invalid,
+        "it is no image, neither an OCI layout nor of `docker save`; `gantry import` makes "
+        "one of a root file system");
+  }
   GANTRY_TRY(reader_.drain());
   spool_fd_.reset();
   Blob layer{spool_, raw_.digest(), raw_.count()};
@@ -150,21 +159,6 @@ Result<std::vector<StoredImage>> Ingest::finish_root() {
   images.push_back(GANTRY_TRY(image_of_root(layer, inflated_.compression(), inflated_.digest(),
                                             config_.value_or(oci::ImageConfig()), staging_)));
   return images;
-}
-
-Fields describe(const StoredImage& image) {
-  Fields out;
-  for (const std::string& name : image.references) out.add("reference", name);
-  out.add("manifest", image.manifest.digest.to_string());
-  out.add_number("manifest.size", image.manifest.size);
-  out.add("manifest.type", image.manifest_type);
-  out.add("config", image.config_blob.digest.to_string());
-  for (const Blob& layer : image.layers) {
-    out.add("layer", layer.digest.to_string());
-    out.add_number("layer.size", layer.size);
-  }
-  add_image_config(out, image.config);
-  return out;
 }
 }  // namespace
 
@@ -185,7 +179,8 @@ Result<Fields> ingest_job(const Job& job) {
   GANTRY_TRY(keep_capabilities(0));
   GANTRY_TRY(restrict_system_calls(SystemCalls::files));
 
-  Ingest ingest(root.get(), limits, std::move(config));
+  Ingest ingest(root.get(), limits, std::move(config),
+                job.request.has("images_only") ? Ingest::Takes::images : Ingest::Takes::anything);
   std::vector<StoredImage> images = GANTRY_TRY(ingest.run());
   Fields answer;
   std::set<std::string> kept;

@@ -119,7 +119,8 @@ struct Inflater::Zstd final : Codec {
   ZSTD_DCtx* context = ::ZSTD_createDCtx();
 };
 
-Inflater::Inflater(Input& from, uint64_t max_bytes) : from_(from), max_bytes_(max_bytes) {}
+Inflater::Inflater(Input& from, uint64_t max_bytes, Digests digests)
+    : from_(from), digests_(digests), max_bytes_(max_bytes) {}
 Inflater::~Inflater() = default;
 
 Result<void> Inflater::start() {
@@ -206,7 +207,7 @@ Result<std::string_view> Inflater::next() {
   if (out_ > kFreeExpansion && out_ / kMaxRatio > in_) {
     return Error(Errc::exhausted, "it expands more than a thousandfold: a decompression bomb");
   }
-  hasher_.update(piece);
+  if (digests_ == Digests::yes) hasher_.update(piece);
   return piece;
 }
 }  // namespace gantry::worker

@@ -52,12 +52,13 @@ Compression detect_compression(std::string_view head);
 // than 1000 times what went in once 16 MiB came out. xz, bzip2 and lzma are named in the error.
 class Inflater final : public Input {
  public:
-  Inflater(Input& from, uint64_t max_bytes);
+  enum class Digests { yes, no };
+  Inflater(Input& from, uint64_t max_bytes, Digests digests = Digests::yes);
   ~Inflater() override;
   Result<std::string_view> next() override;
   // Known after the first next().
   Compression compression() const { return compression_; }
-  oci::Digest digest() { return hasher_.finish(); }
+  oci::Digest digest() { return hasher_.finish(); }  // with Digests::yes
   uint64_t count() const { return out_; }
 
  private:
@@ -68,6 +69,7 @@ class Inflater final : public Input {
   Result<std::string_view> decode();
 
   Input& from_;
+  const Digests digests_;
   uint64_t max_bytes_, in_ = 0, out_ = 0;
   Compression compression_ = Compression::none;
   bool started_ = false, input_ended_ = false;

@@ -13,6 +13,9 @@
 //   volumes  -       targets…               directories of a root file system copied out of it
 //   collect  -       root…, output          a path in a container's root as a tar
 //   place    stream  root…                  a tar into a container's root
+//   changes  -       layers…, output        what the top layer changes
+//   commit   -       staging, upper         an image with one more layer, as blobs
+//   save     -       blobs, output          images as a tar
 //   fetch    (file)  sandbox or file        one URI, or stdin, into a file
 //   extract  -       sandbox                the archive `name` there
 #pragma once
@@ -39,6 +42,9 @@ Result<Fields> user_job(const Job& job);
 Result<Fields> volumes_job(const Job& job);
 Result<Fields> collect_job(const Job& job);
 Result<Fields> place_job(const Job& job);
+Result<Fields> changes_job(const Job& job);
+Result<Fields> commit_job(const Job& job);
+Result<Fields> save_job(const Job& job);
 Result<Fields> fetch_job(const Job& job);
 Result<Fields> extract_job(const Job& job);
 }  // namespace gantry::worker

@@ -25,6 +25,7 @@ class LayerView {
   explicit LayerView(std::vector<DirFd> layers) : layers_(std::move(layers)) {}
   const DirFd& top() const { return layers_[0]; }
   const DirFd& layer(size_t index) const { return layers_[index]; }
+  size_t layers() const { return layers_.size(); }
   bool has_lower() const { return layers_.size() > 1; }
   void hide_lower() { layers_.erase(layers_.begin() + 1, layers_.end()); }
 

@@ -27,7 +27,8 @@ constexpr Entry kJobs[] = {
     {"remove", remove_job},   {"empty", empty_job},     {"measure", measure_job},
     {"user", user_job},       {"unmount", unmount_job}, {"extract", extract_job},
     {"volumes", volumes_job}, {"fetch", fetch_job},     {"collect", collect_job},
-    {"place", place_job},
+    {"place", place_job},     {"changes", changes_job}, {"commit", commit_job},
+    {"save", save_job},
 };
 
 Result<std::string> receive(size_t size) {

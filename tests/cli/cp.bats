@@ -89,6 +89,8 @@ setup() {
 
 @test "a tar at stdin and stdout; export is what import takes" {
   tar -c site | gantry cp - run:/tmp
+  tar -cz site/sub | gantry cp - run:/root
+  [ "$(gantry exec run /bin/cat /root/site/sub/deep)" = deep ]
   [ "$(gantry cp run:/tmp/site - | tar -xO site/sub/deep)" = deep ]
   for place in run:/not-there run:/bin/busybox; do
     run -1 --separate-stderr bash -c "tar -c site | '$BIN/gantry' cp - $place"
@@ -100,6 +102,59 @@ setup() {
   gantry export -o all.tar run
   tar -tf all.tar | grep -qx bin/busybox
   ! tar -tf all.tar | grep -q '^proc/.'
+}
+
+@test "rm ends what copies files of the container" {
+  big='/bin/busybox dd if=/dev/zero of=/tmp/big bs=1M count=8 2>/dev/null'
+  gantry run -d --name leaves base:1 /bin/sh -c "$big; echo done >/tmp/done; sleep 1000"
+  gantry run -d --name left base:1 /bin/sh -c "$big"
+  gantry wait left
+  wait_until gantry exec leaves /bin/test -e /tmp/done
+  for name in leaves left; do
+    # Of a tar that nobody reads the rest waits.
+    mkfifo "out-$name" "in-$name"
+    "$BIN/gantry" cp "$name:/tmp" - >"out-$name" 2>"out-$name.err" 3>&- &
+    copy=$!
+    exec 5<"out-$name"
+    "$BIN/gantry" cp - "$name:/root" <"in-$name" 2>"in-$name.err" 3>&- &
+    put=$!
+    exec 6>"in-$name"
+    tar -c site | head -c 600 >&6
+    head -c 100 <&5 >/dev/null
+    sleep 0.3
+    run -0 --separate-stderr timeout 10 "$BIN/gantry" rm -f "$name"
+    cat <&5 >/dev/null
+    exec 5<&-
+    finish $copy
+    [ "$status" = 1 ]
+    grep -q 'the copy broke off' "out-$name.err"
+    tar -c site | tail -c +601 >&6 || true
+    exec 6>&-
+    finish $put
+    [ "$status" = 1 ]
+    grep -q 'was removed meanwhile' "in-$name.err"
+  done
+}
+
+@test "diff: what is new, changed and gone; a replaced directory; nothing that is not there" {
+  # shellcheck disable=SC2016  # for the container's shell
+  gantry run -d --name differs base:1 /bin/sh -c 'b=/bin/busybox; echo new >/etc/new; echo more >>/etc/group
+    $b rm -r /srv /etc/passwd; $b mkdir /srv; echo x >/srv/x; $b chmod 700 /root; $b mkdir -p /a/b; $b ln -s /etc /a/link; sleep 1000'
+  wait_until gantry exec differs /bin/busybox test -L /a/link
+  listed=$'A /a\nA /a/b\nA /a/link\nC /etc\nC /etc/group\nA /etc/new\nD /etc/passwd\nC /root\nC /srv\nA /srv/x'
+  [ "$(gantry diff differs)" = "$listed" ]
+  gantry kill differs
+  [ "$(gantry diff differs)" = "$listed" ]
+  [ "$(gantry diff --json differs | jq -c '.[0]')" = '{"kind":"ADDED","path":"/a"}' ]
+  gantry run -d --name untouched base:1 /bin/sleep 1000
+  [ -z "$(gantry diff untouched)" ]
+  [ "$(gantry diff --json untouched)" = '[]' ]
+  run -1 --separate-stderr gantry diff nope
+  [[ "$stderr" == *'no container "nope"'* ]]
+  gantry run -d --name plain --rootfs "$ROOT" /bin/sleep 1000
+  run -1 --separate-stderr gantry diff plain
+  [[ "$stderr" == *"has no layer of its own over an image"* ]]
+  gantry rm -f differs untouched plain
 }
 
 @test "what cannot be: said, and nothing is made" {

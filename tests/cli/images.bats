@@ -52,6 +52,104 @@ teardown_file() { end_private_host; }
   [[ "$stderr" == *'here it is `gantry images`'* ]]
 }
 
+@test "save and load: the same digests and names; skopeo reads it; a root file system is none" {
+  gantry import "$ROOT" saved:1 --cmd /bin/true --label for=saving
+  gantry image tag saved:1 host:5000/saved:2
+  digest=$(gantry image inspect -f '{{.image.digest}}' saved:1)
+  gantry image save -o "$DIR/one.tar" saved:1 host:5000/saved:2
+  gantry image save saved:1 >"$DIR/two.tar"
+  gantry image save "$digest" | gzip >"$DIR/nameless.tar.gz"
+  [ "$(skopeo inspect --raw "oci-archive:$DIR/two.tar" | sha256sum | cut -d' ' -f1)" = "${digest#sha256:}" ]
+  [ "$(skopeo inspect "docker-archive:$DIR/two.tar:docker.io/library/saved:1" | jq -r .Os)" = linux ]
+  gantry rmi saved:1 host:5000/saved:2
+  gantry image load -i "$DIR/one.tar"
+  [ "$(gantry image inspect -f '{{json .image.references}} {{.image.digest}}' saved:1)" = '["host:5000/saved:2","saved:1"] '"$digest" ]
+  gantry rmi saved:1 host:5000/saved:2
+  [[ "$(gantry image load <"$DIR/nameless.tar.gz" 2>"$DIR/words")" == "loaded $digest "* ]]
+  grep -q 'it has no name' "$DIR/words"
+  gantry run --rm "$digest"
+  wait_until gantry rmi "$digest"  # the container may go a moment after its command
+  skopeo copy -q "oci-archive:$DIR/two.tar" "docker-archive:$DIR/docker.tar:again:1"
+  gantry image load -q -i "$DIR/docker.tar"
+  gantry run --rm again:1
+  wait_until gantry rmi again:1
+  tar -C "$ROOT" -cf "$DIR/plain.tar" .
+  run -1 --separate-stderr gantry image load -i "$DIR/plain.tar"
+  [[ "$stderr" == *"it is no image, neither an OCI layout nor of"*"gantry import"* ]]
+}
+
+@test "save: what cannot be is said, and no file is made" {
+  gantry import "$ROOT" saved:1 --cmd /bin/true
+  run -1 --separate-stderr gantry image save -o "$DIR/none.tar" saved:1 nope:3
+  [[ "$stderr" == "gantry: no image 'nope:3'"* ]]
+  run -1 --separate-stderr gantry image save -o "$DIR/none.tar" 'No Such'
+  [[ "$stderr" == 'gantry: image "No Such": '* ]]
+  [ -z "$(ls "$DIR"/none.tar* 2>/dev/null)" ]
+  run -1 --separate-stderr bash -c "'$BIN/gantry' image save saved:1 >/dev/full"
+  [[ "$stderr" == *"write stdout"*"No space left"* ]]
+  run -1 --separate-stderr bash -c "'$BIN/gantry' image save saved:1 >&-"
+  [[ "$stderr" == *"stdout is closed: give -o FILE"* ]]
+  run -125 --separate-stderr gantry image save
+  run -125 --separate-stderr gantry image load -i
+  run -125 --separate-stderr gantry image load -o x
+  [[ "$stderr" == *"--output is for"* ]]
+  run -1 --separate-stderr gantry image load -i "$DIR/not-there"
+  [[ "$stderr" == *not-there* ]]
+  gantry rmi saved:1
+}
+
+@test "commit: a further layer, with what is gone, and what the image is to say; it runs and is saved" {
+  gantry import "$ROOT" base:1 -e KEEP=1 -e CHANGE=1 --label one=1 --cmd /bin/true
+  # shellcheck disable=SC2016  # for the container's shell
+  gantry run -d --name work base:1 /bin/sh -c 'b=/bin/busybox; echo new >/etc/new; $b rm -r /srv /etc/group; $b mkdir /srv; echo x >/srv/x; $b chmod 4711 /srv/x; sleep 1000'
+  wait_until gantry exec work /bin/busybox test -u /srv/x
+  digest=$(gantry commit -m 'why it was' -a 'Me <me@here>' -c 'CMD ["/bin/cat", "/etc/new"]' -c 'ENV CHANGE=2 MORE="a b"' \
+    -c 'EXPOSE 80 53/udp' -c 'label two=2' -c 'USER user' -c 'WORKDIR /srv' -c 'VOLUME /data' -c 'STOPSIGNAL QUIT' work made:1)
+  [ "$(gantry ps --format '{{.State}}' --filter name=work)" = running ]
+  [ "$(gantry image inspect -f '{{.image.digest}}' made:1)" = "$digest" ]
+  [ "$(gantry image inspect made:1 | jq -c '.[0].config.config | [.Cmd, .Env, .ExposedPorts, .Labels, .User, .WorkingDir, .Volumes, .StopSignal]')" = \
+    '[["/bin/cat","/etc/new"],["KEEP=1","CHANGE=2","MORE=a b"],{"80/tcp":{},"53/udp":{}},{"one":"1","two":"2"},"user","/srv",{"/data":{}},"QUIT"]' ]
+  [[ "$(gantry image history made:1 | sed -n 2p)" == *"/bin/sh -c b="*"why it was" ]]
+  [ "$(gantry run --rm made:1)" = new ]
+  [ "$(gantry run --rm -u root made:1 /bin/sh -c 'test ! -e /etc/group && cat /etc/new && ls /srv && /bin/busybox stat -c %a /srv/x')" = $'new\nx\n4711' ]
+  gantry rm -f work
+  gantry run -d --name second --entrypoint /bin/sh made:1 -c 'sleep 1000'
+  gantry commit --pause=false -c 'ENTRYPOINT ["/bin/echo"]' second made:2
+  [ "$(gantry image inspect made:2 | jq -c '.[0] | [.config.config.Entrypoint, .config.config.Cmd, (.layers | length)]')" = '[["/bin/echo"],null,3]' ]
+  gantry rm -f second
+  gantry image save -o "$DIR/made.tar" made:2
+  [ "$(skopeo inspect "oci-archive:$DIR/made.tar" | jq '.Layers | length')" = 3 ]
+  wait_until none_left
+  gantry rmi made:1 made:2 base:1
+}
+
+@test "commit: what cannot be is said, and nothing is made" {
+  gantry import "$ROOT" base:1
+  gantry run -d --name work base:1 /bin/sh -c 'echo x >/tmp/.wh.odd; sleep 1000'
+  wait_until gantry exec work /bin/busybox test -s /tmp/.wh.odd
+  before=$(gantry images --json)
+  run -1 --separate-stderr gantry commit work made:1
+  [[ "$stderr" == *"/tmp/.wh.odd: in a layer such a name takes away what is called odd"* ]]
+  for change in 'RUN x' 'ENV' 'ENV =x' 'CMD [1]' 'LABEL "a=b' ''; do
+    run -125 --separate-stderr gantry commit -c "$change" work made:1
+    [[ "$stderr" == *"--change"* ]]
+  done
+  for change in 'EXPOSE 0' 'EXPOSE 80/ip' 'WORKDIR here' 'STOPSIGNAL NOPE' 'VOLUME /proc'; do
+    run -125 --separate-stderr gantry commit -c "$change" work made:1
+    [[ "$stderr" == *"--change: "* ]]
+  done
+  run -125 --separate-stderr gantry commit work 'No Such'
+  [[ "$stderr" == 'gantry: name "No Such": '* ]]
+  run -1 --separate-stderr gantry commit nope made:1
+  [[ "$stderr" == *'no container "nope"'* ]]
+  gantry run -d --name plain --rootfs "$ROOT" /bin/sleep 1000
+  run -1 --separate-stderr gantry commit plain made:1
+  [[ "$stderr" == *"gantry export plain | gantry import - NAME"* ]]
+  [ "$(gantry images --json)" = "$before" ]
+  gantry rm -f work plain
+  gantry rmi base:1
+}
+
 @test "a root file system with what its image is to say" {
   gantry import "$ROOT" said --entrypoint /bin/echo --entrypoint "hello, " --cmd=-n --cmd world \
     -e NAME=value -w /srv/app -u user --label a=b --volume /data --stop-signal QUIT

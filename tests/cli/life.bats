@@ -163,6 +163,28 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   [ "$(gantry doctor --json | jq '[.findings[] | select(.verdict == "missing")] | length')" = 0 ]
 }
 
+@test "doctor --bundle: a report without secrets, also where none runs" {
+  gantry run -d --name web --label token=tell-nobody --rootfs "$ROOT" -e PLAIN=tell-nobody /bin/sh -c 'sleep 1000 # --password tell-nobody KEY=tell-nobody'
+  cd "$BATS_TEST_TMPDIR"
+  run -0 --separate-stderr gantry doctor --bundle
+  [[ "$output" == "wrote gantry-report-"*.tar:* ]]
+  tar -xf gantry-report-*.tar
+  [ "$(ls gantry-report | tr '\n' ' ')" = "README.txt cgroups.txt config.txt containers.json directories.txt doctor.txt executor.log host.txt images.json metrics.json mounts.txt settings.json version.json " ]
+  ! grep -rq tell-nobody gantry-report
+  grep -q '"web"' gantry-report/containers.json
+  grep -q 'sleep 1000' gantry-report/containers.json
+  grep -q 'ok .*kernel' gantry-report/doctor.txt
+  grep -q data_dir gantry-report/settings.json
+  [ "$(stat -c %a gantry-report-*.tar)" = 600 ]
+  run -1 --separate-stderr gantry doctor --bundle no/such/place.tar
+  [[ "$stderr" == *no/such/place.tar* ]]
+  run -125 --separate-stderr gantry doctor --bundle a b
+  # Where none can be started.
+  run -0 --separate-stderr env GANTRY_DATA_DIR=/proc/nothing "$BIN/gantry" doctor --runtime-dir /proc/nothing --bundle down.tar
+  tar -xOf down.tar gantry-report/doctor.txt | grep -q 'missing *executor'
+  gantry rm -f web
+}
+
 @test "system: info and df" {
   start web /bin/sleep 100
   gantry run --name done --rootfs "$ROOT" /bin/echo twelve_bytes
@@ -170,6 +192,12 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   [ "$(gantry system info --json | jq -c '[.containers.running, .containers.exited, .images]')" = '[1,1,0]' ]
   gantry system info | grep -qx 'containers:  1 exited, 1 running'
   [ "$(gantry system df --json | jq -c '.logs | [.count, .in_use, .reclaimable_bytes >= 13]')" = '[2,1,true]' ]
+  tar -C "$ROOT" -c . | gantry import - base:1 >/dev/null
+  gantry run --name wrote base:1 /bin/busybox dd if=/dev/zero of=/big bs=1M count=3 2>/dev/null
+  wait_until has_state wrote exited
+  [ "$(gantry system df --json | jq -c '.written | [.count, .in_use, .bytes >= 3145728, .reclaimable_bytes >= 3145728]')" = '[1,0,true,true]' ]
+  gantry rm wrote
+  gantry rmi base:1
   [[ "$(gantry system df | head -n 1)" == WHAT*COUNT*"IN USE"*SIZE*RECLAIMABLE ]]
   run -125 --separate-stderr gantry system inof
   [[ "$stderr" == *'did you mean "gantry system info"?'* ]]

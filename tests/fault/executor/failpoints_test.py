@@ -125,6 +125,31 @@ class Failpoints(GantryTest):
         print(f"{len(points)} failpoints, {len(points) - len(missed)} hit, not hit: {missed}")
         self.assertEqual(missed, [])
 
+    def test_commit(self):
+        """An executor that dies while it makes an image of a container: there is none of it, or all; the container goes on."""
+        self.executor.import_tar(rootfs_tar(self.root), "busybox")
+        self.executor.launch("counter", ["/bin/sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; usleep 20000; done"],
+                             image="busybox")
+        commit = {"container_id": container_id("counter"), "reference": "made"}
+        for point in ("image.after_ingest", "commit.before_resume", "image.before_commit", "image.after_commit"):
+            with self.subTest(point=point):
+                self.executor.kill()
+                self.executor.start("--failpoints", f"{point}=kill")
+                with self.assertRaises((OSError, http.client.HTTPException)):
+                    self.executor.call("GANTRY_COMMIT", gantry_commit=commit)
+                self.assertEqual(self.executor.wait_dead(), -9)
+                self.executor.start()
+                self.assertEqual(self.executor.states()["counter"], "running")
+                said = len(self.executor.output("counter"))
+                wait_until(lambda said=said: len(self.executor.output("counter")) > said)
+                names = [name for image in self.executor.call("GANTRY_IMAGES", gantry_images={})["gantry_images"]["images"]
+                         for name in image["references"]]
+                self.assertEqual("made:latest" in names, point == "image.after_commit")
+                if "made:latest" in names:
+                    self.executor.call("GANTRY_REMOVE_IMAGE", gantry_remove_image={"reference": "made"})
+        self.executor.remove("counter", force=True)
+        self.remove_images()
+
 
 if __name__ == "__main__":
     main()

@@ -1,5 +1,6 @@
 """A disk or a runtime directory without room, or without inodes: launches are refused with the reason, everything that runs
 is still killed, reported and removed, also by an executor that starts then, and all goes on when there is room again."""
+import os
 import shutil
 import subprocess
 import time
@@ -132,6 +133,22 @@ class Full(GantryTest):
 class FullDisk(Full):
     def test_it(self):
         self.walk(self.executor.data)
+        self.check_commit()
+
+    def check_commit(self):
+        """An image of a container that has more (holes) than there is room for: none, and nothing of it."""
+        self.executor.launch("writer", ["/bin/sh", "-c", "/bin/busybox truncate -s 100G /holes; echo made; sleep 1000"],
+                             image="image")
+        wait_until(lambda: self.executor.output("writer") == "made\n")
+        before = self.executor.call("GANTRY_IMAGES", gantry_images={})
+        with self.assertRaises(CallFailed) as caught:
+            self.executor.call("GANTRY_COMMIT", gantry_commit={"container_id": {"value": "writer"}, "reference": "made"})
+        self.assertEqual(caught.exception.status, 503, caught.exception)
+        self.assertIn("./holes: has 107374182400 bytes, holes included", caught.exception.text)
+        self.assertEqual(self.executor.call("GANTRY_IMAGES", gantry_images={}), before)
+        wait_until(lambda: os.listdir(self.executor.data / "staging") == [])
+        self.assertEqual(self.executor.states()["writer"], "running")
+        self.executor.remove("writer", force=True)
 
     def check_full(self, full):
         super().check_full(full)

@@ -126,7 +126,8 @@ class ProvisionerRig : public Rig {
   Result<std::vector<ImageInfo>> import_file(const std::string& file, std::string name = "") {
     auto fd = sys::open(file, O_RDONLY);
     if (!fd) return std::move(fd).error();
-    return run(provisioner_->import(std::move(*fd), std::move(name), std::nullopt));
+    return run(
+        provisioner_->import(std::move(*fd), std::move(name), std::nullopt, IngestOnly::anything));
   }
   Result<ProvisionedImage> provision(const char* id, const char* image) {
     return run(provisioner_->provision(*ContainerId::parse(id), *ImageRef::parse(image)));

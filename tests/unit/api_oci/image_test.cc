@@ -1,3 +1,4 @@
+#include "api/oci/commit.h"
 #include "api/oci/image.h"
 
 #include <gtest/gtest.h>
@@ -150,6 +151,72 @@ TEST(Write, WhatIsWrittenIsReadBack) {
   EXPECT_EQ(back->exposed_ports, config.exposed_ports);
   EXPECT_EQ(back->labels, config.labels);
   EXPECT_EQ(back->architecture, host_architecture());
+}
+
+// ---- One more layer --------------------------------------------------------------------------
+
+const Digest kLayer = Digest::of("layer");
+
+std::string committed(const std::string& base, const ImageChanges& changes = {}) {
+  auto got = commit_config(base, changes, {kLayer, "2026-01-02T03:04:05Z", "make", "me", "why"});
+  return got ? *got : error_of(got);
+}
+
+TEST(OciCommit, WhatIsNotChangedStays) {
+  EXPECT_EQ(
+      committed(config_with(R"(,"x":[1],"config":{"Cmd":["a"],"Shell":["s"]})")),
+      R"({"os":"linux","rootfs":{"type":"layers","diff_ids":[")" + kDigest + R"(",")" +
+          kLayer.to_string() +
+          R"("]},"x":[1],"config":{"Cmd":["a"],"Shell":["s"]},)"
+          R"("created":"2026-01-02T03:04:05Z","author":"me","history":[{},)"
+          R"({"created":"2026-01-02T03:04:05Z","created_by":"make","author":"me","comment":"why"}]})");
+}
+
+TEST(OciCommit, ListsAndMapsAreAddedTo) {
+  ImageChanges changes;
+  changes.entrypoint = {"/e"};
+  changes.env = {"A=2", "B=3"};
+  changes.labels = {{"l", "2"}, {"m", "3"}};
+  changes.exposed_ports = {"80/tcp"};
+  changes.user = "7";
+  const auto got = parse_image_config(committed(
+      config_with(
+          R"(,"config":{"Cmd":["a"],"Env":["A=1","AA=1"],"Labels":{"l":"1"},"Volumes":null})"),
+      changes));
+  ASSERT_TRUE(got);
+  EXPECT_EQ(got->entrypoint, std::vector<std::string>{"/e"});
+  EXPECT_TRUE(got->cmd.empty());
+  EXPECT_EQ(got->env, (std::vector<std::string>{"A=2", "AA=1", "B=3"}));
+  EXPECT_EQ(got->labels.at("l") + got->labels.at("m"), "23");
+  EXPECT_EQ(got->exposed_ports, std::vector<std::string>{"80/tcp"});
+  EXPECT_EQ(got->user, "7");
+}
+
+TEST(OciCommit, StepsOfTheHistoryStandForLayersInOrder) {
+  const std::string got =
+      committed(config_with(R"(,"history":[{"created_by":"a"},{"empty_layer":true}])"));
+  EXPECT_NE(got.find(R"("history":[{"created_by":"a"},{"empty_layer":true},{"created":)"),
+            std::string::npos)
+      << got;
+}
+
+TEST(OciCommit, NoMoreLayersThanAnImageCanHave) {
+  std::string ids = "\"" + kDigest + "\"";
+  for (size_t i = 1; i < kMaxLayers; ++i) ids += ",\"" + kDigest + "\"";
+  EXPECT_NE(committed(R"({"rootfs":{"type":"layers","diff_ids":[)" + ids + "]}}")
+                .find("the image has 127 layers"),
+            std::string::npos);
+}
+
+TEST(OciCommit, AManifestOfDockersBecomesOneOfOcis) {
+  const auto got = commit_manifest(manifest_with(""), {"c2", kLayer, 1, {}, {}},
+                                   {std::string(media::kLayer), kLayer, 2, {}, {}});
+  ASSERT_TRUE(got) << error_of(got);
+  EXPECT_EQ(got->media_type, media::kManifest);
+  EXPECT_EQ(got->config.digest, kLayer);
+  ASSERT_EQ(got->layers.size(), 2u);
+  EXPECT_EQ(got->layers[0].media_type, media::kLayer);
+  EXPECT_EQ(got->layers[1].digest, kLayer);
 }
 }  // namespace
 }  // namespace gantry::oci

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -30,9 +31,9 @@ class TarWriterTest : public ::testing::Test {
     ASSERT_TRUE(fd);
     ASSERT_TRUE(sys::write_all(fd->get(), bytes));
   }
-  Result<void> write_tar(const TarWriter::Sink& sink) {
+  Result<void> write_tar(const TarWriter::Sink& sink, TarWriter::Options options = {}) {
     const UniqueFd directory = GANTRY_TRY(sys::open(base_ + "/in", O_RDONLY | O_DIRECTORY));
-    TarWriter tar(sink);
+    TarWriter tar(sink, std::move(options));
     GANTRY_TRY(tar.add_contents(directory.get(), ""));
     return tar.finish();
   }
@@ -107,6 +108,50 @@ TEST_F(TarWriterTest, TheSameTreeGivesTheSameBytes) {
   }));
   EXPECT_EQ(first, second);
   EXPECT_EQ(first.size() % 512, 0u);
+}
+
+// The names in a tar, each by the header that has it.
+std::vector<std::string> names_of(const std::string& tar) {
+  std::vector<std::string> out;
+  for (size_t at = 0; at < tar.size() && tar[at] != '\0';) {
+    if (tar[at + 156] != 'x') out.emplace_back(tar.c_str() + at);
+    at += 512 + (std::strtoull(tar.c_str() + at + 124, nullptr, 8) + 511) / 512 * 512;
+  }
+  return out;
+}
+
+TEST_F(TarWriterTest, AnOverlaysUpperDirectoryIsALayer) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: device nodes and trusted attributes";
+  ASSERT_EQ(::mkdir((base_ + "/in/dir").c_str(), 0755), 0);
+  ASSERT_EQ(::mknod((base_ + "/in/dir/gone").c_str(), S_IFCHR, makedev(0, 0)), 0);
+  write_file("dir/left", "x");
+  ASSERT_EQ(::setxattr((base_ + "/in/dir").c_str(), "trusted.overlay.opaque", "y", 1, 0), 0);
+  std::string tar;
+  const auto sink = [&](std::string_view bytes) {
+    tar += bytes;
+    return Result<void>();
+  };
+  ASSERT_TRUE(write_tar(sink, {.is_layer = true}));
+  EXPECT_EQ(names_of(tar),
+            (std::vector<std::string>{"dir/", "dir/.wh..wh..opq", "dir/.wh.gone", "dir/left"}));
+  // Nothing of the attributes that say so.
+  EXPECT_EQ(tar.find("overlay"), tar.npos);
+  tar.clear();
+  const auto without_left = [](int, const std::string&, const std::string& path,
+                               const struct ::stat&) { return path == "dir/left"; };
+  ASSERT_TRUE(write_tar(sink, {.is_layer = true, .leaves_out = without_left}));
+  EXPECT_EQ(names_of(tar).size(), 3u);
+  const auto no_room = [](uint64_t size) {
+    return size > 0 ? Result<void>(Error(Errc::exhausted, "no room")) : Result<void>();
+  };
+  const auto refused = write_tar(sink, {.require_room = no_room});
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().to_string().find("dir/left: no room"), std::string::npos);
+  write_file(".wh.odd", "x");
+  EXPECT_FALSE(write_tar(sink, {.is_layer = true}));
+  ASSERT_EQ(::unlink((base_ + "/in/.wh.odd").c_str()), 0);
+  ASSERT_EQ(::setxattr((base_ + "/in/dir").c_str(), "trusted.overlay.redirect", "/x", 2, 0), 0);
+  EXPECT_FALSE(write_tar(sink, {.is_layer = true}));
 }
 
 TEST_F(TarWriterTest, AReaderThatGivesUpEndsIt) {

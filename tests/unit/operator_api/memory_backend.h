@@ -216,6 +216,20 @@ class MemoryBackend final : public OperatorBackend {
   Co<Result<std::unique_ptr<TarStream>>> copy_out(ContainerId, CopyOptions) override {
     co_return Error(Errc::unsupported, "no files here");
   }
+  Co<Result<std::vector<FileChange>>> diff(ContainerId) override {
+    co_return std::vector<FileChange>{{'C', "/etc"}, {'A', "/etc/\xff"}, {'D', "/tmp"}};
+  }
+  Co<Result<std::vector<WrittenSpace>>> disk_usage() override {
+    co_return std::vector<WrittenSpace>{{ContainerId::parse("c").value(), 4096, 2}};
+  }
+  Co<Result<std::unique_ptr<TarStream>>> save_images(std::vector<std::string>) override {
+    co_return Error(Errc::unsupported, "no files here");
+  }
+  Co<Result<ImageSummary>> commit(ContainerId, CommitOptions options) override {
+    committed = std::move(options);
+    co_return ImageSummary{.references = {committed.reference}, .digest = "sha256:03"};
+  }
+  CommitOptions committed;
   Co<Result<CopiedIn>> copy_in(ContainerId, CopyOptions, http::BodyStream&) override {
     co_return Error(Errc::unsupported, "no files here");
   }

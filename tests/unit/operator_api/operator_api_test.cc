@@ -370,6 +370,44 @@ TEST_F(OperatorApiTest, ImportsListsAndRemovesImages) {
       ok_empty());
   EXPECT_EQ(on_loop([&] { return backend_.pruned_but; }), std::vector<std::string>{"keep"});
 }
+TEST_F(OperatorApiTest, ListsWhatContainersChangedAndTake) {
+  EXPECT_EQ(ask(R"({"type":"GANTRY_DIFF","gantry_diff":{"container_id":{"value":"c"}}})"),
+            ok("{\"type\":\"GANTRY_DIFF\",\"gantry_diff\":{\"changes\":[{\"kind\":\"CHANGED\","
+               "\"path\":\"/etc\"},"
+               "{\"kind\":\"ADDED\",\"path\":\"/etc/"
+               "\xef\xbf\xbd\"},{\"kind\":\"DELETED\",\"path\":\"/tmp\"}]}}"));
+  EXPECT_EQ(
+      ask(R"({"type":"GANTRY_DISK_USAGE"})"),
+      ok(R"({"type":"GANTRY_DISK_USAGE","gantry_disk_usage":{"containers":[{"container_id":{"value":"c"},"written_bytes":4096,"written_inodes":2}]}})"));
+}
+
+TEST_F(OperatorApiTest, CommitsWithChanges) {
+  const auto commit = [&](std::string_view more) {
+    return ask(cat(R"({"type":"GANTRY_COMMIT","gantry_commit":{"container_id":{"value":"c"},)",
+                   more, "}}"));
+  };
+  EXPECT_EQ(
+      commit(
+          R"("reference":"made:1","author":"me","comment":"why","pause":false,"changes":{"cmd":{"words":[]},"env":["A=1"],"exposed_ports":["80/tcp"],"labels":{"l":"v"},"user":"7:8"})"),
+      ok(R"({"type":"GANTRY_COMMIT","gantry_commit":{"image":{"references":["made:1"],"digest":"sha256:03","size_bytes":0,"layers":0}}})"));
+  const CommitOptions got = on_loop([&] { return backend_.committed; });
+  EXPECT_EQ(cat(got.author, got.comment, got.pause ? "1" : "0"), "mewhy0");
+  EXPECT_EQ(got.changes.cmd, std::vector<std::string>());
+  EXPECT_FALSE(got.changes.entrypoint);
+  EXPECT_EQ(got.changes.user, "7:8");
+  for (const std::string_view wrong :
+       {R"("reference":"../x")", R"("changes":{"env":["A"]})",
+        R"("changes":{"exposed_ports":["0"]})", R"("changes":{"exposed_ports":["80/ip"]})",
+        R"("changes":{"exposed_ports":["9-8/udp"]})", R"("changes":{"labels":{"":"v"}})",
+        R"("changes":{"cwd":"here"})", R"("changes":{"user":":"})",
+        R"("changes":{"stop_signal":"NOPE"})", R"("changes":{"volumes":["/proc/x"]})"}) {
+    EXPECT_NE(commit(wrong).find("400 Bad Request"), std::string::npos) << wrong;
+  }
+  EXPECT_NE(ask(R"({"type":"GANTRY_SAVE_IMAGES","gantry_save_images":{}})")
+                .find("gantry_save_images.references: must not be empty"),
+            std::string::npos);
+}
+
 TEST_F(OperatorApiTest, RefusesImportsThatSayNothingSensible) {
   auto text = [&](std::string_view more) { return ask("tar", "application/x-tar", more); };
   EXPECT_NE(text("").find("Expecting 'Gantry-Call' to be present"), std::string::npos);

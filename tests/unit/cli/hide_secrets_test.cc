@@ -1,0 +1,48 @@
+#include "executor/cli/hide_secrets.h"
+
+#include <gtest/gtest.h>
+
+#include "base/result.h"
+
+namespace gantry::cli {
+namespace {
+std::string of_log(std::string_view text) { return hide_secrets(text, TextIs::log); }
+std::string of_arguments(std::string_view text) { return hide_secrets(text, TextIs::arguments); }
+
+TEST(HideSecrets, WhatANameSaysIsOne) {
+  EXPECT_EQ(of_log("password=hunter2 next"), "password=[hidden] next");
+  EXPECT_EQ(of_log("mysql --password hunter2 -u root"), "mysql --password [hidden] -u root");
+  EXPECT_EQ(of_log("--db-password=a=b"), "--db-password=[hidden]");
+  EXPECT_EQ(of_log(R"({"auth_token": "abc", "path":"/x"})"),
+            R"({"auth_token": "[hidden]", "path":"/x"})");
+  EXPECT_EQ(of_log("Authorization: Bearer abc.def"), "Authorization: Bearer [hidden]");
+  EXPECT_EQ(of_log("secret: s3cret\nplain: text"), "secret: [hidden]\nplain: text");
+  EXPECT_EQ(of_log("rw,username=bob,password=x,vers=3"),
+            "rw,username=bob,password=[hidden],vers=3");
+}
+
+TEST(HideSecrets, WhatIsKnownByItsLooks) {
+  EXPECT_EQ(of_log("got ghp_0123456789abcdef"), "got [hidden]");
+  EXPECT_EQ(of_log("see https://user:pass@host/x"), "see https://[hidden]@host/x");
+  EXPECT_EQ(of_log("a\n-----BEGIN KEY-----\nabc\n-----END KEY-----\nb"), "a\n[hidden]\nb");
+}
+
+TEST(HideSecrets, WhatIsNoneStays) {
+  const std::string id = "2f1c0b9a8d7e6f5a4b3c2d1e0f9a8b7c";
+  for (const std::string& line :
+       {cat("container ", id, " has ended"), std::string("sha256:0123456789abcdef0123456789abcdef"),
+        std::string("the token is wrong"), std::string("pid 12: exec /bin/x: no such file"),
+        std::string("https://host:8080/a@b")}) {
+    EXPECT_EQ(of_log(line), line);
+  }
+  EXPECT_EQ(of_arguments("nginx -g daemon off;"), "nginx -g daemon off;");
+  EXPECT_EQ(of_arguments("/usr/lib/x86_64-linux-gnu/program --port=80"),
+            "/usr/lib/x86_64-linux-gnu/program --port=80");
+}
+
+TEST(HideSecrets, ArgumentsTellLess) {
+  EXPECT_EQ(of_arguments("env DSN=postgres MODE=x ./run"), "env DSN=[hidden] MODE=[hidden] ./run");
+  EXPECT_EQ(of_arguments("login 2f1c0b9a8d7e6f5a4b3c2d1e"), "login [hidden]");
+}
+}  // namespace
+}  // namespace gantry::cli
