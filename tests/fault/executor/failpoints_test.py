@@ -15,8 +15,8 @@ def failpoints():
 
 
 class Failpoints(GantryTest):
-    # One battery for all: an import, a launch on the bridge, its end, its removal, a launch by a prepared child, and one
-    # in a container, with a terminal.
+    # One battery for all: an import, a launch on the bridge, its end, an image of it, its removal, a launch by a prepared
+    # child, and one in a container, with a terminal.
     # Start-up passes the recovery points.
     def battery(self, point):
         # A layer of this round's own, or an earlier round's unpacked one is taken.
@@ -25,8 +25,10 @@ class Failpoints(GantryTest):
         self.executor.launch("victim", ["/bin/sh", "-c", "echo out; exit 3"], image="busybox", name="v",
                              network={"mode": "BRIDGE", "ports": [{"host_port": self.port, "container_port": 80}]})
         self.executor.wait("victim")
+        self.executor.call("GANTRY_COMMIT", gantry_commit={"container_id": container_id("victim"), "reference": "made"})
         self.executor.remove("victim")
-        self.executor.call("GANTRY_REMOVE_IMAGE", gantry_remove_image={"reference": "busybox"})
+        for name in ("busybox", "made"):
+            self.executor.call("GANTRY_REMOVE_IMAGE", gantry_remove_image={"reference": name})
         self.executor.launch("again", ["/bin/sh", "-c", "exit 3"], self.root,
                              restart={"policy": "ON_FAILURE", "maximum_retries": 1})
         wait_until(lambda: [c for c in self.executor.list() if c.get("restarts") == 1 and c["state"] == "exited"])
