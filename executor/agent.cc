@@ -4,15 +4,12 @@
 #include <glog/vlog_is_on.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "base/str.h"
 #include "executor/settings.h"
 
 namespace gantry {
 namespace {
-constexpr std::chrono::nanoseconds kLongest = std::chrono::hours(24 * 365);
-
 void set_level(int level) {
   if (FLAGS_v == level) return;
   LOG(INFO) << "logging level " << level << ", was " << FLAGS_v;
@@ -47,8 +44,8 @@ std::vector<std::pair<std::string, std::string>> Agent::flags() {
 uint32_t Agent::logging_level() { return static_cast<uint32_t>(std::max(0, FLAGS_v)); }
 
 void Agent::set_logging_level(uint32_t level, std::chrono::nanoseconds duration) {
-  set_level(static_cast<int>(std::min<uint32_t>(level, std::numeric_limits<int>::max())));
-  revert_.expires_after(std::clamp(duration, std::chrono::nanoseconds(0), kLongest));
+  set_level(static_cast<int>(level));
+  revert_.expires_after(duration);
   revert_.async_wait([first = first_level_](boost::system::error_code code) {
     if (!code) set_level(first);
   });

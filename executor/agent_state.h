@@ -43,7 +43,7 @@ class AgentState {
 
   // 0: what an operator must know; 1: every change asked for; 2: every call.
   virtual uint32_t logging_level() = 0;
-  // Back to what it was at the start after `duration`.
+  // 0 to 3. Back to what it was at the start after `duration`.
   virtual void set_logging_level(uint32_t level, std::chrono::nanoseconds duration) = 0;
 };
 }  // namespace gantry

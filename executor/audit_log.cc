@@ -26,6 +26,10 @@ void AuditLog::write(const http::Peer& peer, const OperatorBackend::AuditLine& l
   } else {
     json.Key("address");
     json.String(peer.address.c_str());
+    if (!peer.certificate.empty()) {
+      json.Key("certificate");
+      json.String(peer.certificate.c_str());
+    }
   }
   json.Key("call");
   json.String(line.call.c_str());

@@ -11,7 +11,9 @@
 #include "api/types/container_spec.h"
 #include "base/failpoint.h"
 #include "base/sys.h"
+#include "executor/http/router.h"
 #include "executor/settings.h"
+#include "executor/tls_door.h"
 #include "executor/version.h"
 #include "network/ipv4.h"
 
@@ -80,8 +82,36 @@ Result<void> apply_environment(Config& config) {
   return {};
 }
 
+Result<void> validate_tls(const Config& config) {
+  bool names_files = false;
+  for (auto [name, value] : {std::pair("--listen-tls-cert", &config.listen_tls_cert),
+                             std::pair("--listen-tls-key", &config.listen_tls_key),
+                             std::pair("--listen-tls-client-ca", &config.listen_tls_client_ca),
+                             std::pair("--listen-tls-token-file", &config.listen_tls_token_file)}) {
+    if (value->empty()) continue;
+    names_files = true;
+    if (value->front() != '/') {
+      return Error(Errc::invalid, cat(name, " '", *value, "': must be an absolute path"));
+    }
+  }
+  if (config.listen_tls.empty() && names_files) {
+    return Error(Errc::invalid, "--listen-tls-…: nothing listens; give --listen-tls too");
+  }
+  if (config.listen_tls.empty()) return {};
+  if (config.listen_tls_cert.empty() || config.listen_tls_key.empty()) {
+    return Error(Errc::invalid, "--listen-tls needs --listen-tls-cert and --listen-tls-key");
+  }
+  if (config.listen_tls_client_ca.empty() && config.listen_tls_token_file.empty()) {
+    return Error(Errc::invalid,
+                 "--listen-tls would let in everybody: give --listen-tls-client-ca, "
+                 "--listen-tls-token-file or both");
+  }
+  return {};
+}
+
 Result<void> validate(Config& config) {
   GANTRY_TRY(parse_log_size(config.log_max_size).context("--log-max-size"));
+  GANTRY_TRY(parse_log_size(config.log_file_max_size).context("--log-file-max-size"));
   if (config.socket.empty()) config.socket = config.runtime_dir + "/gantry.sock";
   for (auto [name, value] :
        {std::pair("--runtime-dir", &config.runtime_dir), std::pair("--data-dir", &config.data_dir),
@@ -108,9 +138,9 @@ Result<void> validate(Config& config) {
   }
   if (!config.listen_insecure.empty() && !config.listen_insecure.starts_with("127.0.0.1:")) {
     return Error(Errc::invalid, cat("--listen-insecure '", config.listen_insecure,
-                                    "': only 127.0.0.1:PORT; other addresses need TLS"));
+                                    "': only 127.0.0.1:PORT; other addresses need --listen-tls"));
   }
-  return {};
+  return validate_tls(config);
 }
 }  // namespace
 
@@ -186,7 +216,11 @@ Result<ConfigAnswer> read_config(int argc, char** argv, Config& config) {
     if (option->count() > 0) config.*setting->number = flags.*setting->number;
   }
   GANTRY_TRY(validate(config));
-  if (check) return ConfigAnswer::printed;
+  if (check) {
+    http::Router nobody;
+    if (!config.listen_tls.empty()) GANTRY_TRY(TlsDoor::open(config, nobody));
+    return ConfigAnswer::printed;
+  }
   if (config.on_demand && config.log_file.empty()) {
     config.log_file = config.data_dir + "/executor.log";
   }

@@ -35,10 +35,12 @@ std::string image_of(const ContainerSpec& spec) {
 }  // namespace
 
 HostMetricsSource::HostMetricsSource(OperatorBackend& backend, Containerizer& containerizer,
-                                     const http::Server& server, const LaunchCounts& launches)
+                                     const http::Server& server, const Gatekeeper* gatekeeper,
+                                     const LaunchCounts& launches)
     : backend_(backend),
       containerizer_(containerizer),
       server_(server),
+      gatekeeper_(gatekeeper),
       launches_(launches),
       started_ns_(sys::realtime_ns()),
       monotonic_ns_(sys::monotonic_ns()) {}
@@ -69,6 +71,8 @@ Co<HostMetrics> HostMetricsSource::gather() {
   out.connections = server_.connection_count();
   out.requests = server_.active_request_count();
   out.refused_connections = server_.refused_count();
+  out.failed_handshakes = server_.failed_handshakes();
+  if (gatekeeper_ != nullptr) out.turned_away = gatekeeper_->turned_away();
   for (ContainerState state : kStates) out.by_state[std::string(to_string(state))] = 0;
   for (const ContainerPtr& container : containerizer_.list()) {
     ++out.by_state[std::string(to_string(container->state()))];

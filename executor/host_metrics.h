@@ -4,6 +4,7 @@
 #pragma once
 
 #include "containerizer/containerizer.h"
+#include "executor/gatekeeper.h"
 #include "executor/http/server.h"
 #include "executor/metrics.h"
 #include "executor/operator_backend.h"
@@ -12,7 +13,8 @@ namespace gantry {
 class HostMetricsSource final : public MetricsSource {
  public:
   HostMetricsSource(OperatorBackend& backend, Containerizer& containerizer,
-                    const http::Server& server, const LaunchCounts& launches);
+                    const http::Server& server, const Gatekeeper* gatekeeper,
+                    const LaunchCounts& launches);
   Co<HostMetrics> gather() override;
 
  private:
@@ -21,6 +23,7 @@ class HostMetricsSource final : public MetricsSource {
   OperatorBackend& backend_;
   Containerizer& containerizer_;
   const http::Server& server_;
+  const Gatekeeper* const gatekeeper_;  // null: there is no TLS
   const LaunchCounts& launches_;
   const int64_t started_ns_;    // since the epoch
   const int64_t monotonic_ns_;  // then

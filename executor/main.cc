@@ -10,6 +10,7 @@
 #include "base/failpoint.h"
 #include "executor/claims.h"
 #include "executor/config.h"
+#include "executor/own_log.h"
 #include "executor/process.h"
 #include "executor/successor.h"
 #include "executor/version.h"
@@ -17,20 +18,62 @@
 
 namespace gantry {
 namespace {
-void start_logging(const Config& config) {
-  FLAGS_logtostderr = config.log_file.empty();
-  FLAGS_timestamp_in_logfile_name = false;
-  // Who started it on demand reads stderr until it serves, to say why it does not.
-  FLAGS_stderrthreshold = config.on_demand ? google::INFO : google::FATAL;
-  FLAGS_logbufsecs = 0;
-  if (!config.log_file.empty()) {
-    for (auto severity : {google::WARNING, google::ERROR, google::FATAL}) {
-      google::SetLogDestination(severity, "");
-    }
-    google::SetLogDestination(google::INFO, config.log_file.c_str());
-    google::SetLogSymlink(google::INFO, "");  // none
+Result<std::unique_ptr<OwnLog>> start_logging(const Config& config) {
+  // What glog itself would write is left to OwnLog; but the words of a failed CHECK go to stderr.
+  FLAGS_stderrthreshold = google::FATAL;
+  for (auto severity : {google::INFO, google::WARNING, google::ERROR, google::FATAL}) {
+    google::SetLogDestination(severity, "");
   }
   google::InitGoogleLogging("gantry-executor");
+  auto log =
+      GANTRY_TRY(OwnLog::open({.file = config.log_file,
+                               .max_size = GANTRY_TRY(parse_log_size(config.log_file_max_size)),
+                               .max_files = config.log_file_max_files}));
+  // Who started it on demand reads stderr until it serves, to say why it does not.
+  log->copy_to_stderr(config.on_demand);
+  return log;
+}
+
+// Says what the log has counted, when its time is over. While nothing is counted no timer runs.
+class RepeatTimer : public std::enable_shared_from_this<RepeatTimer> {
+ public:
+  RepeatTimer(OwnLog& log, const asio::any_io_executor& executor) : log_(log), timer_(executor) {}
+  void start() {
+    log_.on_counted([self = weak_from_this(), executor = timer_.get_executor()] {
+      asio::post(executor, [self] {
+        if (auto timer = self.lock()) timer->arm();
+      });
+    });
+  }
+  void stop() {
+    log_.on_counted({});
+    timer_.cancel();
+    log_.say_repeated(OwnLog::Which::all);
+  }
+
+ private:
+  void arm() {
+    if (std::exchange(is_armed_, true)) return;
+    timer_.expires_after(std::chrono::nanoseconds(OwnLog::kWindowNs));
+    timer_.async_wait([self = weak_from_this()](boost::system::error_code code) {
+      const auto timer = self.lock();
+      if (code || !timer) return;
+      timer->is_armed_ = false;
+      if (timer->log_.say_repeated(OwnLog::Which::due)) timer->arm();
+    });
+  }
+
+  OwnLog& log_;
+  asio::steady_timer timer_;
+  bool is_armed_ = false;
+};
+
+void reload_at(asio::signal_set& hangups, Wiring& wiring) {
+  hangups.async_wait([&hangups, &wiring](boost::system::error_code e, int) {
+    if (e) return;
+    wiring.reload();
+    reload_at(hangups, wiring);
+  });
 }
 
 struct Ending {
@@ -39,8 +82,11 @@ struct Ending {
   Handed handed;
 };
 
-// SIGTERM and SIGINT end the daemon; containers go on.
-Co<Daemon::End> wait_end(Daemon& daemon) {
+// SIGTERM and SIGINT end the daemon; containers go on. SIGHUP: certificate and token are new.
+Co<Daemon::End> wait_end(Wiring& wiring) {
+  Daemon& daemon = wiring.daemon();
+  asio::signal_set hangups(co_await asio::this_coro::executor, SIGHUP);
+  reload_at(hangups, wiring);
   asio::signal_set signals(co_await asio::this_coro::executor, SIGTERM, SIGINT);
   signals.async_wait([&daemon](boost::system::error_code e, int) {
     if (!e) daemon.ask_end(Daemon::End::signalled);
@@ -60,7 +106,7 @@ Co<Daemon::End> wait_end(Daemon& daemon) {
   std::_Exit(1);
 }
 
-Co<Ending> serve_wired(const Config& config, int lock, Wiring& wiring, Handed handed) {
+Co<Ending> serve_wired(const Config& config, OwnLog& log, int lock, Wiring& wiring, Handed handed) {
   Result<void> started = co_await wiring.start(std::move(handed));
   if (!started) {
     LOG(ERROR) << started.error().to_string();
@@ -68,11 +114,14 @@ Co<Ending> serve_wired(const Config& config, int lock, Wiring& wiring, Handed ha
     co_return Ending();
   }
   LOG(INFO) << "serving " << config.socket;
-  FLAGS_stderrthreshold = google::FATAL;
+  log.copy_to_stderr(false);
+  const auto repeats = std::make_shared<RepeatTimer>(log, co_await asio::this_coro::executor);
+  repeats->start();
   std::optional<Announcement> announcement(std::in_place, lock, config.socket);
   Daemon& daemon = wiring.daemon();
-  const Daemon::End end = co_await wait_end(daemon);
+  const Daemon::End end = co_await wait_end(wiring);
   announcement.reset();
+  repeats->stop();
   switch (end) {
     case Daemon::End::upgraded: {
       LOG(INFO) << "becoming " << daemon.successor() << "; containers go on";
@@ -92,7 +141,7 @@ Co<Ending> serve_wired(const Config& config, int lock, Wiring& wiring, Handed ha
   co_return Ending{0, {}, {}};
 }
 
-Co<Ending> serve(const Config& config, int lock, StartedAs started_as, Handed handed) {
+Co<Ending> serve(const Config& config, OwnLog& log, int lock, StartedAs started_as, Handed handed) {
   auto executor = co_await asio::this_coro::executor;
   auto wiring = Wiring::build(config, std::move(started_as), executor);
   if (!wiring) {
@@ -100,7 +149,7 @@ Co<Ending> serve(const Config& config, int lock, StartedAs started_as, Handed ha
     co_return Ending();
   }
   try {
-    co_return co_await serve_wired(config, lock, **wiring, std::move(handed));
+    co_return co_await serve_wired(config, log, lock, **wiring, std::move(handed));
     // lint: allow throw, because Asio's constructors do; here all that others wait for still lives
   } catch (...) {
     end_without_resources(std::current_exception());
@@ -131,7 +180,7 @@ Result<int> run(const Config& config, const StartedAs& started_as, Handed handed
   if (!config.here) GANTRY_TRY(require_host_namespaces());
   GANTRY_TRY(normalise_process());
   GANTRY_TRY(make_data_dir(config.data_dir));
-  start_logging(config);
+  const std::unique_ptr<OwnLog> log = GANTRY_TRY(start_logging(config).context("--log-file"));
   // A client that starts one looks for another itself; one that waited here could begin to serve
   // after everybody has left.
   UniqueFd lock = std::move(handed.lock);
@@ -150,7 +199,7 @@ Result<int> run(const Config& config, const StartedAs& started_as, Handed handed
   {
     asio::io_context loop(1);
     if (auto wakes = check_loop(loop); !wakes) return give_up(std::move(wakes).error());
-    asio::co_spawn(loop, serve(config, lock.get(), started_as, std::move(handed)),
+    asio::co_spawn(loop, serve(config, *log, lock.get(), started_as, std::move(handed)),
                    [&](std::exception_ptr e, Ending end) {
                      if (e) end_without_resources(std::move(e));
                      ending = std::move(end);

@@ -1,10 +1,14 @@
 // OperatorCall: this host as a Mesos agent: flags, log level, resources, frameworks, tasks.
 #include "api/wire/json.h"
 #include "api/wire/task_messages.h"
+#include "api/wire/validate.h"
 #include "executor/operator_call.h"
 
 namespace gantry {
 namespace {
+constexpr uint32_t kMostVerbose = 3;
+constexpr std::chrono::nanoseconds kLongestLevel = std::chrono::hours(24 * 365);
+
 using Answer = wire::agent::Response;
 using Tasks = google::protobuf::RepeatedPtrField<wire::Task>;
 
@@ -125,6 +129,14 @@ Co<http::Response> OperatorCall::get_logging_level() {
 
 Co<http::Response> OperatorCall::set_logging_level() {
   const auto& in = call_.set_logging_level();
+  const wire::Field field("set_logging_level");
+  if (in.level() > kMostVerbose) {
+    co_return invalid_call(wire::invalid(field / "level", cat("must be 0 to ", kMostVerbose)));
+  }
+  if (in.duration().nanoseconds() <= 0 || in.duration().nanoseconds() > kLongestLevel.count()) {
+    co_return invalid_call(
+        wire::invalid(field / "duration", "must be more than nothing, and a year at most"));
+  }
   agent_.set_logging_level(in.level(), std::chrono::nanoseconds(in.duration().nanoseconds()));
   co_return done();
 }

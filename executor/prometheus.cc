@@ -202,6 +202,12 @@ void write_executor(const HostMetrics& host, const ProcessMetrics& process, Page
   page.family("gantry_http_refused_connections_total", "counter",
               "Connections refused or closed for others' sake, because there were too many.");
   page.sample(static_cast<double>(host.refused_connections));
+  page.family("gantry_tls_handshake_failures_total", "counter",
+              "Clients of --listen-tls that had a wrong certificate, or spoke no TLS.");
+  page.sample(static_cast<double>(host.failed_handshakes));
+  page.family("gantry_http_unauthorized_requests_total", "counter",
+              "Requests by way of --listen-tls with neither certificate nor token.");
+  page.sample(static_cast<double>(host.turned_away));
   page.family("gantry_containers", "gauge", "Containers by state, nested ones too.");
   for (const auto& [state, count] : host.by_state) {
     page.sample(label("state", state), static_cast<double>(count));

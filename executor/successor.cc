@@ -75,10 +75,12 @@ Handed take_handed() {
       (void)fd.release();
       continue;
     }
-    const bool is_insecure =
-        static_cast<size_t>(i) < words.size() && words[static_cast<size_t>(i)] == "insecure";
-    if (is_insecure) {
+    const std::string_view name =
+        static_cast<size_t>(i) < words.size() ? words[static_cast<size_t>(i)] : std::string_view();
+    if (name == "insecure") {
       out.insecure = std::move(fd);
+    } else if (name == "tls") {
+      out.tls = std::move(fd);
     } else if (is_listening_unix(fd.get())) {
       out.socket = std::move(fd);
     }
@@ -141,8 +143,8 @@ Error become_successor(const std::string& program, const StartedAs& start, Hande
   next.arguments.insert(next.arguments.begin(), program);
   // Out of the way first: a target may be another's number.
   std::vector<std::pair<UniqueFd, const char*>> sockets;
-  for (auto [fd, name] :
-       {std::pair(&handed.socket, "socket"), std::pair(&handed.insecure, "insecure")}) {
+  for (auto [fd, name] : {std::pair(&handed.socket, "socket"),
+                          std::pair(&handed.insecure, "insecure"), std::pair(&handed.tls, "tls")}) {
     if (!*fd) continue;
     sockets.emplace_back(UniqueFd(::fcntl(fd->get(), F_DUPFD_CLOEXEC, kFirstHanded + kMostHanded)),
                          name);

@@ -21,7 +21,7 @@ StartedAs started_as(int argc, char** argv);
 // Descriptors from before the exec, or from systemd (sd_listen_fds(3)): a listening unix socket of
 // any name is `socket`.
 struct Handed {
-  UniqueFd lock, socket, insecure;
+  UniqueFd lock, socket, insecure, tls;
 };
 // Before anything else is opened, and before the environment is emptied.
 Handed take_handed();

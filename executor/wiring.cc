@@ -21,6 +21,7 @@
 #include "executor/operator_api.h"
 #include "executor/process.h"
 #include "executor/scheduler/scheduler_api.h"
+#include "executor/tls_door.h"
 #include "fetcher/fetcher.h"
 #include "isolators/default_isolators.h"
 #include "launcher/log_client.h"
@@ -131,6 +132,7 @@ struct Wiring::Parts {
   http::Router router;
   http::Router insecure_router;  // the scheduler API alone
   http::Router metrics_router;   // what may be read by anybody who connects
+  std::unique_ptr<TlsDoor> tls;  // null: closed
   http::Server server;
   Handed listening;  // duplicates of what the server listens on
 };
@@ -196,8 +198,9 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs st
                                       p.audit_log, p.launches, executor);
   p.health = std::make_unique<HealthEndpoint>(*p.daemon);
   p.router.add("/health", *p.health);
-  p.metrics_source =
-      std::make_unique<HostMetricsSource>(*p.daemon, *p.containerizer, p.server, p.launches);
+  if (!config.listen_tls.empty()) p.tls = GANTRY_TRY(TlsDoor::open(config, p.router));
+  p.metrics_source = std::make_unique<HostMetricsSource>(
+      *p.daemon, *p.containerizer, p.server, p.tls ? &p.tls->gatekeeper() : nullptr, p.launches);
   p.metrics = std::make_unique<MetricsEndpoint>(*p.metrics_source, executor);
   p.router.add("/metrics", *p.metrics);
   p.metrics_router.add("/metrics", *p.metrics);
@@ -218,6 +221,16 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs st
   return std::unique_ptr<Wiring>(new Wiring(std::move(parts)));
 }
 
+void Wiring::reload() {
+  if (!parts_->tls) return;
+  const Result<void> reloaded = parts_->tls->reload();
+  if (reloaded) {
+    LOG(INFO) << "the files of --listen-tls are read anew";
+  } else {
+    LOG(ERROR) << "the old certificate and token count on: " << reloaded.error().to_string();
+  }
+}
+
 void Wiring::say_stall(std::string_view key, int error) {
   for (const ContainerPtr& container : parts_->containerizer->list()) {
     if (container->id.hash() != key) continue;
@@ -231,6 +244,44 @@ void Wiring::say_stall(std::string_view key, int error) {
                    << Error::from_errno(error, "write its log").to_string();
     }
   }
+}
+
+namespace {
+// The one that was handed over where it is bound to the address.
+Result<UniqueFd> listen_or_keep(UniqueFd handed, const std::string& address,
+                                std::string_view setting) {
+  if (handed && http::local_address(handed.get()).value_or(std::string()) == address) {
+    return handed;
+  }
+  return http::listen_tcp(address).context(setting);
+}
+}  // namespace
+
+// ORDER: everything is recovered.
+Result<void> Wiring::listen_on_tcp(Handed& handed) {
+  Parts& p = *parts_;
+  if (!p.config.listen_insecure.empty()) {
+    UniqueFd tcp = GANTRY_TRY(
+        listen_or_keep(std::move(handed.insecure), p.config.listen_insecure, "--listen-insecure"));
+    LOG(WARNING) << "every local user is root-equivalent through " << p.config.listen_insecure
+                 << " (--listen-insecure)";
+    p.listening.insecure = GANTRY_TRY(sys::duplicate(tcp.get()));
+    GANTRY_TRY(p.server.serve(std::move(tcp), p.insecure_router));
+  }
+  if (p.tls) {
+    UniqueFd tcp =
+        GANTRY_TRY(listen_or_keep(std::move(handed.tls), p.config.listen_tls, "--listen-tls"));
+    p.listening.tls = GANTRY_TRY(sys::duplicate(tcp.get()));
+    LOG(INFO) << "serving " << http::local_address(tcp.get()).value_or(p.config.listen_tls)
+              << " by TLS";
+    GANTRY_TRY(p.server.serve(std::move(tcp), p.tls->gatekeeper(), &p.tls->context()));
+  }
+  if (!p.config.listen_metrics.empty()) {
+    GANTRY_TRY(p.server.serve(
+        GANTRY_TRY(http::listen_tcp(p.config.listen_metrics).context("--listen-metrics")),
+        p.metrics_router));
+  }
+  return {};
 }
 
 Co<Result<void>> Wiring::start(Handed handed) {
@@ -264,25 +315,7 @@ Co<Result<void>> Wiring::start(Handed handed) {
                         : GANTRY_CO_TRY(listen_on(p.config.socket));
   p.listening.socket = GANTRY_CO_TRY(sys::duplicate(socket.get()));
   GANTRY_CO_TRY(p.server.serve(std::move(socket), p.router));
-  if (!p.config.listen_insecure.empty()) {
-    const bool is_same =
-        handed.insecure && http::local_address(handed.insecure.get()).value_or(std::string()) ==
-                               p.config.listen_insecure;
-    UniqueFd tcp =
-        is_same ? std::move(handed.insecure)
-                : GANTRY_CO_TRY(
-                      http::listen_tcp(p.config.listen_insecure).context("--listen-insecure"));
-    LOG(WARNING) << "every local user is root-equivalent through " << p.config.listen_insecure
-                 << " (--listen-insecure)";
-    p.listening.insecure = GANTRY_CO_TRY(sys::duplicate(tcp.get()));
-    GANTRY_CO_TRY(p.server.serve(std::move(tcp), p.insecure_router));
-  }
-  if (!p.config.listen_metrics.empty()) {
-    GANTRY_CO_TRY(p.server.serve(
-        GANTRY_CO_TRY(http::listen_tcp(p.config.listen_metrics).context("--listen-metrics")),
-        p.metrics_router));
-  }
-  co_return Result<void>();
+  co_return listen_on_tcp(handed);
 }
 
 Co<Handed> Wiring::stop(Leave leave) {

@@ -21,6 +21,8 @@ class Wiring {
   // the sockets of `handed` where those are the configured ones.
   Co<Result<void>> start(Handed handed);
   Daemon& daemon();
+  // Reads the files of --listen-tls anew.
+  void reload();
   // Stops serving and lets every container go on. With Leave::nothing (nothing lives any more) the
   // launcher and the logger end too, and what is shared is removed; with Leave::found (a start that
   // failed) those that start() began, where nothing is known to them. With Leave::sockets clients
@@ -31,6 +33,7 @@ class Wiring {
  private:
   struct Parts;
   explicit Wiring(std::unique_ptr<Parts> parts);
+  Result<void> listen_on_tcp(Handed& handed);
   // A container's log takes nothing (an errno), or takes it again (0).
   void say_stall(std::string_view key, int error);
   std::unique_ptr<Parts> parts_;

@@ -40,6 +40,9 @@ class Attach final : public Command {
                                  .terminal = has_terminal && !no_stdin_,
                                  .detach_keys = std::move(keys),
                                  .json = session.json()};
+    if (options.stdin_attached || options.terminal) {
+      GANTRY_TRY(session.need_local("its input (--no-stdin leaves it)"));
+    }
     if (options.terminal) GANTRY_TRY(check_terminal(options.stdin_attached));
     return attach_in_foreground(
         session, {.id = text_of(*details, "container.container_id.value"), .parent = {}}, options);

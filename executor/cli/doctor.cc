@@ -74,7 +74,7 @@ class Doctor final : public Command {
     std::vector<Finding> findings;
     const Result<JsonDocument> answer = ask(session);
     if (answer) {
-      findings.push_back({"executor", "OK", cat("answers on ", session.location().socket), ""});
+      findings.push_back({"executor", "OK", cat("answers on ", session.location().name()), ""});
       for (const Json* found : list_of(*answer, "gantry_doctor.findings")) {
         findings.push_back({text_of(*found, "feature"), text_of(*found, "verdict"),
                             text_of(*found, "detail"), text_of(*found, "remedy")});

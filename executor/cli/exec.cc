@@ -36,6 +36,8 @@ class Exec final : public Command {
       return usage_error(
           "--detach-keys are typed at a terminal, and -d leaves it: give one of them");
     }
+    if (interactive_) GANTRY_TRY(session.need_local("-i"));
+    if (terminal_) GANTRY_TRY(session.need_local("-t"));
     if (terminal_ && !detach_) GANTRY_TRY(check_terminal(interactive_));
     std::string keys = GANTRY_TRY(parse_detach_keys(detach_keys_.value_or(kDetachKeys)));
     const ContainerRef container = {.id = sys::random_hex(16), .parent = words[0]};

@@ -63,6 +63,7 @@ class Executor final : public Command {
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
+    GANTRY_TRY(session.need_local("gantry executor"));
     if (!words.empty() && words[0] == "stop") {
       GANTRY_TRY(want_arguments(words, 1, 1, "stop"));
       return stop(session);

@@ -118,6 +118,15 @@ void declare_global_flags(Flags& flags, GlobalOptions& options) {
             "the executor's runtime directory (default: GANTRY_RUNTIME_DIR, else /run/gantry)");
   flags.toggle(0, "here", &options.here,
                "start an executor on demand even outside the namespaces of pid 1");
+  flags.add('H', "host", "https://NAME:PORT", &options.host,
+            "an executor on another machine, by TLS (default: GANTRY_HOST, else this machine's)");
+  flags.add(0, "tls-ca", "FILE", &options.tls_ca,
+            "who vouches for it, PEM (default: GANTRY_TLS_CA, else who this system trusts)");
+  flags.add(0, "tls-cert", "FILE", &options.tls_cert,
+            "our certificate, PEM (default: GANTRY_TLS_CERT, else none)");
+  flags.add(0, "tls-key", "FILE", &options.tls_key, "its key, PEM (default: GANTRY_TLS_KEY)");
+  flags.add(0, "token-file", "FILE", &options.token_file,
+            "the token that lets us in, in a file of mode 600 (default: GANTRY_TOKEN_FILE)");
   flags.toggle(0, "json", &options.json, "print JSON");
   flags.toggle('h', "help", &options.help, "explain the command");
 }

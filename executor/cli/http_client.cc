@@ -30,9 +30,16 @@ using BeastText = boost::beast::string_view;
 
 std::string to_string(BeastText text) { return {text.data(), text.size()}; }
 
+// One executor is asked in a life of this program.
+std::string& common_headers() {
+  static std::string headers;
+  return headers;
+}
+
 void append_head(std::string& out, const HttpRequest& request) {
   out += cat("POST ", request.target, " HTTP/1.1\r\nHost: gantry\r\n");
   for (const auto& [name, value] : request.headers) out += cat(name, ": ", value, "\r\n");
+  out += common_headers();
 }
 }  // namespace
 
@@ -91,6 +98,10 @@ Connection::~Connection() = default;
 
 Result<Connection> Connection::connect(const std::string& socket_path) {
   return Connection(GANTRY_TRY(sys::connect_unix(socket_path, SOCK_STREAM)));
+}
+
+void Connection::say_in_every_request(std::string_view name, std::string_view value) {
+  common_headers() = cat(name, ": ", value, "\r\n");
 }
 
 std::string Connection::format(const HttpRequest& request) {

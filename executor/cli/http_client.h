@@ -47,6 +47,8 @@ class Connection {
 
   int fd() const { return fd_.get(); }
 
+  // A header of this program's requests from now on, whatever the connection.
+  static void say_in_every_request(std::string_view name, std::string_view value);
   // The text of a request with its body, to be joined with others and sent at once.
   static std::string format(const HttpRequest& request);
   Result<void> send(std::string_view bytes);

@@ -69,7 +69,9 @@ int run_command(const CommandInfo& info, GlobalOptions& options,
   }
   if (!arguments) return fail_usage(arguments.error().to_string(), info.name);
   Session session(options);
-  const Result<int> status = command->run(session, std::move(arguments).value());
+  const Result<void> prepared = options.prepare();
+  const Result<int> status = prepared ? command->run(session, std::move(arguments).value())
+                                      : Result<int>(prepared.error());
   if (status) return *status;
   if (is_usage_error(status.error())) return fail_usage(status.error().to_string(), info.name);
   write_error(status.error().to_string());

@@ -219,6 +219,7 @@ std::string sibling_program(std::string_view name) {
 }
 
 Result<Connection> connect_as_permitted(const Location& location) {
+  if (location.remote) return connect_remote(*location.remote);
   Result<Connection> connection = Connection::connect(location.socket);
   if (connection || !connection.error().is_errno(EACCES)) return connection;
   return Error(Errc::refused,
@@ -230,7 +231,7 @@ Result<Connection> connect_as_permitted(const Location& location) {
 
 Result<Connection> connect_or_start(const Location& location) {
   Result<Connection> first = connect_as_permitted(location);
-  if (first || !nobody_listens(first.error())) return first;
+  if (first || location.remote || !nobody_listens(first.error())) return first;
   if (::geteuid() != 0) {
     return Error(
         Errc::refused,

@@ -169,6 +169,7 @@ class Run final : public Command {
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(check_together(options_));
+    GANTRY_TRY(check_locality(session, options_));
     if (options_.terminal && !options_.detach) GANTRY_TRY(check_terminal(options_.interactive));
     const std::string id = sys::random_hex(16);
     const std::string request = GANTRY_TRY(run_request(options_, id, words));

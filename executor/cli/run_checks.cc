@@ -125,4 +125,33 @@ Result<void> check_together(const RunOptions& options) {
   GANTRY_TRY(check_security(options.security));
   return check_ports(options);
 }
+
+Result<void> check_locality(const Session& session, const RunOptions& options) {
+  if (options.interactive) GANTRY_TRY(session.need_local("-i"));
+  if (options.terminal) GANTRY_TRY(session.need_local("-t"));
+  if (!options.pidfile.empty()) GANTRY_TRY(session.need_local("--pidfile"));
+  // An absolute path is the other machine's; what has no slash is a name.
+  const auto is_ours = [](std::string_view path) {
+    path = path.substr(0, path.find_first_of(":,"));
+    return !path.starts_with('/') && (path.starts_with('.') || path.find('/') != path.npos);
+  };
+  if (!options.rootfs.empty() && !options.rootfs.starts_with('/')) {
+    GANTRY_TRY(session.need_local(cat("--rootfs ", options.rootfs)));
+  }
+  for (const std::string& volume : options.volumes) {
+    if (is_ours(volume)) GANTRY_TRY(session.need_local(cat("-v ", volume)));
+  }
+  for (const std::string& mount : options.mounts) {
+    const size_t source = mount.find("source=");
+    if (source != mount.npos && is_ours(std::string_view(mount).substr(source + 7))) {
+      GANTRY_TRY(session.need_local(cat("--mount ", mount)));
+    }
+  }
+  for (const std::string& uri : options.uris) {
+    if (uri.find("://") == uri.npos && !uri.starts_with('/')) {
+      GANTRY_TRY(session.need_local(cat("--uri ", uri)));
+    }
+  }
+  return {};
+}
 }  // namespace gantry::cli

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "executor/cli/command.h"
 #include "executor/cli/on_demand.h"
 
 namespace gantry::cli {
@@ -24,8 +25,34 @@ std::string absolute(const std::string& path) {
 }
 }  // namespace
 
+std::optional<Remote> GlobalOptions::remote() const {
+  const bool is_here = socket || runtime_dir || here;
+  const std::string url = host.value_or(is_here ? std::string() : environment("GANTRY_HOST"));
+  if (url.empty()) return std::nullopt;
+  return Remote{.url = url,
+                .ca = tls_ca.value_or(environment("GANTRY_TLS_CA")),
+                .certificate = tls_cert.value_or(environment("GANTRY_TLS_CERT")),
+                .key = tls_key.value_or(environment("GANTRY_TLS_KEY")),
+                .token_file = token_file.value_or(environment("GANTRY_TOKEN_FILE"))};
+}
+
+Result<void> GlobalOptions::prepare() const {
+  const std::optional<Remote> there = remote();
+  if (host && (socket || runtime_dir || here)) {
+    return usage_error(
+        "--host is another machine; --socket, --runtime-dir and --here are this one: give one of "
+        "them");
+  }
+  if (!there && (tls_ca || tls_cert || tls_key || token_file)) {
+    return usage_error(
+        "--tls-ca, --tls-cert, --tls-key and --token-file are for --host: give it too");
+  }
+  return there ? prepare_remote(*there) : Result<void>();
+}
+
 Location GlobalOptions::location() const {
   Location out;
+  out.remote = remote();
   out.here = here;
   out.runtime_dir = runtime_dir.value_or(environment("GANTRY_RUNTIME_DIR"));
   // A runtime directory given by hand brings its own socket; GANTRY_SOCKET is for the default one.
@@ -90,13 +117,20 @@ std::string container_call(std::string_view type, std::string_view member, std::
   return json.close().close().close().take();
 }
 
+Result<void> Session::need_local(std::string_view what) const {
+  const std::optional<Remote> remote = location().remote;
+  if (!remote) return {};
+  return usage_error(
+      cat(what, ": only on the executor's own machine, not by way of ", remote->url));
+}
+
 Result<Connection> Session::connect() { return connect_or_start(location()); }
 
 Result<Connection> Session::connect_to_running() {
   Result<Connection> connection = connect_as_permitted(location());
   if (!connection &&
       (connection.error().is_errno(ENOENT) || connection.error().is_errno(ECONNREFUSED))) {
-    return Error(Errc::not_found, cat("no executor listens on ", location().socket));
+    return Error(Errc::not_found, cat("no executor listens on ", location().name()));
   }
   return connection;
 }

@@ -10,21 +10,31 @@
 #include "base/result.h"
 #include "executor/cli/http_client.h"
 #include "executor/cli/json.h"
+#include "executor/cli/remote.h"
 
 namespace gantry::cli {
 // Where an executor is, from flags, then GANTRY_…, then the defaults.
 struct Location {
-  std::string runtime_dir;  // /run/gantry
-  std::string socket;       // RUNTIME_DIR/gantry.sock
-  bool here = false;        // start one on demand even outside pid 1's namespaces
+  std::optional<Remote> remote;  // on another machine; then the rest says nothing
+  std::string runtime_dir;       // /run/gantry
+  std::string socket;            // RUNTIME_DIR/gantry.sock
+  bool here = false;             // start one on demand even outside pid 1's namespaces
+  const std::string& name() const { return remote ? remote->url : socket; }
 };
 
 struct GlobalOptions {
   std::optional<std::string> socket, runtime_dir;
+  std::optional<std::string> host, tls_ca, tls_cert, tls_key, token_file;
   bool here = false;
   bool json = false;
   bool help = false;
   Location location() const;
+  // Refuses flags that exclude each other, and a --host that is none; from now on every request
+  // says the token, where there is one.
+  Result<void> prepare() const;
+
+ private:
+  std::optional<Remote> remote() const;
 };
 
 // The answer to a call that was refused: the HTTP status and the executor's sentence.
@@ -40,6 +50,8 @@ class Session {
   explicit Session(const GlobalOptions& options) : options_(options) {}
   bool json() const { return options_.json; }
   Location location() const { return options_.location(); }
+  // For what is not done over a network: descriptors, paths and processes of this machine.
+  Result<void> need_local(std::string_view what) const;
 
   // A fresh connection; where nobody listens, an executor is started first.
   Result<Connection> connect();

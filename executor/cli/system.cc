@@ -86,7 +86,7 @@ class System final : public Command {
     if (session.json()) {
       JsonWriter json;
       json.open().text("version", kVersion).text("executor", theirs);
-      json.text("socket", session.location().socket).open("containers");
+      json.text("socket", session.location().name()).open("containers");
       for (const auto& [state, count] : states) json.integer(state, count);
       json.close().integer("images", static_cast<int64_t>(image_count));
       json.text("kernel", host.release).text("architecture", host.machine).integer("cpus", cpus);
@@ -98,7 +98,7 @@ class System final : public Command {
       by_state += cat(by_state.empty() ? "" : ", ", count, " ", state);
     }
     write_out(
-        cat("gantry:      ", kVersion, "\nexecutor:    ", theirs, " on ", session.location().socket,
+        cat("gantry:      ", kVersion, "\nexecutor:    ", theirs, " on ", session.location().name(),
             "\ncontainers:  ", by_state.empty() ? "none" : by_state, "\nimages:      ", image_count,
             "\nkernel:      ", host.release, " ", host.machine, "\nCPUs:        ", cpus,
             "\nmemory:      ", format_bytes(bytes), "\n"));

@@ -10,6 +10,7 @@
 #include "base/unique_fd.h"
 #include "executor/http/exchange.h"
 #include "executor/http/server.h"
+#include "executor/http/tls.h"
 
 namespace gantry::http {
 using Time = std::chrono::steady_clock::time_point;
@@ -27,6 +28,7 @@ class ServerState {
   virtual void release(const std::string& client, size_t bytes) = 0;
   virtual void request_began() = 0;
   virtual void request_ended() = 0;
+  virtual void handshake_failed() = 0;
   virtual bool is_draining() const = 0;
   // The value of a Date header, for now.
   virtual std::string_view date() = 0;
@@ -59,8 +61,10 @@ class Connection {
   virtual bool is_interruptible() const = 0;
 };
 
-// `socket` is a connected stream socket of `family` (AF_UNIX, AF_INET, AF_INET6).
+// `socket` is a connected stream socket of `family` (AF_UNIX, AF_INET, AF_INET6). With `tls` it
+// begins with a handshake, and has nothing for who fails it.
 Result<std::shared_ptr<Connection>> make_connection(const asio::any_io_executor& executor,
                                                     UniqueFd socket, int family, Peer peer,
-                                                    Handler& handler, ServerState& server);
+                                                    Handler& handler, ServerState& server,
+                                                    TlsContext* tls = nullptr);
 }  // namespace gantry::http

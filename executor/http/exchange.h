@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/co.h"
+#include "base/printable.h"
 #include "base/result.h"
 
 namespace gantry::http {
@@ -24,7 +25,8 @@ struct Peer {
     pid_t pid;
   };
   std::optional<Credentials> credentials;
-  std::string address;  // "127.0.0.1:4711"; empty on a unix socket
+  std::string address;      // "127.0.0.1:4711"; empty on a unix socket
+  std::string certificate;  // the subject of the one it proved to have (TLS); empty: none
 };
 
 // Which client it is where each gets its share: the process at a unix socket's other end, or TCP's
@@ -51,8 +53,10 @@ struct Response {
   Headers headers;  // further ones
 
   static Response empty(unsigned status) { return {status, {}, {}, {}}; }
+  // One that refuses a request may quote it: control characters are escaped.
   static Response text(unsigned status, std::string body) {
-    return {status, "text/plain; charset=utf-8", std::move(body), {}};
+    const bool refuses = status >= 400 && status < 500;
+    return {status, "text/plain; charset=utf-8", refuses ? printable(body) : std::move(body), {}};
   }
 };
 
@@ -103,6 +107,10 @@ class Exchange {
 class Handler {
  public:
   virtual ~Handler() = default;
+  // The answer to who may not ask, before the body is read; nullopt: handle() is to.
+  virtual std::optional<Response> turn_away(const Request& /*head*/, const Peer& /*peer*/) {
+    return std::nullopt;
+  }
   virtual Co<Response> handle(Exchange& exchange) = 0;
 };
 

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "executor/http/connection.h"
+#include "executor/http/tls_stream.h"
 
 namespace gantry::http {
 inline constexpr size_t kReadSize = 16u << 10;
@@ -23,7 +24,7 @@ class HttpConnection final : public Connection,
                              private ResponseStream {
  public:
   using Socket = asio::generic::stream_protocol::socket;
-  HttpConnection(Socket socket, Peer peer, Handler& handler, ServerState& server);
+  HttpConnection(Socket socket, Peer peer, Handler& handler, ServerState& server, TlsContext* tls);
   ~HttpConnection() override;
 
   Co<void> run() override;
@@ -63,6 +64,8 @@ class HttpConnection final : public Connection,
   Co<void> linger();
   // connection.cc
   void set_deadline(std::chrono::milliseconds limit);
+  Co<bool> shake_hands();
+  Co<void> say_farewell();
   Co<Next> serve_one();
   bool hold(size_t bytes);
   void release_all();
@@ -86,7 +89,8 @@ class HttpConnection final : public Connection,
   Co<Result<void>> finish() override;
 
   Socket socket_;
-  const Peer peer_;
+  const std::unique_ptr<TlsStream> tls_;  // null: none
+  Peer peer_;
   const std::string client_;
   Handler& handler_;
   ServerState& server_;

@@ -43,8 +43,10 @@ struct HttpConnection::Parser {
   std::optional<Http> http;
 };
 
-HttpConnection::HttpConnection(Socket socket, Peer peer, Handler& handler, ServerState& server)
+HttpConnection::HttpConnection(Socket socket, Peer peer, Handler& handler, ServerState& server,
+                               TlsContext* tls)
     : socket_(std::move(socket)),
+      tls_(tls == nullptr ? nullptr : make_tls_stream(*tls, socket_)),
       peer_(std::move(peer)),
       client_(client_of(peer_)),
       handler_(handler),
@@ -58,8 +60,13 @@ HttpConnection::~HttpConnection() = default;
 Co<size_t> HttpConnection::read_into(char* data, size_t size, std::chrono::milliseconds limit) {
   set_deadline(limit);
   error_code code;
-  const size_t n = co_await socket_.async_read_some(
-      asio::buffer(data, size), asio::redirect_error(asio::use_awaitable, code));
+  const asio::mutable_buffer space(data, size);
+  size_t n = 0;
+  if (tls_) {
+    n = co_await tls_->read(space, code);
+  } else {
+    n = co_await socket_.async_read_some(space, asio::redirect_error(asio::use_awaitable, code));
+  }
   deadline_ = Time::max();
   if (code && !timed_out_) gone_ = true;
   // One that was told to make room goes, also where its bytes came at the same moment.
@@ -278,7 +285,7 @@ void HttpConnection::start_watch() {
   if (watching_ || gone_ || !body_done_ || parser_->buffer.size() >= kWatchRoom) return;
   watching_ = true;
   auto space = parser_->buffer.prepare(kReadSize);
-  socket_.async_read_some(space, [self = shared_from_this()](error_code code, size_t n) {
+  auto received = [self = shared_from_this()](error_code code, size_t n) {
     self->watching_ = false;
     if (n != 0) self->parser_->buffer.commit(n);
     if (self->stop_watching_ || code == asio::error::operation_aborted) {
@@ -290,7 +297,12 @@ void HttpConnection::start_watch() {
     } else {
       self->start_watch();
     }
-  });
+  };
+  if (tls_) {
+    tls_->read(space, std::move(received));
+  } else {
+    socket_.async_read_some(space, std::move(received));
+  }
 }
 
 bool HttpConnection::is_closed() {

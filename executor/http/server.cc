@@ -61,7 +61,7 @@ class Server::Core final : public ServerState {
         deadline_moved_(executor),
         quiet_(executor) {}
 
-  Result<void> serve(UniqueFd listener, Handler& handler) {
+  Result<void> serve(UniqueFd listener, Handler& handler, TlsContext* tls) {
     int family = 0;
     socklen_t size = sizeof family;
     if (::getsockopt(listener.get(), SOL_SOCKET, SO_DOMAIN, &family, &size) != 0) {
@@ -77,7 +77,7 @@ class Server::Core final : public ServerState {
     descriptor.assign(listener.get(), code);
     if (code) return Error({code.value(), std::system_category()}, "watch the listening socket");
     (void)listener.release();
-    accepting_.spawn(accept_all(std::move(descriptor), handler, family));
+    accepting_.spawn(accept_all(std::move(descriptor), handler, family, tls));
     if (!std::exchange(sweeping_, true)) serving_.spawn(sweep());
     return {};
   }
@@ -123,6 +123,7 @@ class Server::Core final : public ServerState {
     last_activity_ = std::chrono::steady_clock::now();
     if (active_ == 0 && draining_) quiet_.notify();
   }
+  void handshake_failed() override { ++failed_handshakes_; }
   bool is_draining() const override { return draining_; }
   std::string_view date() override {
     const time_t now = ::time(nullptr);
@@ -140,15 +141,17 @@ class Server::Core final : public ServerState {
   size_t connection_count() const { return connections_.size(); }
   size_t active() const { return active_; }
   uint64_t refused() const { return refused_; }
+  uint64_t failed_handshakes() const { return failed_handshakes_; }
   Time last_activity() const { return last_activity_; }
 
  private:
-  Co<void> accept_all(asio::posix::stream_descriptor listener, Handler& handler, int family) {
+  Co<void> accept_all(asio::posix::stream_descriptor listener, Handler& handler, int family,
+                      TlsContext* tls) {
     size_t accepted = 0;
     while (!co_await is_cancelled()) {
       UniqueFd socket(::accept4(listener.native_handle(), nullptr, nullptr, SOCK_CLOEXEC));
       if (socket) {
-        take(std::move(socket), handler, family);
+        take(std::move(socket), handler, family, tls);
         if (++accepted % kAcceptedAtOnce == 0) co_await asio::post(asio::use_awaitable);
       } else if (errno == EAGAIN) {
         error_code ignored;
@@ -161,14 +164,14 @@ class Server::Core final : public ServerState {
     }
   }
 
-  void take(UniqueFd socket, Handler& handler, int family) {
+  void take(UniqueFd socket, Handler& handler, int family, TlsContext* tls) {
     if (family != AF_UNIX) {
       const int on = 1;
       ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     }
     Peer peer = peer_of(socket.get(), family);
     auto made =
-        make_connection(executor_, std::move(socket), family, std::move(peer), handler, *this);
+        make_connection(executor_, std::move(socket), family, std::move(peer), handler, *this, tls);
     if (!made) return;  // closed: the client sees it
     std::shared_ptr<Connection> connection = std::move(made).value();
     const bool is_full = connections_.size() >= limits_.connections;
@@ -260,7 +263,7 @@ class Server::Core final : public ServerState {
   Scope serving_;
   std::set<Connection*> connections_;
   size_t refusing_ = 0;
-  uint64_t refused_ = 0;
+  uint64_t refused_ = 0, failed_handshakes_ = 0;
   size_t active_ = 0;
   bool draining_ = false;
   bool sweeping_ = false;
@@ -276,14 +279,15 @@ Server::Server(asio::any_io_executor executor, ServerLimits limits)
     : core_(std::make_unique<Core>(std::move(executor), std::move(limits))) {}
 Server::~Server() = default;
 
-Result<void> Server::serve(UniqueFd listener, Handler& handler) {
-  return core_->serve(std::move(listener), handler);
+Result<void> Server::serve(UniqueFd listener, Handler& handler, TlsContext* tls) {
+  return core_->serve(std::move(listener), handler, tls);
 }
 Co<void> Server::drain(Duration limit) { return core_->drain(limit); }
 Co<void> Server::close() { return core_->close(); }
 size_t Server::connection_count() const { return core_->connection_count(); }
 size_t Server::active_request_count() const { return core_->active(); }
 uint64_t Server::refused_count() const { return core_->refused(); }
+uint64_t Server::failed_handshakes() const { return core_->failed_handshakes(); }
 std::chrono::steady_clock::time_point Server::last_activity() const {
   return core_->last_activity();
 }

@@ -15,6 +15,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "executor/http/exchange.h"
+#include "executor/http/tls.h"
 
 namespace gantry::http {
 struct ServerLimits {
@@ -27,6 +28,7 @@ struct ServerLimits {
   // Of bodies that are coming and answers that are not read, beyond 64 KiB of each: of all clients,
   // of each. A body too many is answered 503, an answer too many costs the connection.
   size_t held_bytes = 256u << 20, held_bytes_each = 64u << 20;
+  std::chrono::milliseconds handshake{10'000};  // of TLS, all of it
   std::chrono::milliseconds header{30'000};  // from a request's first byte to the end of its head
   std::chrono::milliseconds body{60'000};    // between two pieces of a body
   std::chrono::milliseconds write{60'000};   // without progress of a whole response
@@ -42,8 +44,9 @@ class Server {
   Server& operator=(const Server&) = delete;
   ~Server();
 
-  // Answers the clients of a listening socket with `handler`.
-  Result<void> serve(UniqueFd listener, Handler& handler);
+  // Answers the clients of a listening socket with `handler`; with `tls` those that pass its
+  // handshake. Both must outlive the server.
+  Result<void> serve(UniqueFd listener, Handler& handler, TlsContext* tls = nullptr);
   // Accepts no more and lets the requests at work end, for `limit` at most. Streams and waits are
   // cancelled at once.
   Co<void> drain(Duration limit);
@@ -54,6 +57,8 @@ class Server {
   size_t active_request_count() const;
   // Those refused or closed for another one's sake, so far.
   uint64_t refused_count() const;
+  // Handshakes of TLS, so far.
+  uint64_t failed_handshakes() const;
   // When a request began or ended last; for leaving on demand.
   std::chrono::steady_clock::time_point last_activity() const;
 

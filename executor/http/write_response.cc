@@ -27,7 +27,7 @@ Co<bool> HttpConnection::send(std::string_view a, std::string_view b, std::strin
                               bool with_deadline) {
   std::array<asio::const_buffer, 3> buffers = {asio::buffer(a), asio::buffer(b), asio::buffer(c)};
   error_code code;
-  size_t sent = socket_.write_some(buffers, code);
+  size_t sent = tls_ ? 0 : socket_.write_some(buffers, code);
   if (code == asio::error::would_block) code = {};
   size_t left = a.size() + b.size() + c.size() - sent;
   if (!code && with_deadline && left > kUncounted && !hold(left)) gone_ = true;
@@ -39,8 +39,12 @@ Co<bool> HttpConnection::send(std::string_view a, std::string_view b, std::strin
       sent -= skip;
     }
     if (with_deadline) set_deadline(server_.limits().write);
-    sent =
-        co_await socket_.async_write_some(buffers, asio::redirect_error(asio::use_awaitable, code));
+    if (tls_) {
+      sent = co_await tls_->write(buffers, code);
+    } else {
+      sent = co_await socket_.async_write_some(buffers,
+                                               asio::redirect_error(asio::use_awaitable, code));
+    }
     deadline_ = Time::max();
     left -= sent;
   }
@@ -85,6 +89,7 @@ Co<void> HttpConnection::fail(unsigned status, std::string_view text) {
 // we are done, and throw away what still comes, for a while.
 Co<void> HttpConnection::linger() {
   error_code ignored;
+  if (tls_) co_await say_farewell();
   socket_.shutdown(Socket::shutdown_send, ignored);
   const Time end = std::chrono::steady_clock::now() + kLinger;
   std::string sink(kReadSize, '\0');
@@ -92,7 +97,10 @@ Co<void> HttpConnection::linger() {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         end - std::chrono::steady_clock::now());
     if (left.count() <= 0) break;
-    const size_t n = co_await read_into(sink.data(), sink.size(), left);
+    set_deadline(left);
+    const size_t n = co_await socket_.async_read_some(
+        asio::buffer(sink), asio::redirect_error(asio::use_awaitable, ignored));
+    deadline_ = Time::max();
     if (n == 0) break;
     drained += n;
   }

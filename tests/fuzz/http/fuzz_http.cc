@@ -42,6 +42,7 @@ class State final : public ServerState {
   void release(const std::string&, size_t bytes) override { held -= bytes; }
   void request_began() override { ++active; }
   void request_ended() override { --active; }
+  void handshake_failed() override {}
   bool is_draining() const override { return false; }
   std::string_view date() override { return "Thu, 01 Jan 1970 00:00:00 GMT"; }
   int active = 0;

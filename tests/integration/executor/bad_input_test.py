@@ -22,6 +22,26 @@ class BadInput(GantryTest):
             self.assertIn(word, text[:2000])
         self.assertEqual(self.executor.list(), [], text[:300])
 
+    def test_nobody_writes_lines_of_his_own_into_answers_and_logs(self):
+        call = self.executor.call
+        call("SET_LOGGING_LEVEL", set_logging_level={"level": 3, "duration": {"nanoseconds": 60 * 10 ** 9}})
+        forged = "x\nE1128 forged\r\x1b[2J\x7f"
+        launch = {"container_id": {"value": "c"}, "gantry_spec": {"rootfs": str(self.root), "args": ["/bin/true"]}}
+        spec = lambda **more: dict(launch, gantry_spec=dict(launch["gantry_spec"], **more))
+        for body in ({"type": forged}, {"type": "LAUNCH_CONTAINER", forged: 1},
+                     {"type": "LAUNCH_CONTAINER", "launch_container": dict(launch, container_id={"value": forged})},
+                     {"type": "LAUNCH_CONTAINER", "launch_container": spec(cwd=forged)},
+                     {"type": "LAUNCH_CONTAINER", "launch_container": spec(name=forged)},
+                     {"type": "LAUNCH_CONTAINER", "launch_container": spec(user=forged)},
+                     {"type": "GANTRY_INSPECT", "gantry_inspect": {"container_id": {"value": forged}}},
+                     {"type": "GANTRY_INSPECT_IMAGE", "gantry_inspect_image": {"reference": forged}},
+                     {"type": "READ_FILE", "read_file": {"path": "/containers/" + forged, "offset": 0}}):
+            status, _, text = self.executor.post(body)
+            self.assertIn(status // 100, (4, 5), body)
+            self.assertFalse(set(text) & set(b"\n\r\x1b\x7f"), (body, text))
+        self.assertNotIn("\nE1128 forged", self.executor.log.read_text())
+        self.assertEqual(self.executor.list(), [])
+
     def test_a_start_that_fails_late_ends_by_itself(self):
         self.executor.kill()
         self.executor.start("--listen-insecure", "127.0.0.1:1x", wait=False)

@@ -11,7 +11,7 @@ from gantry import BIN, TOP, Executor, busybox_root, main, wait_until
 
 BUILD = BIN.parent
 PROGRAMS = ("gantry", "gantry-criu-tar", "gantry-executor", "gantry-init", "gantry-launcher", "gantry-logger",
-            "gantry-worker")
+            "gantry-tls", "gantry-worker")
 STATIC = ("gantry", "gantry-criu-tar", "gantry-init", "gantry-launcher", "gantry-logger")
 
 

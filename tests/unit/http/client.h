@@ -95,7 +95,8 @@ class Client {
 // Runs a server with `handler` on a unix socket (and on loopback TCP, when asked).
 class ServerThread {
  public:
-  explicit ServerThread(Handler& handler, ServerLimits limits = {}, bool tcp = false)
+  explicit ServerThread(Handler& handler, ServerLimits limits = {}, bool tcp = false,
+                        TlsContext* tls = nullptr)
       : server_(std::make_unique<Server>(context_.get_executor(), std::move(limits))) {
     char directory[] = "/tmp/gantry-http-XXXXXX";
     EXPECT_NE(::mkdtemp(directory), nullptr);
@@ -107,7 +108,7 @@ class ServerThread {
       auto socket = listen_tcp("127.0.0.1:0");
       EXPECT_TRUE(socket);
       address_ = local_address(socket->get()).value();
-      EXPECT_TRUE(server_->serve(std::move(socket).value(), handler));
+      EXPECT_TRUE(server_->serve(std::move(socket).value(), handler, tls));
     }
     thread_ = std::thread([this] { context_.run(); });
   }

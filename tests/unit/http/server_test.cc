@@ -1,5 +1,10 @@
 #include "executor/http/server.h"
 
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <sys/stat.h>
+
 #include <atomic>
 #include <filesystem>
 
@@ -445,6 +450,52 @@ TEST_F(HttpServer, AThousandConnectionsLeaveNothingOpen) {
   // No connections: the last one, gone already, may not have been accepted yet.
   EXPECT_TRUE(soon([&] { return server.connections() == 0 && count_fds() == before; }))
       << count_fds() << " descriptors, before: " << before;
+}
+
+// A certificate that it has signed itself, and its key.
+TlsFiles make_certificate(const std::string& directory) {
+  TlsFiles files{
+      .certificate = directory + "/cert.pem", .key = directory + "/key.pem", .client_ca = {}};
+  EVP_PKEY* key = ::EVP_EC_gen("P-256");
+  X509* certificate = ::X509_new();
+  ::ASN1_INTEGER_set(::X509_get_serialNumber(certificate), 1);
+  ::X509_gmtime_adj(::X509_getm_notBefore(certificate), -3600);
+  ::X509_gmtime_adj(::X509_getm_notAfter(certificate), 3600);
+  ::X509_set_pubkey(certificate, key);
+  ::X509_sign(certificate, key, ::EVP_sha256());
+  const auto write = [](const std::string& path, auto put) {
+    FILE* file = ::fopen(path.c_str(), "we");
+    put(file);
+    ::fclose(file);
+    ::chmod(path.c_str(), 0600);
+  };
+  write(files.certificate, [&](FILE* file) { ::PEM_write_X509(file, certificate); });
+  write(files.key, [&](FILE* file) {
+    ::PEM_write_PrivateKey(file, key, nullptr, nullptr, 0, nullptr, nullptr);
+  });
+  ::X509_free(certificate);
+  ::EVP_PKEY_free(key);
+  return files;
+}
+
+TEST(TlsServer, WhoDoesNotShakeHandsIsAConnectionUntilItIsCutOff) {
+  char directory[] = "/tmp/gantry-tls-XXXXXX";
+  ASSERT_NE(::mkdtemp(directory), nullptr);
+  auto tls = TlsContext::open(make_certificate(directory));
+  ASSERT_TRUE(tls) << tls.error().to_string();
+  TestHandler handler;
+  ServerThread thread(handler, {.handshake = std::chrono::milliseconds(300)}, true, tls->get());
+  Client silent = thread.tcp_client();
+  EXPECT_TRUE(soon([&] { return thread.connections() == 1; }));
+  EXPECT_EQ(silent.all(), "");
+  Client plain = thread.tcp_client();
+  plain.send("GET /echo HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(plain.all().find("HTTP/"), std::string::npos);
+  EXPECT_TRUE(soon([&] { return thread.connections() == 0; }));
+  EXPECT_EQ(thread.on_loop_get([&] { return thread.server().failed_handshakes(); }), 2u);
+  EXPECT_EQ(handler.requests, 0);
+  thread.stop();
+  std::filesystem::remove_all(directory);
 }
 }  // namespace
 }  // namespace gantry::http

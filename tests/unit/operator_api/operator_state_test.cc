@@ -91,6 +91,24 @@ TEST_F(OperatorStateTest, FlagsAndTheLoggingLevel) {
       ask(R"({"type":"SET_LOGGING_LEVEL"})"),
       refused(400, "Failed to validate agent::Call: Expecting 'set_logging_level' to be present"));
 }
+TEST_F(OperatorStateTest, ALoggingLevelThatIsNoneIsRefusedByName) {
+  const auto set = [&](std::string_view level, std::string_view nanoseconds) {
+    return ask(cat(R"({"type":"SET_LOGGING_LEVEL","set_logging_level":{"level":)", level,
+                   R"(,"duration":{"nanoseconds":)", nanoseconds, "}}}"));
+  };
+  for (const char* level : {"4", "4294967295"}) {
+    EXPECT_EQ(
+        set(level, "1000000000"),
+        refused(400, "Failed to validate agent::Call: set_logging_level.level: must be 0 to 3"));
+  }
+  for (const char* duration : {"0", "-1", "9000000000000000000"}) {
+    EXPECT_EQ(set("1", duration),
+              refused(400,
+                      "Failed to validate agent::Call: set_logging_level.duration: must be more "
+                      "than nothing, and a year at most"));
+  }
+  EXPECT_EQ(set("3", "1000000000"), ok_empty());
+}
 TEST_F(OperatorStateTest, WhereNothingIsTheListsAreAbsent) {
   for (Call::Type type :
        {Call::GET_FRAMEWORKS, Call::GET_EXECUTORS, Call::GET_TASKS, Call::GET_OPERATIONS}) {

@@ -1,0 +1,146 @@
+#include "executor/own_log.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/printable.h"
+#include "base/str.h"
+#include "base/sys.h"
+
+namespace gantry {
+namespace {
+constexpr size_t kMostRemembered = 128;
+// A pipe takes a line of this size whole, or says that it cannot.
+constexpr size_t kMostLine = 4096;
+
+// Whole, or not at all where that would mean to wait.
+bool write_now(int fd, std::string_view line) {
+  pollfd ready = {fd, POLLOUT, 0};
+  return ::poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) != 0 &&
+         ::write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size());
+}
+}  // namespace
+
+Result<std::unique_ptr<OwnLog>> OwnLog::open(OwnLogOptions options) {
+  std::unique_ptr<OwnLog> log(new OwnLog(std::move(options)));
+  if (!log->options_.file.empty()) {
+    const Result<void> opened = log->open_file();
+    // Where the disk has no room for it, it is said on stderr.
+    if (!opened && !opened.error().is_errno(ENOSPC) && !opened.error().is_errno(EDQUOT)) {
+      return opened.error();
+    }
+  }
+  google::AddLogSink(log.get());
+  return log;
+}
+
+OwnLog::~OwnLog() {
+  google::RemoveLogSink(this);
+  say_repeated(Which::all);
+}
+
+Result<void> OwnLog::open_file() {
+  UniqueFd file = GANTRY_TRY(
+      sys::open(options_.file, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK, 0600));
+  struct ::stat st;
+  if (::fstat(file.get(), &st) != 0) {
+    return Error::from_errno(errno, cat("look at ", options_.file));
+  }
+  size_ = static_cast<uint64_t>(st.st_size);
+  file_ = std::move(file);
+  return {};
+}
+
+// FILE becomes FILE.1, that FILE.2, and so on. Where that fails the log goes on where it is.
+void OwnLog::rotate() {
+  size_ = 0;  // tried again after as much again
+  if (options_.max_files == 1 && ::ftruncate(file_.get(), 0) != 0) return;
+  for (int number = options_.max_files - 1; number > 0; --number) {
+    const std::string from = number == 1 ? options_.file : cat(options_.file, ".", number - 1);
+    ::rename(from.c_str(), cat(options_.file, ".", number).c_str());
+  }
+  open_file().ignore("the renamed one is still open");
+}
+
+void OwnLog::write_line(const std::string& line) {
+  if (file_ && options_.max_size != 0 && size_ != 0 && size_ + line.size() > options_.max_size) {
+    rotate();
+  }
+  const int fd = file_ ? file_.get() : STDERR_FILENO;
+  if (lost_ != 0 && write_now(fd, cat("… ", lost_, " lines could not be written here\n")))
+    lost_ = 0;
+  if (lost_ == 0 && write_now(fd, line)) {
+    size_ += line.size();
+  } else {
+    ++lost_;
+  }
+  if (copies_ && file_) (void)write_now(STDERR_FILENO, line);
+}
+
+void OwnLog::say_repeated(Said& said) {
+  if (said.again == 0) return;
+  const uint64_t count = std::exchange(said.again, 0);
+  write_line(cat(said.prefix, said.text,
+                 count == 1 ? cat(" … once more") : cat(" … repeated ", count, " times"), "\n"));
+}
+
+bool OwnLog::say_repeated(Which which) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const int64_t now = sys::monotonic_ns();
+  bool is_left = false;
+  for (auto it = said_.begin(); it != said_.end();) {
+    if (which == Which::due && now - it->since_ns < kWindowNs) {
+      is_left = is_left || it->again != 0;
+      ++it;
+    } else if (it->again == 0) {
+      it = said_.erase(it);
+    } else {
+      say_repeated(*it);
+      it->since_ns = now;
+      ++it;
+    }
+  }
+  return is_left;
+}
+
+void OwnLog::send(google::LogSeverity severity, const char* /*full_filename*/,
+                  const char* base_filename, int line, const google::LogMessageTime& time,
+                  const char* message, size_t size) {
+  const std::string text = printable({message, std::min(size, kMostLine / 2)});
+  // With an empty message it is what glog writes before each.
+  std::string prefix = google::LogSink::ToString(severity, base_filename, line, time, "", 0);
+  prefix.resize(std::min(prefix.size(), size_t{200}));
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto same = std::ranges::find(said_, text, &Said::text);
+  if (same != said_.end() && sys::monotonic_ns() - same->since_ns < kWindowNs) {
+    same->prefix = std::move(prefix);
+    if (++same->again == 1 && wake_) wake_();
+    return;
+  }
+  if (same != said_.end()) {
+    say_repeated(*same);
+    said_.erase(same);
+  }
+  if (said_.size() == kMostRemembered) {
+    say_repeated(said_.front());
+    said_.pop_front();
+  }
+  write_line(cat(prefix, text, "\n"));
+  said_.push_back(
+      {.prefix = std::move(prefix), .text = text, .since_ns = sys::monotonic_ns(), .again = 0});
+}
+
+void OwnLog::copy_to_stderr(bool copy) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  copies_ = copy;
+}
+
+void OwnLog::on_counted(std::function<void()> wake) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  wake_ = std::move(wake);
+}
+}  // namespace gantry
