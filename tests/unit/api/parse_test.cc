@@ -388,6 +388,19 @@ TEST(ParseGantry, NamesTheFieldOfEveryMistake) {
       {R"("log":{"max_size_bytes":1023})", "log.max_size_bytes: must be 0, or at least 1024"},
       {R"("log":{"max_files":0})", "log.max_files: must be from 1 to 1000"},
       {R"("log":{"max_files":1001})", "log.max_files: must be from 1 to 1000"},
+      {R"("health":{"args":["a"],"shell":"b"})", "health.shell: excludes args"},
+      {R"("health":{"shell":""})", "health.shell: must not be empty"},
+      {R"("health":{"args":[""]})", "health.args[0]: the program's name must not be empty"},
+      {R"("health":{"args":["a"],"interval_ms":0})",
+       "health.interval_ms: must be from 1 to a year (31536000000)"},
+      {R"("health":{"args":["a"],"start_period_ms":31536000001})",
+       "health.start_period_ms: must be from 0 to a year (31536000000)"},
+      {R"("health":{"args":["a"],"retries":0})", "health.retries: must be 1 to 1000000"},
+      {R"("health":{"off":true,"retries":1})", "health.off: excludes everything else"},
+      {R"("remove_on_exit":true,"health":{"args":["a"],"on_failure":"RESTART"})",
+       "health.on_failure: RESTART excludes remove_on_exit: what is removed cannot run again"},
+      {R"("health":{"retries":1})",
+       "health.args: required where there is no image that has a check"},
       {R"("stop_timeout_seconds":4000000000)",
        "stop_timeout_seconds: must be at most a year (31536000)"},
   };
@@ -427,7 +440,9 @@ constexpr std::string_view kEverything = R"("gantry_spec":{"name":"web","image":
     "network":{"mode":"BRIDGE","ports":[{"host_port":8080,"container_port":80,"protocol":"udp",
     "host_ip":"127.0.0.1"}],"dns_servers":["::1"],"extra_hosts":[{"name":"db","address":"10.0.0.1"}]},
     "hostname":"h","labels":{"k":"v"},"stop_signal":"HUP","stop_timeout_seconds":3,
-    "remove_on_exit":true,"log":{"max_size_bytes":4096,"max_files":5}})";
+    "remove_on_exit":true,"log":{"max_size_bytes":4096,"max_files":5},
+    "health":{"shell":"true","interval_ms":1,"timeout_ms":2,"start_period_ms":0,"start_interval_ms":4,
+    "retries":5,"on_failure":"KILL"}})";
 
 // Every field of a spec that went through to_launch and parse_launch, as the JSON of its launch.
 TEST(ToLaunch, SaysEverythingASpecSays) {

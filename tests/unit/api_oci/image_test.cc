@@ -24,13 +24,14 @@ std::string error_of(const Result<T>& result) {
 TEST(OciConfig, IsReadAsWritten) {
   auto got = parse_image_config(config_with(
       R"(,"architecture":"amd64","config":{"Entrypoint":["/e"],"Cmd":"one","Env":["A=1"],"User":"7:8","WorkingDir":"/w",)"
-      R"("StopSignal":"SIGQUIT","Volumes":{"/v":{}},"ExposedPorts":{"80/tcp":{}},"Labels":{"k":"v"},"Unknown":{"x":[1]}})"));
+      R"("StopSignal":"SIGQUIT","Volumes":{"/v":{}},"ExposedPorts":{"80/tcp":{}},"Labels":{"k":"v"},"Healthcheck":{"Test":["CMD-SHELL","t"],"Interval":5,"Retries":2},"Unknown":{"x":[1]}})"));
   ASSERT_TRUE(got) << error_of(got);
   EXPECT_EQ(got->entrypoint, std::vector<std::string>{"/e"});
   EXPECT_EQ(got->cmd, std::vector<std::string>{"one"});
   EXPECT_EQ(got->volumes, std::vector<std::string>{"/v"});
   EXPECT_EQ(got->exposed_ports, std::vector<std::string>{"80/tcp"});
   EXPECT_EQ(got->labels.at("k"), "v");
+  EXPECT_EQ(got->health, (HealthCheck{.test = {"CMD-SHELL", "t"}, .interval_ns = 5, .retries = 2}));
   EXPECT_EQ(got->diff_ids.at(0).to_string(), kDigest);
   // null is the same as absent
   EXPECT_TRUE(parse_image_config(
@@ -45,6 +46,9 @@ TEST(OciConfig, ErrorsNameTheField) {
             "image config: config.User contains a NUL character");
   EXPECT_EQ(error_of(parse_image_config(config_with(R"(,"os":"x")"))),
             "image config: os appears twice");
+  EXPECT_EQ(
+      error_of(parse_image_config(config_with(R"(,"config":{"Healthcheck":{"Timeout":-1}})"))),
+      "image config: config.Healthcheck.Timeout is not a number from 0 to 2^64-1");
   EXPECT_NE(error_of(parse_image_config("{}")).find("rootfs"), std::string::npos);
   EXPECT_NE(error_of(parse_image_config(R"({"rootfs":{"type":"other"}})")).find("'other'"),
             std::string::npos);
@@ -138,6 +142,7 @@ TEST(Write, WhatIsWrittenIsReadBack) {
   config.volumes = {"/data", "/log"};
   config.exposed_ports = {"80/tcp"};
   config.labels = {{"a", "1"}, {"b", ""}};
+  config.health = {.test = {"CMD", "x", "y"}, .timeout_ns = 7};
   config.diff_ids = {Digest::of("x")};
   auto back = parse_image_config(write_image_config(config));
   ASSERT_TRUE(back) << error_of(back);
@@ -147,6 +152,7 @@ TEST(Write, WhatIsWrittenIsReadBack) {
   EXPECT_EQ(back->user, config.user);
   EXPECT_EQ(back->working_dir, config.working_dir);
   EXPECT_EQ(back->stop_signal, config.stop_signal);
+  EXPECT_EQ(back->health, config.health);
   EXPECT_EQ(back->volumes, config.volumes);
   EXPECT_EQ(back->exposed_ports, config.exposed_ports);
   EXPECT_EQ(back->labels, config.labels);

@@ -114,6 +114,17 @@ TEST(RunRequest, EntrypointAndRights) {
   EXPECT_EQ(spec({"--read-only", "x"}, "read_only"), "true");
 }
 
+TEST(RunRequest, HealthChecks) {
+  EXPECT_EQ(spec({"x"}, "health"), "absent");
+  EXPECT_EQ(spec({"--no-healthcheck", "x"}, "health"), R"({"off":true})");
+  EXPECT_EQ(spec({"--health-cmd", "curl -f localhost", "--health-interval", "1m30s",
+                  "--health-timeout", "500ms", "--health-retries", "2", "--health-start-period",
+                  "0s", "--health-start-interval", "0", "--health-on-failure", "kill", "x"},
+                 "health"),
+            R"({"shell":"curl -f localhost","interval_ms":90000,"timeout_ms":500,)"
+            R"("start_period_ms":0,"retries":2,"on_failure":"KILL"})");
+}
+
 TEST(RunRequest, VariablesPassedOnByName) {
   ::setenv("GANTRY_TEST_VARIABLE", "here", 1);
   ::unsetenv("GANTRY_TEST_ABSENT");
@@ -141,6 +152,11 @@ TEST(RunRequest, MistakesNameTheFlag) {
       {{"-e", "=x", "x"}, "has no name"},
       {{"--stop-signal", "NOPE", "x"}, "is not a signal"},
       {{"--security-opt", "x", "x"}, "known are seccomp=unconfined"},
+      {{"--health-interval", "soon", "x"}, "--health-interval is a time like 500ms, 10s or 1m30s"},
+      {{"--health-timeout", "9000h", "x"}, "--health-timeout is at most a year"},
+      {{"--health-timeout", "0.1ms", "x"}, "--health-timeout is at least 1ms"},
+      {{"--health-retries", "-1", "x"}, "--health-retries is a whole number"},
+      {{"--health-on-failure", "die", "x"}, "--health-on-failure is none, kill, restart or stop"},
   };
   for (const auto& [words, text] : cases) {
     const auto result = request(words);

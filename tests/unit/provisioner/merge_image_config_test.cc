@@ -50,6 +50,35 @@ TEST_F(Merge, ArgumentsReplaceCmdAndAnEntrypointReplacesBoth) {
   EXPECT_EQ(spec.process.args, Strings{"/bin/true"});
 }
 
+TEST_F(Merge, AHealthCheckIsTheSpecsWhereItSaysSomethingElseTheImages) {
+  image.health = {.test = {"CMD-SHELL", "test -e /ok"}, .interval_ns = 1, .retries = 9};
+  ASSERT_TRUE(merge());
+  ASSERT_TRUE(spec.health && spec.health->is_on());
+  EXPECT_EQ(spec.health->args, (Strings{"/bin/sh", "-c", "test -e /ok"}));
+  EXPECT_EQ(spec.health->interval, std::chrono::milliseconds(1));
+  EXPECT_EQ(spec.health->retries, 9u);
+  EXPECT_FALSE(spec.health->timeout);
+  spec = {};
+  spec.health = {.args = {"own"}, .retries = 2};
+  ASSERT_TRUE(merge());
+  EXPECT_EQ(spec.health->args, Strings{"own"});
+  EXPECT_EQ(spec.health->retries, 2u);
+  spec = {};
+  spec.health = {.is_off = true};
+  ASSERT_TRUE(merge());
+  EXPECT_FALSE(spec.health->is_on());
+  image.health.test = {"NONE"};
+  spec = {};
+  ASSERT_TRUE(merge());
+  EXPECT_FALSE(spec.health);
+  spec = {};
+  spec.health = {.retries = 2};
+  EXPECT_FALSE(merge());
+  image.health.test = {"HTTP", "x"};
+  spec = {};
+  EXPECT_NE(merge().error().to_string().find("config.Healthcheck.Test: 'HTTP'"), std::string::npos);
+}
+
 TEST_F(Merge, TheSpecWinsAndPathHasADefault) {
   image.env = {"A=1", "B=2"};
   spec.process.env = {"B=3", "C=4", "C=5"};
