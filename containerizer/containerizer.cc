@@ -145,6 +145,7 @@ Co<Result<Containerizer::LaunchAnswer>> Containerizer::launch(ContainerId id, Co
   container->parent = parent;
   if (parent) parent->nested.insert(id);
   containers_.emplace(id, container);
+  tell(*container, parent ? "exec_create" : "create");
   Result<void> launched = co_await uncancellable(run_launch(container));
   if (!launched) co_return std::move(launched).error();
   co_return LaunchAnswer::started;
@@ -287,6 +288,7 @@ Co<ExitOutcome> Containerizer::explain_exit(ContainerPtr container, ExitRecord e
     outcome.kind = ExitOutcome::Kind::limited;
     outcome.reason = limit->message;
     outcome.resource = limit->resource;
+    if (limit->resource == "memory" && !container->parent) tell(*container, "oom");
     container->limitation = std::move(limit);
   }
   co_return outcome;
@@ -308,6 +310,7 @@ Co<Result<void>> Containerizer::kill(ContainerId id, int signal) {
   Result<void> noted;
   if (signal == SIGKILL) noted = co_await note_stop(container);
   GANTRY_CO_TRY(co_await send_signal(container, signal));
+  tell(*container, "kill", {{"signal", cat(signal)}});
   co_return noted;
 }
 
@@ -342,7 +345,9 @@ Co<Result<void>> Containerizer::stop(ContainerId id, std::optional<std::chrono::
                                      std::optional<int> chosen) {
   ContainerPtr container = GANTRY_CO_TRY(require(id));
   Result<void> noted = co_await note_stop(container);
+  const bool has_ended = container->outcome.has_value();
   GANTRY_CO_TRY(co_await end(container, grace, chosen));
+  if (!has_ended) tell(*container, "stop");
   co_return noted;
 }
 
@@ -355,6 +360,7 @@ Co<Result<void>> Containerizer::end(ContainerPtr container,
   if (!chosen && !spec.stop_signal.empty()) signal = GANTRY_CO_TRY(parse_signal(spec.stop_signal));
   if (container->state() == ContainerState::paused) GANTRY_CO_TRY(co_await resume(container->id));
   GANTRY_CO_TRY(co_await send_signal(container, signal));
+  tell(*container, "kill", {{"signal", cat(signal)}});
   auto deadline = std::chrono::steady_clock::now() + grace.value_or(spec.stop_timeout);
   while (!container->outcome) {
     auto left = deadline - std::chrono::steady_clock::now();
@@ -363,6 +369,7 @@ Co<Result<void>> Containerizer::end(ContainerPtr container,
     if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client went away");
   }
   if (container->outcome) co_return Result<void>();
+  tell(*container, "kill", {{"signal", cat(SIGKILL)}});
   co_return co_await destroy(container->id);
 }
 
@@ -379,7 +386,10 @@ Co<Result<void>> Containerizer::pause(ContainerId id) {
   }
   container->transition(ContainerState::paused);
   Result<void> recorded = write_record(*container);
-  if (recorded) co_return recorded;
+  if (recorded) {
+    tell(*container, "pause");
+    co_return recorded;
+  }
   // The next executor would thaw it.
   (co_await parts_.cgroups.resume(ContainerCgroups::name_of(id), kFreezeLimit)).ignore("ending");
   if (container->state() == ContainerState::paused) container->transition(ContainerState::running);
@@ -397,7 +407,10 @@ Co<Result<void>> Containerizer::resume(ContainerId id) {
   if (container->state() != ContainerState::paused) co_return Result<void>();
   container->transition(ContainerState::running);
   Result<void> recorded = write_record(*container);
-  if (recorded) co_return recorded;
+  if (recorded) {
+    tell(*container, "unpause");
+    co_return recorded;
+  }
   // The next executor would freeze it.
   (co_await parts_.cgroups.pause(ContainerCgroups::name_of(id), kFreezeLimit)).ignore("ending");
   if (container->state() == ContainerState::running) container->transition(ContainerState::paused);

@@ -16,6 +16,7 @@
 
 #include "base/turns.h"
 #include "containerizer/container.h"
+#include "containerizer/container_event.h"
 #include "containerizer/init_program.h"
 #include "containerizer/prepared_children.h"
 #include "fetcher/fetcher.h"
@@ -71,6 +72,8 @@ class Containerizer {
                 asio::any_io_executor executor);
   ~Containerizer();
 
+  // Before recover(): who is told what happens.
+  void observe(ContainerObserver observer) { observer_ = std::move(observer); }
   // Once, before anything else: adopts, finishes or removes what an earlier executor left, and runs
   // again what a reboot has ended and its policy wants to run.
   Co<Result<void>> recover();
@@ -155,6 +158,10 @@ class Containerizer {
  private:
   friend class Launch;
   friend class Recovery;
+
+  void tell(const Container& container, std::string_view action,
+            EventAttributes attributes = {}) const;
+  void tell_end(const Container& container) const;
 
   // Errc::conflict when the name is taken. No name: there is nothing to wait for.
   Co<Result<void>> wait_for_name(std::string name);
@@ -244,6 +251,7 @@ class Containerizer {
   asio::any_io_executor executor_;
   std::map<ContainerId, ContainerPtr> containers_;
   std::map<std::string, ContainerId, std::less<>> names_;
+  ContainerObserver observer_;
   Turns turns_;  // of launches, from what they prepare to their exec
   PreparedChildren prepared_;
   uint64_t prepared_launches_ = 0;

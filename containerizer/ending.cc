@@ -96,12 +96,22 @@ Co<bool> Containerizer::finish(ContainerPtr container, ExitOutcome outcome) {
   }
   GANTRY_FAILPOINT("destroy.after_flush");
   container->outcome = std::move(outcome);
+  tell_end(*container);
   container->changed.notify();
   if (!co_await clean_until_gone(container)) co_return false;
   GANTRY_FAILPOINT("destroy.before_record");
   co_await record_end(container);
   container->transition(ContainerState::exited);
   co_return true;
+}
+
+// Of a run; a launch that failed was none.
+void Containerizer::tell_end(const Container& container) const {
+  if (container.outcome->kind == ExitOutcome::Kind::failed) return;
+  EventAttributes attributes = {{"exit_code", cat(container.outcome->shell_status())}};
+  if (!container.outcome->reason.empty())
+    attributes.emplace_back("reason", container.outcome->reason);
+  tell(container, container.parent ? "exec_die" : "die", std::move(attributes));
 }
 
 Co<bool> Containerizer::clean_until_gone(ContainerPtr container) {
@@ -196,6 +206,7 @@ Co<Result<void>> Containerizer::remove_storage(ContainerPtr container) {
   if (container->state() != ContainerState::removed) {
     container->transition(ContainerState::removed);
   }
+  if (!container->parent) tell(*container, "destroy");
   co_return Result<void>();
 }
 

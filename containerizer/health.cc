@@ -60,6 +60,14 @@ bool Containerizer::is_checked(const Container& container) {
   return !container.parent && container.spec->health && container.spec->health->is_on();
 }
 
+// Of what happens in a container only commands that somebody asked for are told.
+void Containerizer::tell(const Container& container, std::string_view action,
+                         EventAttributes attributes) const {
+  const bool is_told =
+      !container.parent || (action.starts_with("exec_") && container.id.value() != kCheckId);
+  if (observer_ && is_told) observer_(container, action, std::move(attributes));
+}
+
 // ---- The record ------------------------------------------------------------------------------
 
 void Containerizer::read_health(Container& container) const {
@@ -116,9 +124,14 @@ Co<void> Containerizer::watch_health(ContainerPtr container) {
     if (!check) continue;
     GANTRY_FAILPOINT("health.before_record");
     const bool has_failed = check->exit_code != 0;
+    const HealthStatus before = container->health->status;
     container->health->add(std::move(*check), *container->spec->health, age);
     write_health(*container).ignore("the next executor would know what was before");
     GANTRY_FAILPOINT("health.after_record");
+    if (container->health->status != before) {
+      tell(*container, "health_status",
+           {{"health_status", std::string(to_string(container->health->status))}});
+    }
     container->changed.notify();
     // ORDER: by what a check says now: what an executor that died has not done is done by the next.
     if (has_failed && container->health->status == HealthStatus::unhealthy &&
@@ -226,6 +239,7 @@ Co<void> Containerizer::end_unhealthy(ContainerPtr container) {
     case OnFailure::none:
       break;
     case OnFailure::kill:
+      tell(*container, "kill", {{"signal", cat(SIGKILL)}});
       (co_await kill_all(container->id)).ignore("its exit tells");
       break;
     case OnFailure::stop:

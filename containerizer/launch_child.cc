@@ -88,6 +88,7 @@ Co<Result<void>> Launch::signal_and_exec() {
   if (is_prepared_child_) ++owner_.prepared_launches_;
   c_.started_ns = sys::realtime_ns();
   c_.transition(ContainerState::running);
+  owner_.tell(c_, c_.parent ? "exec_start" : "start");
   co_return Result<void>();
 }
 

@@ -46,6 +46,7 @@ Co<Result<void>> Containerizer::checkpoint(ContainerId id, DumpFunction dump, Af
   if (container->state() == ContainerState::checkpointing && !container->process->ended()) {
     container->was_stopped = was_stopped;
     container->transition(before);
+    if (dumped) tell(*container, "checkpoint");
     co_return dumped;
   }
   // It ended: who is answered may restore it.
@@ -53,6 +54,7 @@ Co<Result<void>> Containerizer::checkpoint(ContainerId id, DumpFunction dump, Af
          container->state() == ContainerState::destroying) {
     if (!co_await container->changed.wait(kEndLimit)) break;
   }
+  if (dumped) tell(*container, "checkpoint");
   co_return dumped;
 }
 
@@ -80,6 +82,7 @@ Co<Result<void>> Containerizer::run_restore(ContainerPtr container, RestoreFunct
   Launch launch(*this, container);
   Result<void> result = co_await launch.restore(std::move(restore));
   if (result) {
+    tell(*container, "restore");
     start_watching(container);
     co_return result;
   }

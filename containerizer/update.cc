@@ -103,6 +103,11 @@ Co<Result<void>> Containerizer::update(ContainerId id, ContainerSpec wanted) {
     co_return recorded;
   }
   container->changed.notify();
+  if (is_renamed) {
+    tell(*container, "rename", {{"old_name", former->name}});
+  } else {
+    tell(*container, "update");
+  }
   if (was_registered && !container->is_registered()) {
     co_return co_await offload(
         [data_dir = config_.data_dir, directory = container->directory_name()] {

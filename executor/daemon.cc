@@ -20,7 +20,7 @@ constexpr size_t kSummarizedAtOnce = 64;
 Daemon::Daemon(const Config& config, StartedAs started_as, Containerizer& containerizer,
                Provisioner& provisioner, ContainerCheckpoints& checkpoints,
                const NetworkIsolator& network, LogClient& logs, AuditLog& audit_log,
-               LaunchCounts& launches, asio::any_io_executor executor)
+               LaunchCounts& launches, EventLog& events, asio::any_io_executor executor)
     : config_(config),
       started_as_(std::move(started_as)),
       containerizer_(containerizer),
@@ -32,12 +32,14 @@ Daemon::Daemon(const Config& config, StartedAs started_as, Containerizer& contai
       executor_(executor),
       end_changed_(executor),
       last_request_ns_(sys::monotonic_ns()),
-      launches_(launches) {}
+      launches_(launches),
+      events_(events) {}
 
 // ---- Life ------------------------------------------------------------------------------------
 
 bool Daemon::is_idle() const {
-  if (!config_.on_demand || containerizer_.live_count() > 0) return false;
+  if (!config_.on_demand || containerizer_.live_count() > 0 || events_.followers() > 0)
+    return false;
   int64_t idle_ns = config_.idle_exit_seconds * 1'000'000'000LL;
   int64_t last = last_request_ns_;
   return sys::monotonic_ns() - last >= idle_ns;
@@ -259,6 +261,10 @@ Co<Result<std::unique_ptr<InputSink>>> Daemon::attach_input(ContainerId id) {
       GANTRY_CO_TRY(co_await open_container_input(containerizer_.backend(), container, inputs_));
   GANTRY_FAILPOINT_CO_TRY("attach.input");
   co_return std::move(sink);
+}
+
+Co<Result<std::unique_ptr<EventStream>>> Daemon::events(EventOptions options) {
+  co_return events_.follow(std::move(options));
 }
 
 // ---- The host --------------------------------------------------------------------------------

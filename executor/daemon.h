@@ -13,6 +13,7 @@
 #include "containerizer/containerizer.h"
 #include "executor/audit_log.h"
 #include "executor/config.h"
+#include "executor/event_log.h"
 #include "executor/launch_counts.h"
 #include "executor/operator_backend.h"
 #include "executor/successor.h"
@@ -25,7 +26,7 @@ class Daemon final : public OperatorBackend {
   Daemon(const Config& config, StartedAs started_as, Containerizer& containerizer,
          Provisioner& provisioner, ContainerCheckpoints& checkpoints,
          const NetworkIsolator& network, LogClient& logs, AuditLog& audit_log,
-         LaunchCounts& launches, asio::any_io_executor executor);
+         LaunchCounts& launches, EventLog& events, asio::any_io_executor executor);
 
   // Completes when a SHUTDOWN was accepted, a signal asked for the end, (on demand) nothing was
   // asked and nothing ran for the idle time, or another build shall take over in place.
@@ -53,6 +54,7 @@ class Daemon final : public OperatorBackend {
   Co<Result<std::unique_ptr<OutputStream>>> attach_output(ContainerId id,
                                                           OutputOptions options) override;
   Co<Result<std::unique_ptr<InputSink>>> attach_input(ContainerId id) override;
+  Co<Result<std::unique_ptr<EventStream>>> events(EventOptions options) override;
   Co<Result<std::vector<ImageSummary>>> images() override;
   Co<Result<std::vector<ImageSummary>>> import(ImportOptions options,
                                                http::BodyStream& body) override;
@@ -86,6 +88,7 @@ class Daemon final : public OperatorBackend {
   Co<Result<Fields>> run_commit(ContainerPtr container, bool pauses, WorkerRequest request);
   Co<Finding> examine_criu();
   bool is_idle() const;
+  void tell_image(std::string_view action, std::string digest, std::string reference);
 
   const Config& config_;
   const StartedAs started_as_;
@@ -102,5 +105,6 @@ class Daemon final : public OperatorBackend {
   Event end_changed_;
   int64_t last_request_ns_;
   LaunchCounts& launches_;
+  EventLog& events_;
 };
 }  // namespace gantry

@@ -35,6 +35,15 @@ std::string command_of(const Container& container) {
 }
 }  // namespace
 
+void Daemon::tell_image(std::string_view action, std::string digest, std::string reference) {
+  events_.add({.type = "image",
+               .action = std::string(action),
+               .id = std::move(digest),
+               .name = std::move(reference),
+               .attributes = {},
+               .message = {}});
+}
+
 Co<Result<std::vector<ImageSummary>>> Daemon::images() {
   std::vector<ImageSummary> out;
   for (const ImageInfo& image : provisioner_.images()) out.push_back(summarize_image(image));
@@ -51,7 +60,11 @@ Co<Result<std::vector<ImageSummary>>> Daemon::import(ImportOptions options,
                                                             : IngestOnly::anything);
       }));
   std::vector<ImageSummary> out;
-  for (const ImageInfo& image : images) out.push_back(summarize_image(image));
+  for (const ImageInfo& image : images) {
+    out.push_back(summarize_image(image));
+    tell_image("import", image.digest.to_string(),
+               image.references.empty() ? "" : image.references.front());
+  }
   co_return out;
 }
 
@@ -66,6 +79,7 @@ Co<Result<RemovedImages>> Daemon::remove_image(std::string reference, Force forc
     }
   }
   GANTRY_CO_TRY(co_await provisioner_.remove_image(parsed));
+  tell_image("remove", image.digest.to_string(), reference);
   RemovedImages out;
   if (provisioner_.image(GANTRY_CO_TRY(ImageRef::parse(image.digest.to_string())))) {
     out.untagged.push_back(parsed.to_string());
@@ -120,8 +134,11 @@ Co<Result<ImageSummary>> Daemon::commit(ContainerId id, CommitOptions options) {
   const auto run = [this, container, pauses = options.pause](WorkerRequest job) {
     return run_commit(container, pauses, std::move(job));
   };
-  co_return summarize_image(
-      GANTRY_CO_TRY(co_await provisioner_.commit_image(std::move(request), run)));
+  const ImageInfo image =
+      GANTRY_CO_TRY(co_await provisioner_.commit_image(std::move(request), run));
+  tell_image("commit", image.digest.to_string(),
+             image.references.empty() ? "" : image.references.front());
+  co_return summarize_image(image);
 }
 
 Co<Result<std::vector<WrittenSpace>>> Daemon::disk_usage() {
@@ -140,7 +157,10 @@ Co<Result<std::vector<WrittenSpace>>> Daemon::disk_usage() {
 Co<Result<void>> Daemon::tag_image(std::string reference, std::string tag) {
   ImageRef from = GANTRY_CO_TRY(ImageRef::parse(reference));
   ImageRef to = GANTRY_CO_TRY(ImageRef::parse(tag));
-  co_return co_await provisioner_.tag_image(std::move(from), std::move(to));
+  const ImageInfo image = GANTRY_CO_TRY(provisioner_.image(from));
+  GANTRY_CO_TRY(co_await provisioner_.tag_image(std::move(from), std::move(to)));
+  tell_image("tag", image.digest.to_string(), tag);
+  co_return Result<void>();
 }
 
 Co<Result<ImageDetails>> Daemon::inspect_image(std::string reference) {
@@ -167,6 +187,7 @@ Co<Result<RemovedImages>> Daemon::prune_images(std::vector<std::string> excluded
     if (keep.contains(digest)) continue;
     ImageRef reference = GANTRY_CO_TRY(ImageRef::parse(digest));
     GANTRY_CO_TRY(co_await provisioner_.remove_image(reference));
+    tell_image("remove", digest, image.references.empty() ? "" : image.references.front());
     out.deleted.push_back(digest);
     out.freed += image.size;
     out.untagged.insert(out.untagged.end(), image.references.begin(), image.references.end());

@@ -211,6 +211,27 @@ class TarStream {
   virtual Co<Result<void>> close() = 0;
 };
 
+// Something that happened; or, to a reader of events, what to know about its stream.
+struct HostEvent {
+  enum class Kind { event, heartbeat, cut_off, ended } kind = Kind::event;
+  int64_t time_ns = 0;       // since the epoch; each is later than the one before
+  std::string type, action;  // "container", "start"
+  std::string id, name;      // of an image: digest and reference
+  std::vector<std::pair<std::string, std::string>> attributes;
+  std::string message;  // of cut_off, ended
+};
+struct EventOptions {
+  std::optional<int64_t> since_ns, until_ns;  // no since: from now on; no until: for ever
+  std::vector<std::string> types, actions, containers, images;  // none: any
+  Duration heartbeat = std::chrono::seconds(30);
+};
+class EventStream {
+ public:
+  virtual ~EventStream() = default;
+  // nullopt: at `until`, or after cut_off or ended. Errc::cancelled: the executor is leaving.
+  virtual Co<Result<std::optional<HostEvent>>> next() = 0;
+};
+
 enum class LaunchAnswer { started, already_there };
 enum class Force { no, yes };
 
@@ -246,6 +267,7 @@ class OperatorBackend {
   virtual Co<Result<std::unique_ptr<OutputStream>>> attach_output(ContainerId id,
                                                                   OutputOptions options) = 0;
   virtual Co<Result<std::unique_ptr<InputSink>>> attach_input(ContainerId id) = 0;
+  virtual Co<Result<std::unique_ptr<EventStream>>> events(EventOptions options) = 0;
 
   virtual Co<Result<std::vector<ImageSummary>>> images() = 0;
   // Reads `body` to its end, or fails before.

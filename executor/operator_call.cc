@@ -76,6 +76,7 @@ const OperatorCall::Operation* OperatorCall::find_operation(Call::Type type) {
       {Call::GANTRY_UPDATE, "gantry_update", Kind::change, &OperatorCall::update},
       {Call::GANTRY_STATS, "", Kind::look, &OperatorCall::stats},
       {Call::GANTRY_RUN, "gantry_run", Kind::change_and_stream, &OperatorCall::run_container},
+      {Call::GANTRY_EVENTS, "", Kind::stream, &OperatorCall::events},
       {Call::GANTRY_IMAGES, "", Kind::look, &OperatorCall::images},
       {Call::GANTRY_REMOVE_IMAGE, "gantry_remove_image", Kind::change, &OperatorCall::remove_image},
       {Call::GANTRY_TAG_IMAGE, "gantry_tag_image", Kind::change, &OperatorCall::tag_image},

@@ -96,6 +96,7 @@ class OperatorCall {
   Co<http::Response> attach_output();
   Co<http::Response> launch_session();
   Co<http::Response> run_container();
+  Co<http::Response> events();
 
   // To its end; what is cut off says so by having none.
   Co<http::Response> send_tar(std::unique_ptr<TarStream> files);
@@ -108,6 +109,7 @@ class OperatorCall {
                         ReportExit report);
   Co<Result<void>> send(http::ResponseStream& stream, const wire::agent::ProcessIO& message);
   Co<Result<http::ResponseStream*>> start_output();
+  Co<Result<void>> pump_events(http::ResponseStream& stream, EventStream& events);
   // One record of ATTACH_CONTAINER_INPUT after the first.
   Co<Result<void>> take_input(InputSink& sink, const Call& call);
   Co<Result<std::unique_ptr<InputSink>>> open_input(const Call& first);

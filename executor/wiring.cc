@@ -15,6 +15,7 @@
 #include "base/sealed_program.h"
 #include "base/sys.h"
 #include "executor/agent.h"
+#include "executor/event_log.h"
 #include "executor/http/router.h"
 #include "executor/host_metrics.h"
 #include "executor/http/server.h"
@@ -96,6 +97,7 @@ struct Wiring::Parts {
         programs(std::move(programs_)),
         cgroups(std::move(cgroups_)),
         audit_log(std::move(audit_)),
+        events(e),
         launcher(e),
         logs(e, c.runtime_dir),
         init(std::move(sealed.init)),
@@ -108,6 +110,7 @@ struct Wiring::Parts {
   std::string programs;
   std::unique_ptr<ContainerCgroups> cgroups;
   AuditLog audit_log;
+  EventLog events;
   RemoteLauncher launcher;
   LogClient logs;
   InitProgram init;
@@ -181,6 +184,7 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs st
                          .parse_spec = wire::parse_request_bytes,
                          .command_spec = wire::command_in},
       executor);
+  p.containerizer->observe(observe_containers(p.events));
   p.garbage = std::make_unique<Garbage>(
       GarbageConfig{.data_dir = config.data_dir,
                     .most_exited = static_cast<size_t>(config.exited_containers),
@@ -195,7 +199,7 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs st
                                                          *p.checkpointer, wire::unchanging_request);
   p.daemon = std::make_unique<Daemon>(config, std::move(started_as), *p.containerizer,
                                       *p.provisioner, *p.checkpoints, *p.network, p.logs,
-                                      p.audit_log, p.launches, executor);
+                                      p.audit_log, p.launches, p.events, executor);
   p.health = std::make_unique<HealthEndpoint>(*p.daemon);
   p.router.add("/health", *p.health);
   if (!config.listen_tls.empty()) p.tls = GANTRY_TRY(TlsDoor::open(config, p.router));
@@ -307,6 +311,12 @@ Co<Result<void>> Wiring::start(Handed handed) {
     LOG(ERROR) << "left behind by an earlier executor, " << what;
   }
   GANTRY_FAILPOINT_CO_TRY("start.after_recovery");
+  p.events.add({.type = "executor",
+                .action = "start",
+                .id = {},
+                .name = {},
+                .attributes = {},
+                .message = {}});
   p.garbage->start();
   p.logs.watch_stalls([this](std::string_view key, int error) { say_stall(key, error); });
   // ORDER: listening last: who connects finds everything recovered.
@@ -325,7 +335,9 @@ Co<Handed> Wiring::stop(Leave leave) {
     p.listening = Handed();
   }
   p.containerizer->prepare_to_leave();
-  co_await p.scheduler->close();  // ends the event streams, which would hold the server open
+  // These end the event streams, which would hold the server open.
+  p.events.close(leave == Leave::nothing ? EventLog::Last::yes : EventLog::Last::no);
+  co_await p.scheduler->close();
   co_await p.server.drain(std::chrono::seconds(5));
   co_await p.server.close();
   co_await p.garbage->close();

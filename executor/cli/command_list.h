@@ -12,6 +12,7 @@ std::unique_ptr<Command> make_exec();        // exec.cc
 std::unique_ptr<Command> make_ps();          // list.cc
 std::unique_ptr<Command> make_inspect();     // inspect.cc
 std::unique_ptr<Command> make_stats();       // stats.cc
+std::unique_ptr<Command> make_events();      // events.cc
 std::unique_ptr<Command> make_start();       // start.cc
 std::unique_ptr<Command> make_restart();     // start.cc
 std::unique_ptr<Command> make_update();      // update.cc

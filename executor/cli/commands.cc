@@ -78,6 +78,15 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "gantry stats\n"
      "gantry stats --watch web\n",
      make_stats},
+    {"events", kContainers, "[flags]", "Show what happens to containers and images, as it happens",
+     "A line for each, until interrupted or --until; with --json an object a line. --since begins "
+     "with what the\nexecutor still knows: the last 2048 events since it was started. When it is "
+     "restarted this goes on with the\nnext one, whose first event is its own start. Health checks "
+     "are told only when they change what is said.",
+     "gantry events --filter event=die --format '{{.Name}} {{.Attributes}}'  # who ended, and how\n"
+     "gantry events --since 10m --until 0s  # the last ten minutes, and no more\n"
+     "gantry events --json --filter container=web | jq .action\n",
+     make_events},
     {"top", kContainers, "[flags] CONTAINER", "Show the processes of a container",
      "Of its commands by `gantry exec` too. PID and PARENT are numbers of this host, INSIDE is the "
      "container's own\nnumber of the process, MEMORY what is resident.",

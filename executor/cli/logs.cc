@@ -2,73 +2,16 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <ctime>
-
 #include "base/sys.h"
 #include "executor/cli/command_list.h"
 #include "executor/cli/print.h"
 #include "executor/cli/session.h"
+#include "executor/cli/time_words.h"
 
 namespace gantry::cli {
 namespace {
 // So often in a row an executor may go away before it has answered.
 constexpr int kMostFruitless = 10;
-
-// "2026-11-28T10:00:00.5Z", with an offset, or without (local time); the date alone: its midnight.
-std::optional<int64_t> parse_date(const std::string& text) {
-  struct tm parts = {};
-  parts.tm_isdst = -1;
-  const char* rest = ::strptime(text.c_str(), "%Y-%m-%d", &parts);
-  if (rest == nullptr) return std::nullopt;
-  if (*rest == 'T' || *rest == ' ') rest = ::strptime(rest + 1, "%H:%M:%S", &parts);
-  if (rest == nullptr) return std::nullopt;
-  int64_t fraction_ns = 0;
-  if (*rest == '.') {
-    int64_t unit = 100'000'000;
-    for (++rest; *rest >= '0' && *rest <= '9'; ++rest, unit /= 10) {
-      fraction_ns += (*rest - '0') * unit;
-    }
-  }
-  int64_t seconds = 0;
-  if (*rest == '\0') {
-    seconds = ::mktime(&parts);
-  } else {
-    struct tm zone = {};
-    rest = ::strptime(rest, "%z", &zone);
-    if (rest == nullptr || *rest != '\0') return std::nullopt;
-    seconds = ::timegm(&parts) - zone.tm_gmtoff;
-  }
-  return seconds * 1'000'000'000 + fraction_ns;
-}
-
-// A date, seconds since the epoch (an "@" may come first), or how long ago ("10m").
-Result<int64_t> parse_time(std::string_view flag, std::string_view text) {
-  if (const std::optional<int64_t> date = parse_date(std::string(text))) return *date;
-  const bool is_epoch = text.starts_with('@');
-  if (is_epoch || text.find_first_not_of("0123456789.") == text.npos) {
-    const double seconds = GANTRY_TRY(parse_decimal(flag, text.substr(is_epoch ? 1 : 0)));
-    return static_cast<int64_t>(seconds * 1e9);
-  }
-  const Result<double> ago = parse_seconds(flag, text);
-  if (!ago) {
-    return usage_error(cat(flag,
-                           " is how long ago, like 10m or 2h, or a date, like "
-                           "2026-11-28T10:00:00Z, not \"",
-                           text, "\""));
-  }
-  return sys::realtime_ns() - static_cast<int64_t>(*ago * 1e9);
-}
-
-std::string timestamp(int64_t nanoseconds) {
-  const time_t seconds = nanoseconds / 1'000'000'000;
-  struct tm parts = {};
-  ::gmtime_r(&seconds, &parts);
-  char text[64];
-  const size_t n = ::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-  std::string fraction = cat(nanoseconds % 1'000'000'000);
-  fraction.insert(0, 9 - fraction.size(), '0');
-  return cat(std::string_view(text, n), ".", fraction, "Z ");
-}
 
 std::string with_times(std::string_view bytes, std::string_view time, bool& in_line) {
   std::string out;
@@ -204,8 +147,8 @@ class Logs final : public Command {
     }
     if (missed != 0) write_missed(missed, stream);
     if (timestamps_) {
-      bytes = with_times(bytes, timestamp(integer_of(record, "data.gantry_time.nanoseconds")),
-                         in_line_[is_stderr ? 1 : 0]);
+      const int64_t time = integer_of(record, "data.gantry_time.nanoseconds");
+      bytes = with_times(bytes, cat(timestamp(time), " "), in_line_[is_stderr ? 1 : 0]);
     }
     return sys::write_all(is_stderr ? STDERR_FILENO : STDOUT_FILENO, bytes);
   }

@@ -160,6 +160,9 @@ class MemoryBackend final : public OperatorBackend {
     if (find(id) == nullptr) co_return Error(Errc::not_found, "no such container");
     co_return std::unique_ptr<OutputStream>(new Stream(*this, id, options));
   }
+  Co<Result<std::unique_ptr<EventStream>>> events(EventOptions) override {
+    co_return Error(Errc::unsupported, "no events here");
+  }
   Co<Result<std::unique_ptr<InputSink>>> attach_input(ContainerId id) override {
     Held* held = find(id);
     if (held == nullptr) co_return Error(Errc::not_found, "no such container");
