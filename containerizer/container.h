@@ -76,7 +76,9 @@ class Container {
   bool was_stopped = false;
   uint32_t short_runs = 0;
   bool restart_due = false;
-  bool ran_before = false;  // its sandbox and writable layer are those of a former run
+  bool ran_before =
+      false;  // its sandbox and writable layer are those of a former run, or `create`'s
+  bool was_created = false;  // by `create`, to be started by somebody
 
   // Of the last run, once its first process has ended. open: there may be more; late: there is, or
   // the logger did not say in time. Until then the launcher keeps what the logger needs
@@ -120,7 +122,7 @@ class Container {
   // Whether a reboot shall not make it forgotten (registrations.h).
   bool is_registered() const {
     return !parent && !spec->remove_on_exit &&
-           (!spec->name.empty() || spec->restart.kind != RestartPolicy::Kind::no);
+           (was_created || !spec->name.empty() || spec->restart.kind != RestartPolicy::Kind::no);
   }
 
   // Nested ones lie beside the others; '%' and a hash are no id of theirs.

@@ -96,6 +96,7 @@ std::string serialize_record(const Container& container,
   if (container.was_stopped) out.set_was_stopped(true);
   if (container.ran_before) out.set_ran_before(true);
   if (container.restart_wanted) out.set_restart_wanted(true);
+  if (container.was_created) out.set_was_created(true);
   for (auto& [name, bytes] : isolators) (*out.mutable_isolators())[name] = bytes;
   for (const PhaseTime& phase : container.phases) {
     records::Phase* p = out.add_phases();
@@ -130,7 +131,8 @@ Result<ContainerRecord> parse_record(std::string_view bytes) {
                       .restarts = in.restarts(),
                       .was_stopped = in.was_stopped(),
                       .ran_before = in.ran_before(),
-                      .restart_wanted = in.restart_wanted()};
+                      .restart_wanted = in.restart_wanted(),
+                      .was_created = in.was_created()};
   out.credentials.groups.assign(in.resolved_groups().begin(), in.resolved_groups().end());
   if (in.has_process()) {
     out.process =

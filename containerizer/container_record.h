@@ -24,7 +24,7 @@ struct ContainerRecord {
   std::vector<PhaseTime> phases;
   bool is_session;
   uint32_t restarts;
-  bool was_stopped, ran_before, restart_wanted;
+  bool was_stopped, ran_before, restart_wanted, was_created;
 };
 
 std::string serialize_record(const Container& container,

@@ -128,14 +128,31 @@ Co<Result<void>> Containerizer::update_registration(const Container& container,
 // ---- Launch ----------------------------------------------------------------------------------
 
 Co<Result<Containerizer::LaunchAnswer>> Containerizer::launch(ContainerId id, ContainerSpec spec) {
+  const ContainerPtr container = GANTRY_CO_TRY(co_await admit(std::move(id), std::move(spec)));
+  if (!container) co_return LaunchAnswer::already_there;
+  Result<void> launched = co_await uncancellable(run_launch(container));
+  if (!launched) co_return std::move(launched).error();
+  co_return LaunchAnswer::started;
+}
+
+Co<Result<Containerizer::LaunchAnswer>> Containerizer::create(ContainerId id, ContainerSpec spec) {
+  const ContainerPtr container = GANTRY_CO_TRY(co_await admit(std::move(id), std::move(spec)));
+  if (!container) co_return LaunchAnswer::already_there;
+  container->was_created = true;
+  Result<void> created = co_await uncancellable(run_create(container));
+  if (!created) co_return std::move(created).error();
+  co_return LaunchAnswer::started;
+}
+
+Co<Result<ContainerPtr>> Containerizer::admit(ContainerId id, ContainerSpec spec) {
   if (!find(id)) GANTRY_CO_TRY(co_await wait_for_name(spec.name));
-  if (find(id)) co_return LaunchAnswer::already_there;
+  if (find(id)) co_return ContainerPtr();
   GANTRY_CO_TRY(require_room(id));
   ContainerPtr parent;
   if (id.parent() != nullptr) {
     parent = GANTRY_CO_TRY(find_parent(id));
     co_await make_room_for_nested(parent);
-    if (find(id)) co_return LaunchAnswer::already_there;
+    if (find(id)) co_return ContainerPtr();
     spec = nested_spec(std::move(spec), *parent->spec);
   }
   if (!spec.name.empty()) names_.emplace(spec.name, id);
@@ -146,9 +163,7 @@ Co<Result<Containerizer::LaunchAnswer>> Containerizer::launch(ContainerId id, Co
   if (parent) parent->nested.insert(id);
   containers_.emplace(id, container);
   tell(*container, parent ? "exec_create" : "create");
-  Result<void> launched = co_await uncancellable(run_launch(container));
-  if (!launched) co_return std::move(launched).error();
-  co_return LaunchAnswer::started;
+  co_return container;
 }
 
 Result<void> Containerizer::require_room(const ContainerId& id) const {
@@ -190,17 +205,29 @@ Co<Result<void>> Containerizer::run_launch(ContainerPtr container) {
     co_return result;
   }
   if (container->parent) result = co_await launch->explain_failure(std::move(result));
-  container->launch_error = result.error();
+  co_return co_await give_up_launch(container, std::move(launch), std::move(result).error());
+}
+
+Co<Result<void>> Containerizer::run_create(ContainerPtr container) {
+  auto launch = std::make_shared<Launch>(*this, container);
+  Result<void> result = co_await launch->create();
+  if (result) co_return result;
+  co_return co_await give_up_launch(container, std::move(launch), std::move(result).error());
+}
+
+Co<Result<void>> Containerizer::give_up_launch(ContainerPtr container,
+                                               std::shared_ptr<Launch> launch, Error error) {
+  container->launch_error = error;
   scope_.spawn(undo_launch(container, std::move(launch)));
   const auto deadline = std::chrono::steady_clock::now() + kUndoLimit;
   while (!container->is_undone) {
     const auto left = deadline - std::chrono::steady_clock::now();
     if (left <= Duration::zero()) {
-      co_return Error(result.error()).context("what it began is removed when it lets go");
+      co_return std::move(error).context("what it began is removed when it lets go");
     }
     co_await container->changed.wait(left);
   }
-  co_return result;
+  co_return error;
 }
 
 void Containerizer::start_watching(ContainerPtr container) {
@@ -327,6 +354,8 @@ Co<Result<void>> Containerizer::send_signal(ContainerPtr container, int signal) 
     case ContainerState::exited:
     case ContainerState::destroying:
       co_return Error(Errc::not_found, cat("container '", id.to_string(), "' is not running"));
+    case ContainerState::created:
+      co_return Error(Errc::conflict, cat("container '", id.to_string(), "' has not been started"));
     default:
       container->kill_requested = true;
       co_return Result<void>();

@@ -86,6 +86,10 @@ class Containerizer {
   // forgotten; waiters that came meanwhile get ExitOutcome::failed.
   Co<Result<LaunchAnswer>> launch(ContainerId id, ContainerSpec spec);
 
+  // All of a launch but its processes: it is Created until start(), also after a reboot (but for
+  // one that is removed when it ends).
+  Co<Result<LaunchAnswer>> create(ContainerId id, ContainerSpec spec);
+
   // Answers with the outcome as soon as it is known (output is complete then), and keeps answering
   // until REMOVE. No deadline. Errc::not_found for an unknown id.
   Co<Result<ExitOutcome>> wait(ContainerId id);
@@ -94,7 +98,8 @@ class Containerizer {
   // The stop signal, `grace`, then SIGKILL to all. Answers when it has ended.
   Co<Result<void>> stop(ContainerId id, std::optional<std::chrono::seconds> grace,
                         std::optional<int> signal = std::nullopt);
-  // An exited one runs again: same id, sandbox and writable layer. Errc::busy while it runs.
+  // A created one runs, an exited one again: same id, sandbox and writable layer. Errc::busy while
+  // it runs.
   Co<Result<void>> start(ContainerId id);
   // Other limits, restart policy and name, at once and for later runs: those of `wanted`, which is
   // what it shall be. What the kernel refuses changes nothing.
@@ -163,6 +168,12 @@ class Containerizer {
             EventAttributes attributes = {}) const;
   void tell_end(const Container& container) const;
 
+  // Into the list; null where the id is there already.
+  Co<Result<ContainerPtr>> admit(ContainerId id, ContainerSpec spec);
+  Co<Result<void>> run_create(ContainerPtr container);
+  // Waits until it is undone, or for a while.
+  Co<Result<void>> give_up_launch(ContainerPtr container, std::shared_ptr<Launch> launch,
+                                  Error error);
   // Errc::conflict when the name is taken. No name: there is nothing to wait for.
   Co<Result<void>> wait_for_name(std::string name);
   // For a launch of `id`; Errc::exhausted, saying what is short.

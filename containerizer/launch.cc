@@ -128,6 +128,29 @@ Co<Result<void>> Launch::run() {
   }
 }
 
+Co<Result<void>> Launch::create() {
+  GANTRY_CO_TRY(co_await record_intent());
+  phase("record");
+  GANTRY_CO_TRY(co_await provision());
+  phase("provision");
+  GANTRY_CO_TRY(still_wanted());
+  c_.restore_state(ContainerState::created);
+  std::string record = owner_.record_of(c_);
+  c_.restore_state(ContainerState::provisioning);
+  GANTRY_FAILPOINT_CO_TRY("create.before_registration");
+  // ORDER: what is Created to the next executor is so after a reboot, too.
+  GANTRY_CO_TRY(co_await owner_.update_registration(c_, std::move(record)));
+  GANTRY_FAILPOINT_CO_TRY("create.after_registration");
+  GANTRY_CO_TRY(still_wanted());
+  c_.restore_state(ContainerState::created);
+  Result<void> recorded = owner_.write_record(c_);
+  c_.restore_state(ContainerState::provisioning);
+  GANTRY_CO_TRY(std::move(recorded));
+  GANTRY_FAILPOINT("create.after_record");
+  c_.transition(ContainerState::created);
+  co_return Result<void>();
+}
+
 Co<Result<void>> Launch::start(bool may_be_prepared) {
   GANTRY_CO_TRY(still_wanted());
   GANTRY_CO_TRY(co_await prepare(may_be_prepared));

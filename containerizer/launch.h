@@ -17,6 +17,8 @@ class Launch {
   // From Creating to Running. On error the caller cleans up; every object made so far is found by
   // the container's id.
   Co<Result<void>> run();
+  // From Creating to Created.
+  Co<Result<void>> create();
   // From Creating to Running with processes that `restore` makes.
   Co<Result<void>> restore(RestoreFunction restore);
   // After run(): what prepared a nested container, and has ended by itself when all went well.

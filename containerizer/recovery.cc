@@ -40,6 +40,15 @@ bool is_running(const ProcessIdentity& identity) {
 ExitOutcome lost_in_reboot() {
   return {ExitOutcome::Kind::lost, 0, false, "the host was restarted while it ran"};
 }
+
+void end_in_reboot(ContainerRecord& record) {
+  if (!record.outcome || record.state != ContainerState::exited) {
+    record.outcome = lost_in_reboot();
+    record.exited_ns = sys::realtime_ns();
+  }
+  record.state = ContainerState::exited;
+  record.ran_before = true;
+}
 }  // namespace
 
 Co<Result<void>> Containerizer::recover() {
@@ -144,6 +153,7 @@ Result<void> Recovery::take(Found& found) {
   container->was_stopped = record.was_stopped;
   container->ran_before = record.ran_before;
   container->restart_wanted = record.restart_wanted;
+  container->was_created = record.was_created;
   container->awaits_reader = true;
   // While it was being restarted.
   if (record.ran_before && record.state != ContainerState::exited &&
@@ -184,13 +194,8 @@ Co<Result<void>> Recovery::read_registered() {
       GANTRY_CO_TRY(take_copy(std::move(*record), bytes));
       continue;
     }
-    if (!record->outcome || record->state != ContainerState::exited) {
-      record->outcome = lost_in_reboot();
-      record->exited_ns = sys::realtime_ns();
-    }
-    record->state = ContainerState::exited;
+    if (record->state != ContainerState::created) end_in_reboot(*record);
     record->process.reset();
-    record->ran_before = true;
     record->isolators.clear();
     found_.push_back({.container = nullptr, .record = std::move(*record)});
     Result<void> taken = take(found_.back());
@@ -289,7 +294,9 @@ Co<Result<void>> Recovery::recover_parts() {
   note_left("images", co_await owner_.parts_.provisioner.recover(snapshots));
   for (Found& found : found_) {
     // An image that cannot be read any more leaves the request's own words.
-    if (found.record.process) (co_await complete_spec(*found.container)).ignore("see above");
+    const bool is_created = found.record.state == ContainerState::created;
+    if (found.record.process || is_created)
+      (co_await complete_spec(*found.container)).ignore("see above");
     Container& container = *found.container;
     if (!container.parent) continue;
     container.spec = std::make_shared<const ContainerSpec>(
@@ -385,6 +392,8 @@ Co<void> Recovery::settle(Found& found) {
     container->exited_ns = container->former_exited_ns;
     ran = true;
   }
+  // The first start of a created one was: it is not forgotten for that.
+  if (!ran && container->ran_before) ran = true;
   // One that was cloned before we died and knew it met end-of-file on its pipe, and is ending.
   const bool is_child = !found.record.process && known != children_.end();
   co_await patiently(owner_.end_recovered(

@@ -94,8 +94,8 @@ Co<Result<void>> Containerizer::note_stop(ContainerPtr container) {
       "recorded");
 }
 
-// From Exited to Running: the same id, sandbox and writable layer. A launch that fails is an end
-// like another one's.
+// From Created or Exited to Running: the same id, sandbox and writable layer. A launch that fails
+// is an end like another one's.
 Co<Result<void>> Containerizer::run_again(ContainerPtr container) {
   GANTRY_FAILPOINT_CO_TRY("restart.before");
   co_await forget_undrained(container);
@@ -112,7 +112,7 @@ Co<Result<void>> Containerizer::run_again(ContainerPtr container) {
   container->killed_because.clear();
   container->restart_wanted = false;
   forget_health(*container);
-  ++container->restarts;
+  if (container->state() == ContainerState::exited) ++container->restarts;
   container->scope.reopen();
   container->transition(ContainerState::creating);
   Launch launch(*this, container);

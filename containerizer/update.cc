@@ -23,10 +23,12 @@ Co<Result<void>> Containerizer::start(ContainerId id) {
     co_await container->changed.wait(left);
     if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client went away");
   }
-  if (container->parent || container->removing || container->state() != ContainerState::exited) {
+  const bool is_at_rest =
+      container->state() == ContainerState::exited || container->state() == ContainerState::created;
+  if (container->parent || container->removing || !is_at_rest) {
     co_return Error(Errc::busy,
                     cat("container '", id.to_string(), "' is ", to_string(container->state()),
-                        ", only an exited one can be started"));
+                        ", only a created or an exited one can be started"));
   }
   GANTRY_CO_TRY(require_unwritten(*container));
   GANTRY_CO_TRY(require_room(container->id));
@@ -65,9 +67,11 @@ Co<Result<void>> Containerizer::update(ContainerId id, ContainerSpec wanted) {
   ContainerPtr container = GANTRY_CO_TRY(require(id));
   const ContainerState state = container->state();
   const bool runs = state == ContainerState::running || state == ContainerState::paused;
-  if (container->parent || (!runs && state != ContainerState::exited) || container->removing) {
-    co_return Error(Errc::busy, cat("container '", id.to_string(), "' is ", to_string(state),
-                                    ", only a running, paused or exited one can be changed"));
+  const bool is_at_rest = state == ContainerState::exited || state == ContainerState::created;
+  if (container->parent || (!runs && !is_at_rest) || container->removing) {
+    co_return Error(Errc::busy,
+                    cat("container '", id.to_string(), "' is ", to_string(state),
+                        ", only a running, paused, created or exited one can be changed"));
   }
   const bool is_renamed = wanted.name != container->spec->name;
   if (is_renamed && names_.contains(wanted.name)) {

@@ -75,7 +75,7 @@ Co<Result<void>> Daemon::shutdown() {
   }
   // `run --rm` whose client has not come back (Containerizer::remove_when_read): it need not now.
   for (const ContainerPtr& container : containerizer_.list()) {
-    if (!container->spec->remove_on_exit || container->readers > 0) continue;
+    if (!container->spec->remove_on_exit || !container->outcome || container->readers > 0) continue;
     (co_await containerizer_.remove(container->id, Containerizer::Force::no))
         .ignore("the next executor's recovery removes it");
   }
@@ -115,6 +115,13 @@ Co<Result<LaunchAnswer>> Daemon::launch(ContainerId id, ContainerSpec spec) {
   co_return LaunchAnswer::started;
 }
 
+Co<Result<LaunchAnswer>> Daemon::create(ContainerId id, ContainerSpec spec) {
+  last_request_ns_ = sys::monotonic_ns();
+  const auto answer = GANTRY_CO_TRY(co_await containerizer_.create(std::move(id), std::move(spec)));
+  co_return answer == Containerizer::LaunchAnswer::started ? LaunchAnswer::started
+                                                           : LaunchAnswer::already_there;
+}
+
 Co<Result<ExitOutcome>> Daemon::wait(ContainerId id) {
   ContainerPtr container = GANTRY_CO_TRY(resolve(id));
   co_return co_await containerizer_.wait(container->id);
@@ -132,9 +139,10 @@ Co<Result<ExitOutcome>> Daemon::stop(ContainerId id, std::optional<std::chrono::
   co_return co_await containerizer_.wait(container->id);
 }
 
-Co<Result<void>> Daemon::start(ContainerId id) {
+Co<Result<void>> Daemon::start(ContainerId id, Readers readers) {
   last_request_ns_ = sys::monotonic_ns();
   ContainerPtr container = GANTRY_CO_TRY(resolve(id));
+  if (readers == Readers::come) container->awaits_reader = true;
   co_return co_await containerizer_.start(container->id);
 }
 

@@ -37,11 +37,12 @@ class Daemon final : public OperatorBackend {
   const std::string& successor() const { return successor_; }
 
   Co<Result<LaunchAnswer>> launch(ContainerId id, ContainerSpec spec) override;
+  Co<Result<LaunchAnswer>> create(ContainerId id, ContainerSpec spec) override;
   Co<Result<ExitOutcome>> wait(ContainerId id) override;
   Co<Result<void>> kill(ContainerId id, int signal) override;
   Co<Result<ExitOutcome>> stop(ContainerId id, std::optional<std::chrono::seconds> grace,
                                std::optional<int> signal) override;
-  Co<Result<void>> start(ContainerId id) override;
+  Co<Result<void>> start(ContainerId id, Readers readers) override;
   Co<Result<void>> update(ContainerId id, ContainerSpec wanted) override;
   Co<Result<void>> pause(ContainerId id) override;
   Co<Result<void>> resume(ContainerId id) override;

@@ -234,6 +234,7 @@ class EventStream {
 
 enum class LaunchAnswer { started, already_there };
 enum class Force { no, yes };
+enum class Readers { none, come };
 
 class OperatorBackend {
  public:
@@ -241,13 +242,16 @@ class OperatorBackend {
 
   // Answers when the command has been exec'd.
   virtual Co<Result<LaunchAnswer>> launch(ContainerId id, ContainerSpec spec) = 0;
+  // Answers when it can be started, and will be known after a reboot.
+  virtual Co<Result<LaunchAnswer>> create(ContainerId id, ContainerSpec spec) = 0;
   // Keeps answering until REMOVE. No deadline.
   virtual Co<Result<ExitOutcome>> wait(ContainerId id) = 0;
   virtual Co<Result<void>> kill(ContainerId id, int signal) = 0;
   virtual Co<Result<ExitOutcome>> stop(ContainerId id, std::optional<std::chrono::seconds> grace,
                                        std::optional<int> signal) = 0;
-  // An exited one runs again. Errc::busy while it runs.
-  virtual Co<Result<void>> start(ContainerId id) = 0;
+  // A created one runs, an exited one again. Errc::busy while it runs.
+  // Readers::come: one that removes itself waits for them, for a while.
+  virtual Co<Result<void>> start(ContainerId id, Readers readers) = 0;
   // `wanted`: what it shall be, of which limits, restart policy and name may be others than now.
   virtual Co<Result<void>> update(ContainerId id, ContainerSpec wanted) = 0;
   virtual Co<Result<void>> pause(ContainerId id) = 0;

@@ -72,6 +72,7 @@ const OperatorCall::Operation* OperatorCall::find_operation(Call::Type type) {
       {Call::GANTRY_PAUSE, "gantry_pause", Kind::change, &OperatorCall::pause},
       {Call::GANTRY_RESUME, "gantry_resume", Kind::change, &OperatorCall::resume},
       {Call::GANTRY_STOP, "gantry_stop", Kind::change, &OperatorCall::stop},
+      {Call::GANTRY_CREATE, "gantry_create", Kind::change, &OperatorCall::create},
       {Call::GANTRY_START, "gantry_start", Kind::change, &OperatorCall::start},
       {Call::GANTRY_UPDATE, "gantry_update", Kind::change, &OperatorCall::update},
       {Call::GANTRY_STATS, "", Kind::look, &OperatorCall::stats},

@@ -71,6 +71,7 @@ class OperatorCall {
   Co<http::Response> prune_images();
   Co<http::Response> list();
   Co<http::Response> inspect();
+  Co<http::Response> create();
   Co<http::Response> start();
   Co<http::Response> update();
   Co<http::Response> pause();
@@ -100,7 +101,9 @@ class OperatorCall {
 
   // To its end; what is cut off says so by having none.
   Co<http::Response> send_tar(std::unique_ptr<TarStream> files);
-  Co<http::Response> launch(wire::Field field, Call::LaunchContainer request);
+  enum class Begin { now, later };
+  Co<http::Response> launch(wire::Field field, Call::LaunchContainer request,
+                            Begin begin = Begin::now);
   Co<http::Response> kill(ContainerId id, int signal);
   Co<http::Response> remove(ContainerId id, Force force);
   // Sends a container's output until its end or the client's. `exit`: then how it ended.

@@ -11,7 +11,8 @@ using wire::Field;
 Co<Response> OperatorCall::start() {
   ContainerId id =
       GANTRY_CALL_TRY(id_of(Field("gantry_start"), call_.gantry_start().container_id()));
-  auto started = co_await backend_.start(std::move(id));
+  const Readers readers = call_.gantry_start().await_reader() ? Readers::come : Readers::none;
+  auto started = co_await backend_.start(std::move(id), readers);
   if (started || started.error().is(Errc::not_found) || started.error().is(Errc::busy)) {
     GANTRY_ANSWER_TRY(std::move(started));
     co_return done();

@@ -19,13 +19,14 @@ Response not_there(const ContainerId& id) {
 }
 }  // namespace
 
-Co<Response> OperatorCall::launch(Field field, Call::LaunchContainer request) {
+Co<Response> OperatorCall::launch(Field field, Call::LaunchContainer request, Begin begin) {
   ContainerId id = GANTRY_CALL_TRY(id_of(field, request.container_id()));
   ContainerSpec spec = GANTRY_CALL_TRY(wire::parse_launch(field, request));
   spec.is_session = call_.type() == Call::LAUNCH_NESTED_CONTAINER_SESSION;
   auto place = co_await pending_.take(http::client_of(exchange_.peer()));
   if (!place) co_return refusal(Error(Errc::cancelled, "given up before its turn came"));
-  auto launched = co_await backend_.launch(id, std::move(spec));
+  auto launched = begin == Begin::now ? co_await backend_.launch(id, std::move(spec))
+                                      : co_await backend_.create(id, std::move(spec));
   place.reset();
   if (launched) {
     co_return Response::empty(*launched == LaunchAnswer::started ? 200 : 202);
@@ -46,6 +47,17 @@ Co<Response> OperatorCall::launch(Field field, Call::LaunchContainer request) {
 Co<Response> OperatorCall::launch_container() {
   co_return co_await launch(Field("launch_container"),
                             std::move(*call_.mutable_launch_container()));
+}
+
+Co<Response> OperatorCall::create() {
+  auto* in = call_.mutable_gantry_create()->mutable_launch();
+  const Field call("gantry_create");
+  const Field field = call / "launch";
+  if (in->container_id().has_parent()) {
+    co_return invalid_call(wire::invalid(field / "container_id" / "parent",
+                                         "a command in a container is launched, not created"));
+  }
+  co_return co_await launch(field, std::move(*in), Begin::later);
 }
 
 Co<Response> OperatorCall::launch_nested_container() {

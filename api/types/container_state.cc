@@ -12,9 +12,9 @@ constexpr std::pair<S, std::string_view> kNames[] = {
     {S::destroying, "destroying"}, {S::exited, "exited"},       {S::removed, "removed"},
 };
 constexpr std::pair<S, S> kEdges[] = {
-    {S::creating, S::created},         {S::creating, S::provisioning},
-    {S::creating, S::restoring},       {S::creating, S::destroying},
-    {S::created, S::provisioning},     {S::created, S::removed},
+    {S::creating, S::provisioning},    {S::creating, S::restoring},
+    {S::creating, S::destroying},      {S::created, S::creating},
+    {S::created, S::removed},          {S::provisioning, S::created},
     {S::provisioning, S::preparing},   {S::provisioning, S::destroying},
     {S::preparing, S::launching},      {S::preparing, S::destroying},
     {S::launching, S::running},        {S::launching, S::destroying},

@@ -6,15 +6,17 @@
 #include "base/result.h"
 
 namespace gantry {
-//   Created ──start──▶ Provisioning ◀── Creating ◀──start/restart── Exited ──▶ Removed
-//                          │                                          ▲
+//   Created ──start──▶ Creating ◀──start/restart────────────────── Exited ──▶ Removed
+//      ▲                   │                                          ▲
+//      └───────────── Provisioning                                    │
+//                          │                                          │
 //                          ▼                                          │
 //                      Preparing ─▶ Launching ─▶ Running ⇄ Paused     │
 //   Restoring ────────────────────────────────▶ Running ⇄ Checkpointing
 //   every state that owns kernel objects ──▶ Destroying ──────────────┘
 enum class ContainerState {
   creating,      // the record is written, nothing else
-  created,       // `gantry create`: a record, no kernel objects yet
+  created,       // `gantry create`: its files are there, no kernel objects yet
   provisioning,  // image and sandbox
   preparing,     // isolators, cgroups, plan
   launching,     // cloned, not yet exec'd

@@ -7,6 +7,7 @@
 
 namespace gantry::cli {
 std::unique_ptr<Command> make_run();         // run.cc
+std::unique_ptr<Command> make_create();      // run.cc
 std::unique_ptr<Command> make_attach();      // attach.cc
 std::unique_ptr<Command> make_exec();        // exec.cc
 std::unique_ptr<Command> make_ps();          // list.cc

@@ -33,6 +33,16 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "web"
      "  # again when it hangs\n",
      make_run, kUsageStatus},
+    {"create", kContainers, "[flags] IMAGE [COMMAND [ARG...]]",
+     "Make a container without running it",
+     "All that `gantry run` would make but its processes, with the same flags; the id is printed.\n"
+     "`gantry start` runs it, `gantry start -a` stays with it (-ai: with stdin, if it was created "
+     "with -i),\n`gantry cp` fills it first, `gantry rm` removes it. It is still there after a "
+     "reboot, but for one with --rm.",
+     "gantry create --name web -p 8080:80 nginx; gantry start web\n"
+     "id=$(gantry create -i --rm tools wc -c); gantry start -ai \"$id\" <file\n"
+     "gantry create --name job tools ./job && gantry cp ./job job:/job && gantry start -a job\n",
+     make_create, kUsageStatus},
     {"exec", kContainers, "[flags] CONTAINER COMMAND [ARG...]",
      "Run a command in a running container",
      "In its namespaces, limits and rights, with its environment, directory and user unless the "
@@ -158,7 +168,8 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "gantry stop web\n"
      "gantry stop --time 1 web db\n",
      make_stop},
-    {"start", kContainers, "[flags] CONTAINER...", "Run containers that have ended once more",
+    {"start", kContainers, "[flags] CONTAINER...",
+     "Run containers that were created, or have ended once more",
      "The same id, name, limits, files and log; the command begins anew. With a restart policy it "
      "counts again. With\n-a its output comes here, signals go to it, and its exit status is ours.",
      "gantry start web\n"

@@ -176,7 +176,8 @@ class Ps final : public Command {
     for (const std::string& word : filters_) {
       filters.push_back(GANTRY_TRY(parse_filter(word)));
       const Filter& filter = filters.back();
-      all_ = all_ || filter.key == "exited" || (filter.key == "state" && filter.value == "exited");
+      all_ = all_ || filter.key == "exited" ||
+             (filter.key == "state" && (filter.value == "exited" || filter.value == "created"));
     }
     const JsonDocument answer = GANTRY_TRY(session.call(
         cat(R"({"type":"GANTRY_LIST","gantry_list":{"all":)", all_ ? "true" : "false", "}}")));

@@ -31,18 +31,28 @@ constexpr ForeignFlag kForeignFlags[] = {
     {"ip", {}, "the bridge chooses the address; `gantry ps` shows it"},
     {"link", {}, "write --add-host NAME:ADDRESS; `gantry ps` shows the address"},
     {"platform", {}, "an image is for this host's processor"},
+    // Of `gantry create`.
+    {"d", {}, "nothing runs yet: `gantry start` runs it, and `gantry start -a` stays with it"},
+    {"detach", {}, "nothing runs yet: `gantry start` runs it, and `gantry start -a` stays with it"},
 };
 }  // namespace
 
 void RunOptions::declare(Flags& flags) {
+  flags.section("How it runs");
+  flags.toggle('d', "detach", &detach, "do not wait: print the id and return");
+  flags.add(0, "detach-keys", "KEYS", &detach_keys, kDetachKeysHelp);
+  flags.add(0, "pidfile", "FILE", &pidfile,
+            "a new file for the pid, on the host, of its first process");
+  declare_common(flags);
+}
+
+void RunOptions::declare_common(Flags& flags) {
   flags.stop_at_first_argument();
   flags.know_foreign(kForeignFlags);
   flags.section("How it runs");
-  flags.toggle('d', "detach", &detach, "do not wait: print the id and return");
   flags.toggle('i', "interactive", &interactive, "pass on stdin; without it stdin is /dev/null");
   flags.toggle('t', "tty", &terminal,
                "with a terminal; -it lends it this one (ctrl-p ctrl-q leaves it running)");
-  flags.add(0, "detach-keys", "KEYS", &detach_keys, kDetachKeysHelp);
   flags.toggle(0, "rm", &remove, "remove the container when it has ended");
   flags.add(
       0, "restart", "POLICY", &restart,
@@ -53,8 +63,6 @@ void RunOptions::declare(Flags& flags) {
             "the executor is set, which is one file of any size)");
   flags.add(0, "name", "NAME", &name, "a name, unique among containers");
   flags.add(0, "cidfile", "FILE", &cidfile, "a new file for the id");
-  flags.add(0, "pidfile", "FILE", &pidfile,
-            "a new file for the pid, on the host, of its first process");
   flags.add('l', "label", "KEY=VALUE", &labels, "a label; data only");
   flags.add(0, "stop-signal", "SIGNAL", &stop_signal,
             "what `gantry stop` sends first (default: the image's, else SIGTERM)");
@@ -163,6 +171,14 @@ class NewFile {
   bool is_kept_ = false;
 };
 
+void print_id(const Session& session, const std::string& id, const std::string& name) {
+  if (session.json()) {
+    write_out(JsonWriter().open().text("id", id).text("name", name).close().take() + "\n");
+  } else {
+    write_out(id + "\n");
+  }
+}
+
 class Run final : public Command {
  public:
   void declare(Flags& flags) override { options_.declare(flags); }
@@ -207,20 +223,37 @@ class Run final : public Command {
     const HttpResponse response = GANTRY_TRY(session.exchange(request));
     if (response.head.status / 100 != 2) return report_launch_failure(response, request);
     GANTRY_TRY(on_started());
-    if (session.json()) {
-      JsonWriter json;
-      json.open().text("id", id).text("name", options_.name);
-      write_out(json.close().take() + "\n");
-    } else {
-      write_out(id + "\n");
-    }
+    print_id(session, id, options_.name);
     return 0;
   }
 
   RunOptions options_;
   std::string keys_;
 };
+
+class Create final : public Command {
+ public:
+  void declare(Flags& flags) override { options_.declare_common(flags); }
+
+  Result<int> run(Session& session, std::vector<std::string> words) override {
+    GANTRY_TRY(check_together(options_));
+    options_.create_only = true;
+    const std::string id = sys::random_hex(16);
+    const std::string request = GANTRY_TRY(run_request(options_, id, words));
+    NewFile id_file = GANTRY_TRY(NewFile::make("--cidfile", options_.cidfile));
+    GANTRY_TRY(id_file.write(id));
+    const HttpResponse response = GANTRY_TRY(session.exchange(request));
+    if (response.head.status / 100 != 2) return report_launch_failure(response, request);
+    id_file.keep();
+    print_id(session, id, options_.name);
+    return 0;
+  }
+
+ private:
+  RunOptions options_;
+};
 }  // namespace
 
+std::unique_ptr<Command> make_create() { return make_command<Create>(); }
 std::unique_ptr<Command> make_run() { return make_command<Run>(); }
 }  // namespace gantry::cli

@@ -278,7 +278,9 @@ Result<std::string> run_request(const RunOptions& options, const std::string& id
   }
   JsonWriter json;
   json.open();
-  if (options.detach) {
+  if (options.create_only) {
+    json.text("type", "GANTRY_CREATE").open("gantry_create").open("launch");
+  } else if (options.detach) {
     json.text("type", "LAUNCH_CONTAINER").open("launch_container");
   } else {
     json.text("type", "GANTRY_RUN").open("gantry_run").open("launch");

@@ -21,17 +21,20 @@ struct RunOptions {
   std::string health_cmd, health_interval, health_timeout, health_retries, health_start_period,
       health_start_interval, health_on_failure;
   bool no_healthcheck = false;
+  bool create_only = false;  // `gantry create`
   std::optional<std::string> entrypoint, detach_keys;
   std::vector<std::string> env, env_files, volumes, tmpfs, mounts, labels, ulimits, cap_add,
       cap_drop, ports, uris, dns, hosts, security, sysctls, groups, log_options, devices,
       device_rules, read_bps, write_bps, read_iops, write_iops;
   void declare(Flags& flags);
+  void declare_common(Flags& flags);  // without those of a container that runs at once
   void declare_health(Flags& flags);
   void declare_limits(Flags& flags);  // those that `gantry update` can change
 };
 
 // The body of the call that runs `words` (IMAGE [COMMAND…], or COMMAND… with --rootfs) as container
-// `id`: GANTRY_RUN in the foreground, LAUNCH_CONTAINER with -d. Relative paths become absolute.
+// `id`: GANTRY_RUN in the foreground, LAUNCH_CONTAINER with -d, GANTRY_CREATE for `gantry create`.
+// Relative paths become absolute.
 Result<std::string> run_request(const RunOptions& options, const std::string& id,
                                 const std::vector<std::string>& words);
 // The members "resources" and, where it is given, "restart" of a request.

@@ -34,6 +34,15 @@ Result<void> start(Session& session, const std::string& word) {
   return {};
 }
 
+// One that removes itself waits until its output was read.
+Result<void> start_for_reader(Session& session, const std::string& id) {
+  JsonWriter json;
+  json.open().text("type", "GANTRY_START").open("gantry_start");
+  json.open("container_id").text("value", id).close();
+  GANTRY_TRY(session.call(json.boolean("await_reader", true).close().close().take()));
+  return {};
+}
+
 class Start final : public Command {
  public:
   void declare(Flags& flags) override {
@@ -69,7 +78,7 @@ class Start final : public Command {
     if (options.terminal) GANTRY_TRY(check_terminal(true));
     const std::string id = text_of(*answer, "gantry_inspect.container.container_id.value");
     return attach_in_foreground(session, {.id = id, .parent = {}}, options,
-                                [&session, &id] { return start(session, id); });
+                                [&session, &id] { return start_for_reader(session, id); });
   }
 
   bool attach_ = false, interactive_ = false;
@@ -89,8 +98,11 @@ class Restart final : public Command {
     std::optional<uint32_t> seconds;
     if (!time_.empty()) seconds = GANTRY_TRY(whole_number<uint32_t>("--time", time_));
     return for_each(session, words, [&](const std::string& word) -> Result<void> {
-      GANTRY_TRY(session.call(stop_request(word, seconds)));
-      return start(session, word);
+      const Result<JsonDocument> stopped = session.call(stop_request(word, seconds));
+      // One that was created and never started is only started.
+      if (!stopped && !stopped.error().is(Errc::busy)) return stopped.error();
+      const Result<void> started = start(session, word);
+      return stopped || started ? started : Result<void>(stopped.error());
     });
   }
 

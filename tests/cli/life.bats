@@ -269,7 +269,7 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   [ "$(gantry inspect -f '{{.id}}' job)" = "$id" ]
   start web /bin/sleep 100
   run -1 --separate-stderr gantry start web
-  [[ "$stderr" == "gantry: container '"*"' is running, only an exited one can be started" ]]
+  [[ "$stderr" == "gantry: container '"*"' is running, only a created or an exited one can be started" ]]
   run -1 --separate-stderr gantry start nope
   [ "$stderr" = "gantry: no container \"nope\". 'gantry ps -a' lists those there are" ]
   run -125 --separate-stderr gantry start -i job
@@ -380,4 +380,63 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   refused '--health-retries' --health-cmd x --health-retries 9999999
   refused '--health-interval is a time' --health-cmd x --health-interval fast
   [ -z "$(gantry ps -aq)" ]
+}
+
+@test "create, start: shown, filled, attached to" {
+  id=$(gantry create --name made --rootfs "$ROOT" /bin/sh -c 'cat /srv/filled; exit 6')
+  [ "$(gantry ps -a --format '{{.Name}} {{.Status}}')" = "made created" ]
+  [ -z "$(gantry ps -q)" ]
+  [ "$(gantry ps -q --filter state=created)" = "${id:0:12}" ]
+  run -1 --separate-stderr gantry stop made
+  [[ "$stderr" == *"has not been started"* ]]
+  echo content >"$ROOT/srv/filled"
+  run -6 gantry start -a made
+  [ "$output" = content ]
+  [ "$(gantry start made && gantry wait made)" = $'made\n6' ]
+  gantry create -i --rm --name in --rootfs "$ROOT" /bin/cat
+  [ "$(echo typed | gantry start -ai in)" = typed ]
+  wait_until none_named in
+  gantry create --name again --rootfs "$ROOT" /bin/sleep 100
+  gantry restart again
+  has_state again running
+  gantry create --name never --rootfs "$ROOT" /bin/true
+  gantry rm never
+  run -125 --separate-stderr gantry create -d --rootfs "$ROOT" /bin/true
+  [[ "$stderr" == *"-d"*"gantry start"* ]]
+  run -125 --separate-stderr gantry create --memory lots --rootfs "$ROOT" /bin/true
+  [[ "$stderr" == "gantry: --memory is a size"* ]]
+  run -125 --separate-stderr gantry create --cpus 9000 --rootfs "$ROOT" /bin/true
+  [[ "$stderr" == "gantry: --cpus"* ]]
+  run -125 gantry create --name made --rootfs "$ROOT" /bin/true
+  rm "$ROOT/srv/filled"
+}
+none_named() { [ -z "$(gantry ps -aq --filter "name=$1")" ]; }
+
+@test "events: of the past, live, over an executor's death; bad filters" {
+  since=@$(date +%s.%N)
+  start told /bin/sh -c 'exit 4'
+  gantry wait told
+  gantry rm told
+  [ "$(gantry events --since "$since" --until 0s -f container=told -f type=container --format '{{.Action}}' | xargs)" = \
+    "create start die destroy" ]
+  line=$(gantry events --since "$since" --until 0s -f event=die)
+  [[ "$line" == *"Z container die "*" (name=told, exit_code=4)" ]]
+  [ "$(gantry events --since "$since" --until 0s -f event=die --json | jq -r '"\(.type) \(.name) \(.attributes.exit_code)"')" = \
+    "container told 4" ]
+  "$BIN/gantry" events --since "$since" --filter event=die --format '{{.Name}}' >"$DIR/events" 2>&1 3>&- &
+  follower=$!
+  wait_until grep -qx told "$DIR/events"
+  start sleeper /bin/sleep 1000
+  kill -9 "$(executor_pid)"
+  start later /bin/true
+  wait_until grep -qx later "$DIR/events"
+  kill "$follower"
+  run -125 --separate-stderr gantry events --filter event=dye
+  [[ "${stderr_lines[0]}" == "gantry: --filter event=dye: the event is one of create, "*"; did you mean die?" ]]
+  run -125 --separate-stderr gantry events --filter colour=red
+  [ "${stderr_lines[0]}" = "gantry: --filter colour=red: the key is type, event, container or image" ]
+  run -125 --separate-stderr gantry events --since later
+  [[ "$stderr" == "gantry: --since is how long ago"* ]]
+  run -125 --separate-stderr gantry events --since 1s --until 2s
+  [[ "$stderr" == *"nothing lies between"* ]]
 }

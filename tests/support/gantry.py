@@ -257,6 +257,13 @@ class Executor:
             spec["rootfs"] = str(rootfs)
         return self.call("LAUNCH_CONTAINER", launch_container={"container_id": {"value": cid}, "gantry_spec": spec})
 
+    def create(self, cid, argv, rootfs=None, **spec):
+        spec.setdefault("args", argv)
+        if rootfs is not None:
+            spec["rootfs"] = str(rootfs)
+        launch = {"container_id": {"value": cid}, "gantry_spec": spec}
+        return self.call("GANTRY_CREATE", gantry_create={"launch": launch})
+
     def import_tar(self, data, reference, **config):
         call = json.dumps({"type": "GANTRY_IMPORT", "gantry_import": {"reference": reference, **config}})
         status, _, answer = self.post(data, "application/x-tar", headers={"Gantry-Call": call})

@@ -27,6 +27,8 @@ class Failpoints(GantryTest):
         self.executor.wait("victim")
         self.executor.call("GANTRY_COMMIT", gantry_commit={"container_id": container_id("victim"), "reference": "made"})
         self.executor.remove("victim")
+        if point.startswith("create."):
+            self.create_made()
         for name in ("busybox", "made"):
             self.executor.call("GANTRY_REMOVE_IMAGE", gantry_remove_image={"reference": name})
         self.executor.launch("again", ["/bin/sh", "-c", "exit 3"], self.root,
@@ -42,6 +44,15 @@ class Failpoints(GantryTest):
         self.executor.wait("keeper.nested")
         self.look_at_nested()
         self.executor.remove("keeper.nested")
+
+    def create_made(self):
+        self.executor.create("made", ["/bin/sh", "-c", "exit 3"], image="busybox")
+        self.start_made()
+
+    def start_made(self):
+        self.executor.call("GANTRY_START", gantry_start={"container_id": {"value": "made"}})
+        self.assertEqual(self.executor.wait("made")["exit_status"], 3 << 8)
+        self.executor.remove("made")
 
     def launch_sick(self):
         """Runs again at its first check, whoever dies meanwhile."""
@@ -115,6 +126,11 @@ class Failpoints(GantryTest):
                 self.executor.remove("ended")
                 if states.get("keeper.nested") == "running":
                     self.tell_nested()
+                # All of it, or nothing.
+                if "made" in states:
+                    self.assertEqual(states["made"], "created")
+                    self.start_made()
+                self.assertNotIn("made", os.listdir(self.executor.data / "registrations/containers"))
                 if "sick" in states:
                     self.await_sick()
                 for name in {"victim", "prepared", "keeper.nested"} & states.keys():

@@ -109,6 +109,51 @@ class Restart(GantryTest):
         self.assertEqual(self.executor.inspect("has-a-name")["container"]["container_id"]["value"], "named")
         self.assertEqual(sorted(os.listdir(self.executor.data / "sandboxes")), ["always", "ended", "named", "stopped"])
 
+    def begin(self, name):
+        self.executor.call("GANTRY_START", gantry_start={"container_id": {"value": name}})
+
+    def test_created_ones_stay_so_until_they_are_started(self):
+        self.executor.import_tar(rootfs_tar(self.root), "busybox")
+        say = ["/bin/sh", "-c", "echo said; exit 3"]
+        self.executor.create("plain", say, image="busybox")
+        self.executor.create("always", ["/bin/sleep", "1000"], image="busybox", restart={"policy": "ALWAYS"})
+        self.executor.create("bad", ["/bin/nothing"], image="busybox")
+        self.executor.create("gone", say, image="busybox", remove_on_exit=True)
+        self.executor.create("rooted", say, self.root)
+        made = dict.fromkeys(("plain", "always", "bad", "gone", "rooted"), "created")
+        self.assertEqual(self.executor.states(), made)
+        cid = {"container_id": {"value": "plain"}}
+        self.refused(lambda: self.executor.call("GANTRY_PAUSE", gantry_pause=cid), "is created")
+        self.refused(lambda: self.executor.exec("plain.x", ["/bin/true"]), "is created")
+        self.assertEqual(self.refused(lambda: self.executor.stop("plain"), "has not been started").status, 409)
+        self.assertEqual(self.refused(lambda: self.executor.signal("plain"), "has not been started").status, 409)
+        self.refused(lambda: self.executor.call("GANTRY_REMOVE_IMAGE", gantry_remove_image={"reference": "busybox"}),
+                     "busybox")
+        self.refused(lambda: self.executor.create("x", say, image="absent"), "absent")
+        self.refused(lambda: self.executor.create("x", say, self.root, cwd="x"), "gantry_create.launch.gantry_spec.cwd")
+        self.executor.call("GANTRY_UPDATE", gantry_update={**cid, "name": "renamed"})
+        self.executor.restart()
+        self.assertEqual(self.executor.states(), made)
+        self.assertEqual(self.container("plain")["command"], say)
+        self.reboot()
+        del made["gone"]
+        self.assertEqual(self.executor.states(), made)
+        self.assertEqual(sorted(os.listdir(self.executor.data / "sandboxes")), sorted(made))
+        for name in ("plain", "rooted"):
+            self.begin(name)
+            self.assertEqual(self.executor.wait(name)["exit_status"], 3 << 8)
+            self.assertEqual(self.executor.output(name), "said\n")
+            self.assertEqual((self.container(name).get("name", ""), self.container(name).get("restarts", 0)),
+                             ("renamed" if name == "plain" else "", 0))
+        self.begin("always")
+        self.refused(lambda: self.begin("bad"), "/bin/nothing")
+        self.executor.restart()
+        self.assertEqual(self.executor.states(), {"plain": "exited", "rooted": "exited", "always": "running", "bad": "exited"})
+        self.executor.create("never", say, image="busybox")
+        for name in ("never", "plain", "rooted", "bad"):
+            self.executor.remove(name)
+        self.assertEqual(os.listdir(self.executor.data / "registrations/containers"), ["always"])
+
     def test_damaged_registrations_are_set_aside_and_the_rest_goes_on(self):
         folder = self.executor.data / "registrations/containers"
         for name in ("torn", "flipped", "empty", "whole"):

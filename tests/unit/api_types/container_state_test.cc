@@ -29,6 +29,8 @@ TEST(ContainerState, ALaunchCannotSkipItsSteps) {
   EXPECT_FALSE(is_legal(S::provisioning, S::launching));
   EXPECT_FALSE(is_legal(S::exited, S::running));
   EXPECT_TRUE(is_legal(S::exited, S::creating));
+  EXPECT_TRUE(is_legal(S::provisioning, S::created));
+  EXPECT_TRUE(is_legal(S::created, S::creating));
   EXPECT_TRUE(is_legal(S::launching, S::preparing));
   EXPECT_FALSE(is_legal(S::running, S::preparing));
 }

@@ -55,6 +55,11 @@ class MemoryBackend final : public OperatorBackend {
     containers.emplace(std::move(id), std::move(held));
     co_return LaunchAnswer::started;
   }
+  Co<Result<LaunchAnswer>> create(ContainerId id, ContainerSpec spec) override {
+    const LaunchAnswer answer = GANTRY_CO_TRY(co_await launch(id, std::move(spec)));
+    containers.at(id).state = ContainerState::created;
+    co_return answer;
+  }
   Co<Result<ExitOutcome>> wait(ContainerId id) override {
     ++waiting;
     while (true) {
@@ -83,7 +88,7 @@ class MemoryBackend final : public OperatorBackend {
     finish(id, ExitOutcome::from_wait_status(signal.value_or(15)));
     co_return *find(id)->outcome;
   }
-  Co<Result<void>> start(ContainerId id) override {
+  Co<Result<void>> start(ContainerId id, Readers) override {
     Held* held = find(id);
     if (held == nullptr) co_return Error(Errc::not_found, "no such container");
     if (!held->outcome) co_return Error(Errc::busy, "it runs");
