@@ -9,6 +9,7 @@
 #include "containerizer/container_record.h"
 #include "containerizer/launch.h"
 #include "containerizer/nested.h"
+#include "containerizer/refusals.h"
 #include "containerizer/registrations.h"
 #include "containerizer/room.h"
 #include "containerizer/signals.h"
@@ -147,6 +148,7 @@ Co<Result<Containerizer::LaunchAnswer>> Containerizer::create(ContainerId id, Co
 Co<Result<ContainerPtr>> Containerizer::admit(ContainerId id, ContainerSpec spec) {
   if (!find(id)) GANTRY_CO_TRY(co_await wait_for_name(spec.name));
   if (find(id)) co_return ContainerPtr();
+  if (!spec.name.empty()) GANTRY_CO_TRY(require_no_id(list(), spec.name, id));
   GANTRY_CO_TRY(require_room(id));
   ContainerPtr parent;
   if (id.parent() != nullptr) {
@@ -384,20 +386,25 @@ Co<Result<void>> Containerizer::end(ContainerPtr container,
                                     std::optional<std::chrono::seconds> grace,
                                     std::optional<int> chosen) {
   if (container->outcome) co_return Result<void>();
-  const ContainerSpec& spec = *container->spec;
+  // ORDER: the run of now: another one has a spec of its own.
+  const std::shared_ptr<const ContainerSpec> spec = container->spec;
+  const uint32_t run = container->restarts;
   int signal = chosen.value_or(SIGTERM);
-  if (!chosen && !spec.stop_signal.empty()) signal = GANTRY_CO_TRY(parse_signal(spec.stop_signal));
+  if (!chosen && !spec->stop_signal.empty())
+    signal = GANTRY_CO_TRY(parse_signal(spec->stop_signal));
   if (container->state() == ContainerState::paused) GANTRY_CO_TRY(co_await resume(container->id));
-  GANTRY_CO_TRY(co_await send_signal(container, signal));
-  tell(*container, "kill", {{"signal", cat(signal)}});
-  auto deadline = std::chrono::steady_clock::now() + grace.value_or(spec.stop_timeout);
-  while (!container->outcome) {
+  Result<void> sent = co_await send_signal(container, signal);
+  // One that is ending by itself takes none.
+  if (!sent && !sent.error().is(Errc::not_found)) co_return sent;
+  if (sent) tell(*container, "kill", {{"signal", cat(signal)}});
+  auto deadline = std::chrono::steady_clock::now() + grace.value_or(spec->stop_timeout);
+  while (!container->outcome && container->restarts == run) {
     auto left = deadline - std::chrono::steady_clock::now();
     if (left <= Duration::zero()) break;
     co_await container->changed.wait(left);
     if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client went away");
   }
-  if (container->outcome) co_return Result<void>();
+  if (container->outcome || container->restarts != run) co_return Result<void>();
   tell(*container, "kill", {{"signal", cat(SIGKILL)}});
   co_return co_await destroy(container->id);
 }

@@ -248,7 +248,9 @@ Co<Result<void>> Containerizer::destroy(ContainerId id) {
   Result<void> killed = co_await begin_destroy(container);
   if (!killed) co_return stuck(*container, killed.error().to_string());
   const auto start = std::chrono::steady_clock::now();
-  while (container->state() != ContainerState::exited &&
+  // Another client may start it again as soon as it has ended.
+  const uint32_t run = container->restarts;
+  while (container->restarts == run && container->state() != ContainerState::exited &&
          container->state() != ContainerState::created &&
          container->state() != ContainerState::removed) {
     if (!container->stuck_on.empty()) co_return stuck(*container, container->stuck_on);
@@ -277,18 +279,22 @@ Co<Result<void>> Containerizer::remove(ContainerId id, Force force) {
                                     "(`gantry rm -f`)"));
   }
   co_await end_file_work(container);
-  Result<void> destroyed = co_await destroy(id);
-  if (!destroyed) {
-    container->is_removal_due = destroyed.error().is(Errc::busy);
-    co_return destroyed;
-  }
   while (container->removing) {
     co_await container->changed.wait();
     if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client went away");
   }
   if (container->state() == ContainerState::removed) co_return Result<void>();
+  // ORDER: before it is ended: from here on nobody starts it again.
   container->removing = true;
   co_await end_file_work(container);
+  Result<void> destroyed = co_await destroy(id);
+  // With a launch that was given up it is gone.
+  if (!destroyed || container->state() == ContainerState::removed) {
+    container->removing = false;
+    container->is_removal_due = !destroyed && destroyed.error().is(Errc::busy);
+    container->changed.notify();
+    co_return destroyed;
+  }
   // ORDER: a record of a nested one without its parent's would be nobody's.
   Result<void> nested = co_await remove_nested(container);
   if (!nested) {

@@ -99,7 +99,7 @@ Co<Result<void>> Launch::clone_helper() {
   co_return Result<void>();
 }
 
-std::string Launch::helper_key() const { return cat(kHelperKey, c_.id.hash()); }
+std::string Launch::helper_key() const { return cat(kLaunchHelperKey, c_.id.hash()); }
 
 // The container's first process is there, and waits for its byte.
 Co<Result<void>> Launch::on_fork(pid_t pid) {
@@ -132,9 +132,10 @@ const std::vector<Isolator*>& Containerizer::isolators_of(const Container& conta
 Result<ContainerPtr> Containerizer::find_parent(const ContainerId& id) const {
   ContainerPtr parent = GANTRY_TRY(require(*id.parent()));
   if (parent->state() == ContainerState::running) return parent;
-  return Error(Errc::conflict,
-               cat("container '", parent->id.to_string(), "' is ", to_string(parent->state()),
-                   ", a command can be run only in a running one"));
+  // Whoever waited for it was told already.
+  const std::string_view state = parent->outcome ? "exited" : to_string(parent->state());
+  return Error(Errc::conflict, cat("container '", parent->id.to_string(), "' is ", state,
+                                   ", a command can be run only in a running one"));
 }
 
 Co<Result<void>> Launch::explain_failure(Result<void> failed) {

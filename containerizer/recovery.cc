@@ -20,8 +20,10 @@
 
 namespace gantry {
 namespace {
-// More than CRIU's own limit for stopping tasks.
-constexpr auto kLeaveLimit = std::chrono::seconds(20);
+// More than CRIU's own limit for stopping tasks (10 s), and less than a client waits for us (20 s).
+constexpr auto kLeaveLimit = std::chrono::seconds(12);
+// For one that was killed: more than that takes who hangs in the kernel.
+constexpr auto kKilledLimit = std::chrono::seconds(2);
 // For all that ended meanwhile, before the executor serves.
 constexpr auto kSettleLimit = std::chrono::seconds(5);
 
@@ -443,7 +445,10 @@ Co<void> Recovery::fit_freezer(const Container& container) {
 Co<void> Recovery::await_helpers() {
   const auto deadline = std::chrono::steady_clock::now() + kLeaveLimit;
   for (auto& [key, child] : children_) {
-    if (!key.starts_with(kHelperKey) || key.starts_with(kHeldHelperKey) || child.exit) continue;
+    if (!key.starts_with(kHelperKey) || key.starts_with(kHeldHelperKey) ||
+        key.starts_with(kLaunchHelperKey) || child.exit) {
+      continue;
+    }
     auto process = ProcessRef::open(child.process);
     if (!process) continue;
     const Duration left = deadline - std::chrono::steady_clock::now();
@@ -470,6 +475,11 @@ Co<Result<void>> Recovery::end_strangers() {
       auto process = ProcessRef::open(child.process);
       if (process) process->signal(SIGKILL).ignore("it may be gone");
       if (!process && !process.error().is(Errc::not_found)) co_return std::move(process).error();
+      if (process && !co_await wait_fd(process->pidfd(), Readiness::read, kKilledLimit)) {
+        note_left("processes", Error(Errc::timed_out, cat("process ", child.process.pid,
+                                                          " was killed, and does not end")));
+        continue;
+      }
       Result<ExitRecord> exit = co_await owner_.parts_.backend.wait_exit(key);
       const bool is_helper = key.starts_with(kHelperKey);
       if (is_helper && (!exit || exit->wait_status != 0)) kill_rest_of_session(child.process.pid);

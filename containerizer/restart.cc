@@ -5,6 +5,7 @@
 #include "base/failpoint.h"
 #include "base/sys.h"
 #include "containerizer/launch.h"
+#include "containerizer/refusals.h"
 
 namespace gantry {
 namespace {
@@ -99,6 +100,8 @@ Co<Result<void>> Containerizer::note_stop(ContainerPtr container) {
 Co<Result<void>> Containerizer::run_again(ContainerPtr container) {
   GANTRY_FAILPOINT_CO_TRY("restart.before");
   co_await forget_undrained(container);
+  // Meanwhile others may have begun the same, or its removal.
+  GANTRY_CO_TRY(require_startable(*container));
   Result<ContainerSpec> spec = parts_.parse_spec(container->spec->request_bytes);
   if (!spec) co_return std::move(spec).error();
   mount_init(*spec, parts_.init.mounted());

@@ -1,11 +1,38 @@
 // Changes to containers that are there: other limits, another name, another run.
+#include <algorithm>
+
 #include "containerizer/containerizer.h"
+#include "containerizer/refusals.h"
 #include "containerizer/registrations.h"
 
 namespace gantry {
 namespace {
 // A stop is answered before what is left of the run is gone.
 constexpr auto kEndingLimit = std::chrono::seconds(10);
+
+bool are_same(const std::vector<ThrottleDevice>& a, const std::vector<ThrottleDevice>& b) {
+  return std::ranges::equal(a, b, [](const ThrottleDevice& x, const ThrottleDevice& y) {
+    return x.major == y.major && x.minor == y.minor && x.rate == y.rate;
+  });
+}
+
+// Of what can be changed: device rules cannot.
+bool are_same(const ResourceSpec& a, const ResourceSpec& b) {
+  return a.cpu_shares == b.cpu_shares && a.cpu_quota == b.cpu_quota &&
+         a.cpu_period == b.cpu_period && a.cpuset_cpus == b.cpuset_cpus &&
+         a.cpuset_mems == b.cpuset_mems && a.memory_limit == b.memory_limit &&
+         a.memory_reservation == b.memory_reservation && a.memory_swap == b.memory_swap &&
+         a.pids_limit == b.pids_limit && a.blkio_weight == b.blkio_weight &&
+         are_same(a.read_bps, b.read_bps) && are_same(a.write_bps, b.write_bps) &&
+         are_same(a.read_iops, b.read_iops) && are_same(a.write_iops, b.write_iops);
+}
+
+// On its way to Running or Exited.
+bool is_changing(ContainerState state) {
+  return state == ContainerState::destroying || state == ContainerState::creating ||
+         state == ContainerState::provisioning || state == ContainerState::preparing ||
+         state == ContainerState::launching;
+}
 }  // namespace
 
 Result<void> Containerizer::require_unwritten(const Container& container) {
@@ -17,19 +44,13 @@ Result<void> Containerizer::require_unwritten(const Container& container) {
 Co<Result<void>> Containerizer::start(ContainerId id) {
   ContainerPtr container = GANTRY_CO_TRY(require(id));
   const auto deadline = std::chrono::steady_clock::now() + kEndingLimit;
-  while (container->state() == ContainerState::destroying) {
+  while (is_changing(container->state())) {
     const auto left = deadline - std::chrono::steady_clock::now();
     if (left <= Duration::zero()) break;
     co_await container->changed.wait(left);
     if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client went away");
   }
-  const bool is_at_rest =
-      container->state() == ContainerState::exited || container->state() == ContainerState::created;
-  if (container->parent || container->removing || !is_at_rest) {
-    co_return Error(Errc::busy,
-                    cat("container '", id.to_string(), "' is ", to_string(container->state()),
-                        ", only a created or an exited one can be started"));
-  }
+  GANTRY_CO_TRY(require_startable(*container));
   GANTRY_CO_TRY(require_unwritten(*container));
   GANTRY_CO_TRY(require_room(container->id));
   container->was_stopped = false;
@@ -68,7 +89,8 @@ Co<Result<void>> Containerizer::update(ContainerId id, ContainerSpec wanted) {
   const ContainerState state = container->state();
   const bool runs = state == ContainerState::running || state == ContainerState::paused;
   const bool is_at_rest = state == ContainerState::exited || state == ContainerState::created;
-  if (container->parent || (!runs && !is_at_rest) || container->removing) {
+  GANTRY_CO_TRY(require_kept(*container));
+  if (container->parent || (!runs && !is_at_rest)) {
     co_return Error(Errc::busy,
                     cat("container '", id.to_string(), "' is ", to_string(state),
                         ", only a running, paused, created or exited one can be changed"));
@@ -77,6 +99,8 @@ Co<Result<void>> Containerizer::update(ContainerId id, ContainerSpec wanted) {
   if (is_renamed && names_.contains(wanted.name)) {
     co_return Error(Errc::conflict, cat("name: '", wanted.name, "' is taken by another container"));
   }
+  if (is_renamed) GANTRY_CO_TRY(require_no_id(list(), wanted.name, id));
+  const bool is_limited_anew = runs && !are_same(wanted.resources, container->spec->resources);
   const std::shared_ptr<const ContainerSpec> former = container->spec;
   const std::string name = wanted.name;
   const auto take_back_name = [&] {
@@ -86,7 +110,7 @@ Co<Result<void>> Containerizer::update(ContainerId id, ContainerSpec wanted) {
   };
   if (is_renamed) rename(*container, name);
   Result<void> applied;
-  if (runs) applied = co_await apply_limits(container, wanted.resources);
+  if (is_limited_anew) applied = co_await apply_limits(container, wanted.resources);
   if (!applied) {
     take_back_name();
     co_return applied;
@@ -99,12 +123,23 @@ Co<Result<void>> Containerizer::update(ContainerId id, ContainerSpec wanted) {
   changed->restart = wanted.restart;
   changed->request_bytes = std::move(wanted.request_bytes);
   container->spec = std::move(changed);
-  if (Result<void> recorded = write_record(*container); !recorded) {
-    // The next executor would not know of it.
+  Result<void> kept = write_record(*container);
+  if (kept && was_registered && !container->is_registered()) {
+    kept = co_await offload([data_dir = config_.data_dir, directory = container->directory_name()] {
+      return remove_registration(data_dir, directory);
+    });
+  } else if (kept) {
+    kept = co_await update_registration(*container, record_of(*container));
+  }
+  if (!kept) {
+    // The next executor would not know of it, or not after a reboot.
     container->spec = former;
     take_back_name();
-    if (runs) (co_await apply_limits(container, former->resources)).ignore("it is ending");
-    co_return recorded;
+    write_record(*container).ignore("it could not be written before, either");
+    if (is_limited_anew) {
+      (co_await apply_limits(container, former->resources)).ignore("it is ending");
+    }
+    co_return kept;
   }
   container->changed.notify();
   if (is_renamed) {
@@ -112,12 +147,6 @@ Co<Result<void>> Containerizer::update(ContainerId id, ContainerSpec wanted) {
   } else {
     tell(*container, "update");
   }
-  if (was_registered && !container->is_registered()) {
-    co_return co_await offload(
-        [data_dir = config_.data_dir, directory = container->directory_name()] {
-          return remove_registration(data_dir, directory);
-        });
-  }
-  co_return co_await update_registration(*container, record_of(*container));
+  co_return Result<void>();
 }
 }  // namespace gantry

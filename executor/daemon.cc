@@ -135,7 +135,11 @@ Co<Result<void>> Daemon::kill(ContainerId id, int signal) {
 Co<Result<ExitOutcome>> Daemon::stop(ContainerId id, std::optional<std::chrono::seconds> grace,
                                      std::optional<int> signal) {
   ContainerPtr container = GANTRY_CO_TRY(resolve(id));
+  const uint32_t run = container->restarts;
   GANTRY_CO_TRY(co_await containerizer_.stop(container->id, grace, signal));
+  if (container->restarts != run) {
+    co_return ExitOutcome{ExitOutcome::Kind::lost, 0, false, "another client has started it again"};
+  }
   co_return co_await containerizer_.wait(container->id);
 }
 

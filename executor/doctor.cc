@@ -110,10 +110,13 @@ class Examination {
     for (const char* name : {"tmpfs", "proc", "sysfs", "devpts", "mqueue"}) {
       if (!has(name)) add(Verdict::missing, cat("file system: ", name), "not in this kernel");
     }
+    // Where it would be on disk the executor mounts one of its own there.
     struct ::statfs fs;
-    bool on_tmpfs = ::statfs("/run", &fs) == 0 && fs.f_type == TMPFS_MAGIC;
-    add(Verdict::ok, "runtime directory",
-        on_tmpfs ? "/run is a tmpfs" : "/run is on disk: a tmpfs of our own is mounted there");
+    const bool on_tmpfs =
+        ::statfs(config_.runtime_dir.c_str(), &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+    add(on_tmpfs ? Verdict::ok : Verdict::degraded, "runtime directory",
+        cat(config_.runtime_dir, on_tmpfs ? " is on a tmpfs" : " is on disk"),
+        on_tmpfs ? "" : "what is in it is to go with a reboot");
   }
 
   void security() {

@@ -51,6 +51,9 @@ struct LaunchedChild {
 inline constexpr std::string_view kHelperKey = "helper.";
 // The same, but it stays where it is until it is killed.
 inline constexpr std::string_view kHeldHelperKey = "helper.held.";
+// The same, of a launch in a running container, which may be frozen: nothing of it is worth waiting
+// for.
+inline constexpr std::string_view kLaunchHelperKey = "helper.launch.";
 
 // An entry of the launcher's table, for recovery.
 struct KnownChild {

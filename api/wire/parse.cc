@@ -1,6 +1,8 @@
 // The way in: a launch from its two halves and the checks of the whole; ids.
 #include "api/wire/parse.h"
 
+#include <algorithm>
+
 #include "api/wire/json.h"
 #include "api/wire/spec_parser.h"
 
@@ -103,15 +105,48 @@ Result<ContainerSpec> command_in(const ContainerId& id, const std::vector<std::s
 }
 
 namespace {
-// Lists would be added to, and not replaced.
-Result<void> check_no_lists(const Field& field, const GantrySpec::Resources& in) {
-  if (in.read_bps_size() + in.write_bps_size() + in.read_iops_size() + in.write_iops_size() +
-          in.device_rules_size() !=
-      0) {
-    return Error(Errc::unsupported,
-                 cat(field.path(), ": throttles and device rules stay as they were launched"));
+// Of a device that has one the new rate counts.
+template <class Throttles>
+void merge_throttles(const Throttles& wanted, Throttles& into) {
+  for (const auto& one : wanted) {
+    const auto same = std::find_if(into.begin(), into.end(), [&one](const auto& there) {
+      return there.major_number() == one.major_number() &&
+             there.minor_number() == one.minor_number();
+    });
+    *(same == into.end() ? into.Add() : &*same) = one;
   }
-  return {};
+}
+
+void merge_resources(GantrySpec::Resources wanted, GantrySpec::Resources& into) {
+  merge_throttles(wanted.read_bps(), *into.mutable_read_bps());
+  merge_throttles(wanted.write_bps(), *into.mutable_write_bps());
+  merge_throttles(wanted.read_iops(), *into.mutable_read_iops());
+  merge_throttles(wanted.write_iops(), *into.mutable_write_iops());
+  wanted.clear_read_bps();
+  wanted.clear_write_bps();
+  wanted.clear_read_iops();
+  wanted.clear_write_iops();
+  if (wanted.has_cpus()) {
+    into.clear_cpu_quota_us();
+    into.clear_cpu_period_us();
+  }
+  into.MergeFrom(wanted);
+}
+
+// In an update 0 means that there is none from now on.
+struct Lifted {
+  bool cpus = false, memory = false;
+};
+
+Lifted lift(const GantrySpec::Resources& asked, GantrySpec::Resources& resources) {
+  Lifted out{.cpus = asked.has_cpus() && asked.cpus() == 0,
+             .memory = asked.has_memory_limit_bytes() && asked.memory_limit_bytes() == 0};
+  if (out.cpus) resources.clear_cpus();
+  if (out.memory) {
+    resources.clear_memory_limit_bytes();
+    resources.clear_memory_swap_bytes();
+  }
+  return out;
 }
 }  // namespace
 
@@ -126,16 +161,26 @@ Result<ContainerSpec> parse_update(std::string_view request_bytes,
                      ": only a container that was launched with a gantry_spec can be "
                      "changed"));
   }
-  GantrySpec& spec = *launch.mutable_gantry_spec();
-  GANTRY_TRY(check_no_lists(field / "resources", in.resources()));
-  if (in.resources().has_cpus()) {
-    spec.mutable_resources()->clear_cpu_quota_us();
-    spec.mutable_resources()->clear_cpu_period_us();
+  if (in.resources().device_rules_size() != 0) {
+    return Error(Errc::unsupported,
+                 cat(field.path(), ".resources: device rules stay as they were launched"));
   }
-  if (in.has_resources()) spec.mutable_resources()->MergeFrom(in.resources());
+  GantrySpec& spec = *launch.mutable_gantry_spec();
+  Lifted lifted;
+  if (in.has_resources()) {
+    merge_resources(in.resources(), *spec.mutable_resources());
+    lifted = lift(in.resources(), *spec.mutable_resources());
+  }
   if (in.has_restart()) *spec.mutable_restart() = in.restart();
   if (in.has_name()) spec.set_name(in.name());
-  return parse_launch(field, launch);
+  ContainerSpec out = GANTRY_TRY(parse_launch(field, launch));
+  // What runs has the limit still: the kernel is told.
+  if (lifted.cpus) out.resources.cpu_quota = std::chrono::microseconds(-1);
+  if (lifted.memory) {
+    out.resources.memory_limit = kMaxBytes;
+    out.resources.memory_swap = -1;
+  }
+  return out;
 }
 
 std::string unchanging_request(const std::string& request_bytes) {

@@ -30,8 +30,10 @@ class Attach final : public Command {
     if (details == nullptr) return Error(Errc::corrupt, "the executor's answer is empty");
     const std::string state = text_of(*details, "container.state");
     if (state != "running" && state != "paused") {
-      return Error(Errc::conflict, cat("container '", words[0], "' is ", state,
-                                       "; `gantry logs` shows what it said"));
+      return Error(Errc::conflict,
+                   cat("container '", words[0], "' ",
+                       state == "exited" || state == "destroying" ? "has ended" : cat("is ", state),
+                       "; `gantry logs` shows what it said"));
     }
     const bool has_terminal = flag_of(*details, "launch.gantry_spec.tty") ||
                               find(*details, "launch.container.tty_info") != nullptr;
@@ -39,7 +41,8 @@ class Attach final : public Command {
     ForegroundOptions options = {.stdin_attached = takes_input && !no_stdin_,
                                  .terminal = has_terminal && !no_stdin_,
                                  .detach_keys = std::move(keys),
-                                 .json = session.json()};
+                                 .json = session.json(),
+                                 .name = words[0]};
     if (options.stdin_attached || options.terminal) {
       GANTRY_TRY(session.need_local("its input (--no-stdin leaves it)"));
     }

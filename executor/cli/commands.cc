@@ -46,7 +46,8 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
     {"exec", kContainers, "[flags] CONTAINER COMMAND [ARG...]",
      "Run a command in a running container",
      "In its namespaces, limits and rights, with its environment, directory and user unless the "
-     "flags say otherwise.\nIt ends when the container does; ended or not, the container goes on. "
+     "flags say otherwise.\nIt ends when the container does, and what it leaves in the background "
+     "ends with it; the container goes on. "
      "Signals and exit status are those of\n`gantry run`, and so is what happens when the executor "
      "is replaced: nothing.",
      "gantry exec web ps  # look around\n"
@@ -182,7 +183,9 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      make_restart},
     {"update", kContainers, "[flags] CONTAINER...", "Change limits and restart policy",
      "While it runs, at once, and for its later runs; what is not given stays. A limit the kernel "
-     "refuses (less\nmemory than is in use) changes nothing.",
+     "refuses (less\nmemory than is in use) changes nothing. --memory 0, --cpus 0 and --pids -1 "
+     "lift "
+     "the limit.",
      "gantry update --memory 512m --cpus 1.5 web\n"
      "gantry update --restart unless-stopped web\n",
      make_update},

@@ -138,11 +138,15 @@ std::string about_field(std::string_view path, std::string_view what, const Json
     std::string_view part = path.substr(flag.key.size());
     if (!part.empty() && part[0] != '[' && part[0] != '.') continue;
     const std::string value = one_line(value_at(spec, path), 200);
+    const size_t item_end = path.find(']');
+    const bool is_tmpfs = flag.key == "mounts" && item_end != path.npos &&
+                          value_at(spec, cat(path.substr(0, item_end + 1), ".type")) == "TMPFS";
+    const std::string_view name = is_tmpfs ? "--tmpfs" : flag.value;
     if (const size_t dot = part.find('.'); dot != part.npos) {
-      return cat(flag.value, ": ", part.substr(dot + 1),
-                 value.empty() ? "" : cat(" \"", value, "\""), ": ", what);
+      return cat(name, ": ", part.substr(dot + 1), value.empty() ? "" : cat(" \"", value, "\""),
+                 ": ", what);
     }
-    return cat(flag.value, value.empty() ? "" : " ", value, ": ", what);
+    return cat(name, value.empty() ? "" : " ", value, ": ", what);
   }
   return cat(path, ": ", what);
 }
@@ -162,28 +166,43 @@ void drop_isolator(std::string& complaint) {
   }
 }
 
-// "cpuset_cpus: this host has 0-1: write /sys/…": neither does the file that refused.
-void drop_file(std::string& complaint) {
+// "cpuset_cpus: this host has 0-1: write /sys/…": neither does the file that refused, but what was
+// asked for does.
+void drop_file(std::string& complaint, const Json* spec) {
   constexpr std::string_view kHas = ": this host has ";
   const size_t has = complaint.find(kHas);
   if (!complaint.starts_with("cpuset_") || has == complaint.npos) return;
   complaint.erase(std::min(complaint.find(": ", has + kHas.size()), complaint.size()));
+  const std::string asked = value_at(spec, cat("resources.", complaint.substr(0, has)));
+  complaint.insert(has, asked.empty() ? "" : cat(" ", one_line(asked, 200)));
+}
+
+// What a step of the launch says of what comes from one flag only.
+void name_flag(std::string& complaint) {
+  constexpr Pair kBeginnings[] = {{"seccomp: seccomp profile: ", "--security-opt seccomp: "},
+                                  {"user: ", "--user: "},
+                                  {"bind the root ", "--rootfs "},
+                                  {"fetch ", "--uri: fetch "}};
+  for (const auto& [begin, flag] : kBeginnings) {
+    if (complaint.starts_with(begin)) complaint.replace(0, begin.size(), flag);
+  }
 }
 }  // namespace
 
 std::string in_flags(std::string complaint, const std::string& request) {
   if (const auto parent = missing_parent(complaint)) return no_container(*parent);
+  const Result<JsonDocument> asked = parse_json(request, "the request");
+  const Json* const spec_asked = asked ? spec_of(*asked) : nullptr;
   drop_isolator(complaint);
-  drop_file(complaint);
+  drop_file(complaint, spec_asked);
+  name_flag(complaint);
   const size_t spec = complaint.find(kSpec);
   const size_t colon = complaint.find(": ");
   if (spec == complaint.npos || colon == complaint.npos || spec > colon) {
     return with_flags(std::move(complaint));
   }
   const std::string path = complaint.substr(spec + kSpec.size(), colon - spec - kSpec.size());
-  const Result<JsonDocument> asked = parse_json(request, "the request");
-  return about_field(path, with_flags(complaint.substr(colon + 2)),
-                     asked ? spec_of(*asked) : nullptr);
+  return about_field(path, with_flags(complaint.substr(colon + 2)), spec_asked);
 }
 
 namespace {

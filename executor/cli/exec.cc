@@ -28,6 +28,8 @@ class Exec final : public Command {
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
+    // `gantry exec web -- ls`, as kubectl has it.
+    if (words.size() > 1 && words[1] == "--") words.erase(words.begin() + 1);
     if (words.size() < 2) return usage_error("needs a CONTAINER and a COMMAND");
     if (detach_ && interactive_) {
       return usage_error("-i passes on this shell's stdin, and -d leaves it: give one of them");
@@ -48,7 +50,8 @@ class Exec final : public Command {
                                {.stdin_attached = interactive_,
                                 .terminal = terminal_,
                                 .detach_keys = std::move(keys),
-                                .json = session.json()});
+                                .json = session.json(),
+                                .name = container.parent});
     }
     const HttpResponse response = GANTRY_TRY(session.exchange(request));
     if (response.head.status / 100 != 2) return report_launch_failure(response, request);

@@ -111,6 +111,10 @@ class Executor final : public Command {
 
   // What is not ours is gantry-executor's to understand or to refuse.
   Result<int> become_executor(Session& session, const std::vector<std::string>& words) {
+    if (::geteuid() != 0) {
+      return Error(Errc::refused,
+                   "the executor makes containers, which only root can: sudo gantry executor");
+    }
     std::vector<std::string> arguments = {sibling_program("gantry-executor")};
     const Location location = session.location();
     arguments.insert(arguments.end(),

@@ -100,8 +100,11 @@ const Flag* Flags::find(char letter) const {
 }
 
 const ForeignFlag* Flags::find_foreign(std::string_view name) const {
-  const auto it = std::ranges::find(foreign_, name, &ForeignFlag::name);
-  return it == foreign_.end() ? nullptr : &*it;
+  for (const std::span<const ForeignFlag> table : foreign_) {
+    const auto it = std::ranges::find(table, name, &ForeignFlag::name);
+    if (it != table.end()) return &*it;
+  }
+  return nullptr;
 }
 
 // `--name`, `--name=value`, `--name value`. False: not one of ours, and unknown ones pass.
@@ -112,8 +115,9 @@ Result<bool> Flags::parse_long(Cursor& cursor) const {
     value = name.substr(equals + 1);
     name = name.substr(0, equals);
   }
-  const ForeignFlag* foreign = find_foreign(name);
-  const Flag* flag = find(foreign != nullptr ? foreign->here : name);
+  const Flag* flag = find(name);
+  const ForeignFlag* foreign = flag == nullptr ? find_foreign(name) : nullptr;
+  if (foreign != nullptr) flag = find(foreign->here);
   if (flag == nullptr) {
     if (pass_unknown_) return false;
     if (foreign != nullptr) {
@@ -143,9 +147,11 @@ Result<bool> Flags::parse_short(Cursor& cursor) const {
   const std::string_view word = cursor.current();
   for (size_t i = 1; i < word.size(); ++i) {
     const Flag* flag = find(word[i]);
+    const ForeignFlag* foreign = flag == nullptr ? find_foreign(word.substr(i, 1)) : nullptr;
+    if (foreign != nullptr) flag = find(foreign->here);
     if (flag == nullptr) {
       if (pass_unknown_ && i == 1) return false;
-      if (const ForeignFlag* foreign = find_foreign(word.substr(i, 1))) {
+      if (foreign != nullptr) {
         return Error(Errc::invalid, cat("there is no -", word[i], " here: ", foreign->hint));
       }
       return Error(Errc::invalid, cat("unknown flag -", word[i],

@@ -52,8 +52,8 @@ class Flags {
   }
   // `gantry run -d IMAGE ls -l`: what follows the first argument belongs to the container.
   void stop_at_first_argument() { stop_at_first_argument_ = true; }
-  // `table` outlives the flags.
-  void know_foreign(std::span<const ForeignFlag> table) { foreign_ = table; }
+  // `table` outlives the flags. What the first one that knows a flag says counts.
+  void know_foreign(std::span<const ForeignFlag> table) { foreign_.push_back(table); }
   // `gantry executor --anything`: flags that are not ours stay arguments.
   void pass_unknown() { pass_unknown_ = true; }
 
@@ -72,7 +72,7 @@ class Flags {
   Result<bool> parse_short(Cursor& cursor) const;
 
   std::vector<Flag> flags_;
-  std::span<const ForeignFlag> foreign_;
+  std::vector<std::span<const ForeignFlag>> foreign_;
   std::string_view section_ = "Flags";
   bool stop_at_first_argument_ = false;
   bool pass_unknown_ = false;

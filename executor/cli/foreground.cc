@@ -22,6 +22,8 @@ constexpr int kBrokenPipeStatus = 128 + SIGPIPE;
 // So many SIGINT or SIGTERM and the container is killed: pid 1 of a container ignores those it has
 // no handler for.
 constexpr int kImpatience = 3;
+// What an executor that does not answer is waited for, per signal that is passed on.
+constexpr int kAnswerLimitMs = 2'000;
 // So long after a signal somebody wants to know what became of it.
 constexpr int64_t kPatienceNs = 1'000'000'000;
 // So often in a row an executor may go away before it has sent us a byte.
@@ -67,7 +69,10 @@ class Foreground {
   bool is_over() const { return exit_ || (stdin_ && stdin_->is_detached()); }
   Result<void> handle_record(const std::string& text);
   Result<void> deliver(Sink& sink, std::string_view bytes);
+  Result<void> give_up(const Sink& sink, int error);
   Result<void> handle_signals();
+  Result<void> handle_interruption(int number);
+  void pass_on(int number);
   void send_signal(int number);
   bool deliver_signal(int number);
   int milliseconds_to_remark() const;
@@ -105,6 +110,10 @@ Result<void> Foreground::prepare() {
   ::sigemptyset(&set);
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) ::sigaddset(&set, number);
   if (options_.terminal) ::sigaddset(&set, SIGWINCH);
+  if (options_.terminal && options_.stdin_attached) {
+    ::sigaddset(&set, SIGTSTP);
+    ::sigaddset(&set, SIGCONT);
+  }
   ::sigprocmask(SIG_BLOCK, &set, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   signals_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -139,28 +148,55 @@ bool Foreground::deliver_signal(int number) {
   Result<Connection> connection = session_.connect_to_running();
   if (!connection) return false;
   const Result<void> sent = connection->send(Connection::format(api_request(json.close().take())));
-  return sent && connection->receive();
+  pollfd answered = {connection->fd(), POLLIN, 0};
+  return sent && ::poll(&answered, 1, kAnswerLimitMs) == 1 && connection->receive();
 }
 
 Result<void> Foreground::handle_signals() {
   signalfd_siginfo info;
   while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
-    int number = static_cast<int>(info.ssi_signo);
-    if (number == SIGWINCH) {
-      if (stdin_) stdin_->resize();
-      continue;
+    const int number = static_cast<int>(info.ssi_signo);
+    switch (number) {
+      case SIGWINCH:
+        if (stdin_) stdin_->resize();
+        break;
+      case SIGTSTP:
+        terminal_.restore();
+        ::raise(SIGSTOP);
+        break;
+      case SIGCONT:
+        if (stdin_) GANTRY_TRY(terminal_.enter());
+        if (stdin_) stdin_->resize();
+        break;
+      case SIGINT:
+      case SIGTERM:
+        GANTRY_TRY(handle_interruption(number));
+        break;
+      default:
+        pass_on(number);
     }
-    if ((number == SIGINT || number == SIGTERM) && ++interruptions_ == kImpatience) {
-      write_error("asked three times: killing the container");
-      number = SIGKILL;
-    }
-    if (number == SIGINT || number == SIGTERM) {
-      last_signal_ = number;
-      remark_due_ns_ = sys::monotonic_ns() + kPatienceNs;
-    }
-    // Before it runs there is nobody to handle a signal: the launch is given up.
-    send_signal(started_ ? number : SIGKILL);
   }
+  return {};
+}
+
+// Before it runs there is nobody to handle a signal: the launch is given up.
+void Foreground::pass_on(int number) { send_signal(started_ ? number : SIGKILL); }
+
+Result<void> Foreground::handle_interruption(int number) {
+  ++interruptions_;
+  if (interruptions_ > kImpatience) {
+    return Error(Errc::refused,
+                 "it was killed, and has not ended yet: left alone. `gantry ps -a` shows what "
+                 "becomes of it");
+  }
+  if (interruptions_ == kImpatience) {
+    write_error("asked three times: killing the container");
+    number = SIGKILL;
+  } else {
+    last_signal_ = number;
+    remark_due_ns_ = sys::monotonic_ns() + kPatienceNs;
+  }
+  pass_on(number);
   return {};
 }
 
@@ -181,6 +217,18 @@ void Foreground::remark() {
           interruptions_ + 1 == kImpatience ? "once more kills it" : "twice more kills it"));
 }
 
+// `gantry run … | head`: nobody reads on, so the pipeline ends, as SIGPIPE ends any command. So
+// does what we began and have no room for; a closed stderr is nobody's loss.
+Result<void> Foreground::give_up(const Sink& sink, int error) {
+  const bool is_stdout = sink.fd == STDOUT_FILENO;
+  // Not one whose terminal hung up (EIO): it may be attached to again.
+  const bool has_no_room = error == ENOSPC || error == EDQUOT || error == EFBIG || error == EBADF;
+  if (is_stdout && (error == EPIPE || (has_no_room && !is_attached_))) send_signal(SIGKILL);
+  if (error == EIO && options_.terminal) return {};  // stdin tells
+  if (error == EPIPE || (error == EBADF && !is_stdout)) return {};
+  return Error::from_errno(error, "write the container's output");
+}
+
 // Writes without becoming deaf: a full pipe keeps us here, a signal is forwarded all the same.
 Result<void> Foreground::deliver(Sink& sink, std::string_view bytes) {
   sink.offset += bytes.size();
@@ -196,9 +244,7 @@ Result<void> Foreground::deliver(Sink& sink, std::string_view bytes) {
       bytes.remove_prefix(static_cast<size_t>(n));
     } else if (errno != EINTR && errno != EAGAIN) {
       sink.broken = true;
-      // `gantry run … | head`: nobody reads on, so the pipeline ends, as SIGPIPE ends any command.
-      if (errno == EPIPE && sink.fd == STDOUT_FILENO) send_signal(SIGKILL);
-      if (errno != EPIPE) return Error::from_errno(errno, "write the container's output");
+      GANTRY_TRY(give_up(sink, errno));
     }
   }
   return {};
@@ -326,7 +372,8 @@ Result<void> Foreground::go_on(const std::string& request) {
 
 int Foreground::detach() {
   terminal_.restore();
-  const std::string name = container_.parent.empty() ? container_.id : container_.parent;
+  const std::string id = container_.parent.empty() ? container_.id : container_.parent;
+  const std::string name = options_.name.empty() ? short_id(id) : options_.name;
   write_error(container_.parent.empty() ? cat("detached; `gantry attach ", name, "` comes back")
                                         : cat("detached; the command goes on in ", name));
   return 0;

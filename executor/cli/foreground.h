@@ -15,6 +15,7 @@ struct ForegroundOptions {
   std::string detach_keys = {};  // bytes that leave the container's terminal
   bool json = false;             // report the end as JSON on stderr
   std::string restart = {};      // its --restart: what happens after the end is said
+  std::string name = {};         // what the person calls it; empty: its id
   std::function<Result<void>()> on_started = {};  // once, when it runs
 };
 // `request` is a GANTRY_RUN for `container`. Survives the executor: when the stream breaks, it

@@ -1,5 +1,8 @@
 #include "executor/cli/help.h"
 
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "executor/cli/session.h"
@@ -10,6 +13,10 @@ namespace {
 constexpr std::string_view kTagline =
     "lifts containers on and off a machine: run, watch, checkpoint and move them.";
 constexpr std::string_view kConnectionSection = "Every command";
+constexpr std::string_view kFirstSteps =
+    "gantry doctor  # what this host can do\n"
+    "gantry import ./rootfs tools  # an image from a directory or a tar\n"
+    "gantry run --rm tools echo hello  # a container\n";
 
 struct Example {
   std::string command, comment;
@@ -43,14 +50,24 @@ std::string flag_names(const Flag& flag) {
   return out;
 }
 
-// Prefixes each further line of a text that is wrapped at 100 columns.
+// The last column that is written to: that of the terminal, and of a wide one 98.
+size_t last_column() {
+  constexpr size_t kMost = 98;
+  winsize size = {};
+  const bool is_known = ::isatty(STDOUT_FILENO) != 0 &&
+                        ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col != 0;
+  return is_known ? std::min<size_t>(size.ws_col, kMost) : kMost;
+}
+
+// Wrapped, where the first line begins at `column` and the others at `indent`.
 std::string wrap(std::string_view text, size_t indent, size_t column) {
+  const size_t last = last_column();
   std::string out;
   size_t at = column;
   for (size_t i = 0; i < text.size();) {
-    const size_t end = std::min(text.find(' ', i), text.size());
+    const size_t end = std::min(text.find_first_of(" \n", i), text.size());
     const std::string_view word = text.substr(i, end - i);
-    if (at > indent && at + 1 + word.size() > 98) {
+    if (at > indent && at + 1 + word.size() > last) {
       out += cat("\n", std::string(indent, ' '));
       at = indent;
     } else if (i != 0) {
@@ -65,7 +82,8 @@ std::string wrap(std::string_view text, size_t indent, size_t column) {
 }
 
 std::string flag_table(const Flags& flags) {
-  constexpr size_t kColumn = 32;
+  // Beside the flag, or below it where there is little room.
+  const size_t column = last_column() < 60 ? 6 : 32;
   std::string out;
   std::string_view section;
   for (const Flag& flag : flags.all()) {
@@ -74,13 +92,23 @@ std::string flag_table(const Flags& flags) {
       out += cat("\n", section, ":\n");
     }
     std::string line = cat("  ", flag_names(flag));
-    if (line.size() + 2 > kColumn) {
+    if (line.size() + 2 > column) {
       out += line + "\n";
       line.clear();
     }
-    line.resize(kColumn, ' ');
-    out += cat(line, wrap(flag.help, kColumn, kColumn),
-               flag.target.index() == 3 ? " (repeats)" : "", "\n");
+    line.resize(column, ' ');
+    const std::string help = cat(flag.help, flag.target.index() == 3 ? " (repeats)" : "");
+    out += cat(line, wrap(help, column, column), "\n");
+  }
+  return out;
+}
+
+// To be copied: a command is not wrapped.
+std::string example_lines(std::string_view text) {
+  std::string out;
+  for (const Example& example : split_examples(text)) {
+    if (!example.comment.empty()) out += cat("  # ", wrap(example.comment, 4, 4), "\n");
+    out += cat("  ", example.command, "\n");
   }
   return out;
 }
@@ -132,39 +160,34 @@ void declare_global_flags(Flags& flags, GlobalOptions& options) {
 }
 
 std::string overview_help() {
-  std::string out = cat("Gantry ", kTagline, "\n\nUsage: gantry COMMAND [flags] [arguments]\n");
+  std::string out =
+      cat(wrap(cat("Gantry ", kTagline), 0, 0), "\n\nUsage: gantry COMMAND [flags] [arguments]\n");
   for (const std::string_view group : groups()) {
     out += cat("\n", group, ":\n");
     for (const CommandInfo& info : commands()) {
       if (info.hidden || info.group != group) continue;
       std::string line = cat("  ", info.name);
       line.resize(14, ' ');
-      out += cat(line, info.summary, "\n");
+      out += cat(line, wrap(info.summary, 14, 14), "\n");
     }
   }
-  out +=
-      "\nFirst steps:\n"
-      "  gantry doctor                            # what this host can do\n"
-      "  gantry import ./rootfs tools             # an image from a directory or a tar\n"
-      "  gantry run --rm tools echo hello         # a container\n"
-      "\nEvery command explains itself: gantry COMMAND --help. No executor has to be started "
-      "first:\nwhere none listens, one is started, and it leaves when it is not needed.\n";
+  out += cat("\nFirst steps:\n", example_lines(kFirstSteps), "\n",
+             wrap("Every command explains itself: gantry COMMAND --help. No executor has to be "
+                  "started first: where none listens, one is started, and it leaves when it is "
+                  "not needed.",
+                  0, 0),
+             "\n");
   return out;
 }
 
 std::string command_help(const CommandInfo& info) {
   const auto declared = declare(info);
   std::string out = cat("Usage: gantry ", info.name, info.arguments.empty() ? "" : " ",
-                        info.arguments, "\n\n", info.summary, "\n");
-  if (!info.text.empty()) out += cat("\n", info.text, "\n");
+                        info.arguments, "\n\n", wrap(info.summary, 0, 0), "\n");
+  if (!info.text.empty()) out += cat("\n", wrap(info.text, 0, 0), "\n");
   out += flag_table(declared->own);
   out += flag_table(declared->global);
-  const std::vector<Example> examples = split_examples(info.examples);
-  if (!examples.empty()) out += "\nExamples:\n";
-  for (const Example& example : examples) {
-    if (!example.comment.empty()) out += cat("  # ", example.comment, "\n");
-    out += cat("  ", example.command, "\n");
-  }
+  if (!info.examples.empty()) out += cat("\nExamples:\n", example_lines(info.examples));
   return out;
 }
 

@@ -25,7 +25,8 @@ class Images final : public Command {
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 0, 0, "flags"));
-    GANTRY_TRY(check_format(format_));
+    const Json none(rapidjson::kObjectType);
+    GANTRY_TRY(check_format(format_, cells_of({"", 0, &none})));
     if ((quiet_ ? 1 : 0) + (session.json() ? 1 : 0) + (format_.empty() ? 0 : 1) > 1) {
       return usage_error(
           "--quiet, --json and --format each say how it is printed: give one of them");

@@ -6,6 +6,24 @@
 
 namespace gantry::cli {
 namespace {
+constexpr ForeignName kDockers[] = {{"Id", "id"},
+                                    {"Name", "container.name"},
+                                    {"Image", "container.image"},
+                                    {"Config.Image", "container.image"},
+                                    {"Created", "container.created.nanoseconds"},
+                                    {"State.Status", "container.state"},
+                                    {"State.Running", "container.state"},
+                                    {"State.Pid", "container.pid"},
+                                    {"State.ExitCode", "container.exit.shell_status"},
+                                    {"State.StartedAt", "container.started.nanoseconds"},
+                                    {"State.FinishedAt", "container.finished.nanoseconds"},
+                                    {"RestartCount", "container.restarts"},
+                                    {"Config.Labels", "container.labels"},
+                                    {"Config.Hostname", "container.hostname"},
+                                    {"NetworkSettings.IPAddress", "container.ip_addresses"},
+                                    {"NetworkSettings.Ports", "container.ports"},
+                                    {"LogPath", "log_directory"}};
+
 class Inspect final : public Command {
  public:
   void declare(Flags& flags) override {
@@ -17,7 +35,7 @@ class Inspect final : public Command {
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 1, ~0u, "a container"));
-    GANTRY_TRY(check_format(format_));
+    GANTRY_TRY(check_format(format_, kDockers));
     if (!format_.empty() && (phases_ || session.json())) {
       return usage_error(cat("--format and ", phases_ ? "--phases" : "--json",
                              " each say how it is printed: give one of them"));

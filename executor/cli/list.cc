@@ -1,4 +1,6 @@
 // gantry ps
+#include <fnmatch.h>
+
 #include <algorithm>
 #include <array>
 
@@ -48,7 +50,9 @@ std::string describe_state(const Json& container, double now) {
                flag_of(container, "restart_due") ? ", starts again" : "");
   }
   const double started = seconds_of(container, "started");
-  return (started > 0 ? cat(state, " for ", format_age(now - started)) : state) +
+  if (started <= 0) return state + describe_health(container);
+  const std::string age = format_age(now - started);
+  return (state == "running" ? cat("running for ", age) : cat(state, ", started ", age, " ago")) +
          describe_health(container);
 }
 
@@ -123,6 +127,19 @@ Result<Filter> parse_filter(const std::string& word) {
   return out;
 }
 
+// A part of the text. With * or ? the whole of it, and ^ and $ are its ends, as in docker's.
+bool fits(std::string_view text, std::string_view pattern) {
+  const bool at_begin = pattern.starts_with('^'), at_end = pattern.ends_with('$');
+  if (at_begin) pattern.remove_prefix(1);
+  if (at_end && !pattern.empty()) pattern.remove_suffix(1);
+  if (pattern.find_first_of("*?") != pattern.npos) {
+    return ::fnmatch(std::string(pattern).c_str(), std::string(text).c_str(), 0) == 0;
+  }
+  if (at_begin && at_end) return text == pattern;
+  if (at_begin) return text.starts_with(pattern);
+  return at_end ? text.ends_with(pattern) : text.find(pattern) != text.npos;
+}
+
 bool has_label(const Json& container, const std::string& wanted) {
   const size_t equals = wanted.find('=');
   const Json* labels = find(container, "labels");
@@ -130,16 +147,18 @@ bool has_label(const Json& container, const std::string& wanted) {
   const auto member = labels->FindMember(wanted.substr(0, equals).c_str());
   if (member == labels->MemberEnd()) return false;
   return equals == wanted.npos ||
-         (member->value.IsString() && member->value.GetString() == wanted.substr(equals + 1));
+         (member->value.IsString() &&
+          fits(member->value.GetString(), cat("^", wanted.substr(equals + 1), "$")));
 }
 
 bool passes(const Json& container, const Filter& filter) {
   const std::string& value = filter.value;
-  if (filter.key == "name") return text_of(container, "name").find(value) != std::string::npos;
+  if (filter.key == "name") return fits(text_of(container, "name"), value);
   if (filter.key == "id") return text_of(container, "container_id.value").starts_with(value);
   if (filter.key == "state" && value == "checkpointed") return is_checkpointed(container);
   if (filter.key == "state") return text_of(container, "state") == value;
-  if (filter.key == "image") return text_of(container, "image").starts_with(value);
+  if (filter.key == "image")
+    return fits(text_of(container, "image"), value.starts_with('^') ? value : cat("^", value));
   if (filter.key == "label") return has_label(container, value);
   if (filter.key == "health") return text_of(container, "health.status", "none") == value;
   return has_ended(container) && cat(integer_of(container, "exit.shell_status", 125)) == value;
@@ -150,9 +169,10 @@ class Ps final : public Command {
   void declare(Flags& flags) override {
     flags.toggle('a', "all", &all_, "also those that have ended");
     flags.toggle('q', "quiet", &quiet_, "only ids");
-    flags.add(
-        'f', "filter", "KEY=VALUE", &filters_,
-        "only those with name=, id=, state=, exited=STATUS, image=, label=KEY[=VALUE] or health=");
+    flags.add('f', "filter", "KEY=VALUE", &filters_,
+              "only those with name=, id=, state=, exited=STATUS, image=, label=KEY[=VALUE] or "
+              "health=; a "
+              "part of the name is enough, * and ? stand for others, ^ and $ for its ends");
     flags.add('n', "last", "N", &last_, "only the N newest, ended or not");
     flags.toggle('l', "latest", &latest_, "only the newest, ended or not");
     flags.add(0, "format", "TEXT", &format_,
@@ -164,7 +184,7 @@ class Ps final : public Command {
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 0, 0, "flags"));
     GANTRY_TRY(check_together(session.json()));
-    GANTRY_TRY(check_format(format_));
+    GANTRY_TRY(check_format(format_, cells_of(Json(rapidjson::kObjectType))));
     size_t most = ~size_t{0};
     if (!last_.empty() && !parse_number(last_, most)) {
       return usage_error(cat("--last is a number of containers, not \"", last_, "\""));

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "executor/cli/command.h"
+#include "executor/cli/foreign_flags.h"
 #include "executor/cli/help.h"
 #include "executor/cli/print.h"
 #include "executor/cli/session.h"
@@ -61,6 +62,7 @@ int run_command(const CommandInfo& info, GlobalOptions& options,
   const std::unique_ptr<Command> command = info.make();
   Flags flags;
   command->declare(flags);
+  flags.know_foreign(foreign_flags(info.name));
   declare_global_flags(flags, options);
   Result<std::vector<std::string>> arguments = flags.parse(words);
   if (options.help) {
@@ -74,7 +76,7 @@ int run_command(const CommandInfo& info, GlobalOptions& options,
                                       : Result<int>(prepared.error());
   if (status) return *status;
   if (is_usage_error(status.error())) return fail_usage(status.error().to_string(), info.name);
-  write_error(status.error().to_string());
+  write_error(in_plain_words(status.error().to_string()));
   return info.failure_status;
 }
 
@@ -105,11 +107,12 @@ int run(const std::vector<std::string>& words) {
 }  // namespace gantry::cli
 
 int main(int argc, char** argv) {
-  // A standard stream that the caller closed must not become the executor's socket.
+  // A standard stream that the caller closed must not become the executor's socket: stdin is empty
+  // then, and writing to the others fails.
   for (int fd = 0; fd <= 2; ++fd) {
     if (::fcntl(fd, F_GETFD) >= 0) continue;
     // lint: allow cloexec, because a standard stream is inherited by what we exec
-    if (::open("/dev/null", O_RDWR) != fd) return 1;
+    if (::open("/dev/null", O_RDONLY) != fd) return 1;
     if (fd == 1) gantry::cli::note_closed_stdout();
   }
   return gantry::cli::run({argv + 1, argv + argc});

@@ -41,8 +41,26 @@ void write_wait(std::string_view reason) {
                   "; `gantry rm` or `gantry prune` makes some"));
 }
 
+namespace {
+// No word of a megabyte, if somebody gave us one.
+std::string shorten_words(std::string_view text) {
+  constexpr size_t kMost = 1000, kKept = 100;
+  std::string out;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find_first_of(" \n"), text.size());
+    const std::string_view word = text.substr(0, end);
+    out += word.size() <= kMost ? word : word.substr(0, kKept);
+    if (word.size() > kMost) out += cat("… (", word.size(), " characters)");
+    out += text.substr(end, 1);
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return out;
+}
+}  // namespace
+
 void write_error(std::string_view text) {
-  sys::write_all(STDERR_FILENO, cat("gantry: ", text, "\n")).ignore("nobody else to tell");
+  sys::write_all(STDERR_FILENO, cat("gantry: ", shorten_words(text), "\n"))
+      .ignore("nobody else to tell");
 }
 
 void write_json(const Json& value) {

@@ -98,11 +98,6 @@ void RunOptions::declare_common(Flags& flags) {
             "fetch a file (file, http, https) into the sandbox, /mnt/mesos/sandbox inside; more "
             "after &: extract, executable, name=FILE");
   declare_limits(flags);
-  flags.add(0, "device-read-bps", "DEVICE:SIZE", &read_bps,
-            "bytes a second read from a disk, e.g. /dev/sda:10m");
-  flags.add(0, "device-write-bps", "DEVICE:SIZE", &write_bps, "bytes a second written to it");
-  flags.add(0, "device-read-iops", "DEVICE:N", &read_iops, "reads of a disk a second");
-  flags.add(0, "device-write-iops", "DEVICE:N", &write_iops, "writes to it a second");
   flags.section("Network");
   flags.add(0, "network", "MODE", &network,
             "none (loopback only, the default), host, or bridge (the default with -p)");
@@ -139,6 +134,11 @@ void RunOptions::declare_limits(Flags& flags) {
   flags.add(0, "cpuset-mems", "NODES", &cpuset_mems, "only these memory nodes");
   flags.add(0, "pids", "N", &pids, "processes and threads; -1: unlimited");
   flags.add(0, "blkio-weight", "N", &blkio_weight, "share of disk time, 10 to 1000");
+  flags.add(0, "device-read-bps", "DEVICE:SIZE", &read_bps,
+            "bytes a second read from a disk, e.g. /dev/sda:10m");
+  flags.add(0, "device-write-bps", "DEVICE:SIZE", &write_bps, "bytes a second written to it");
+  flags.add(0, "device-read-iops", "DEVICE:N", &read_iops, "reads of a disk a second");
+  flags.add(0, "device-write-iops", "DEVICE:N", &write_iops, "writes to it a second");
 }
 
 namespace {
@@ -218,6 +218,7 @@ class Run final : public Command {
                                 .detach_keys = keys_,
                                 .json = session.json(),
                                 .restart = options_.restart == "no" ? "" : options_.restart,
+                                .name = options_.name,
                                 .on_started = on_started});
     }
     const HttpResponse response = GANTRY_TRY(session.exchange(request));

@@ -9,7 +9,9 @@
 
 namespace gantry::cli {
 namespace {
-Result<void> mount_option(JsonWriter& json, std::string_view flag, std::string_view option) {
+// `others`: what else is known where it is given.
+Result<void> mount_option(JsonWriter& json, std::string_view flag, std::string_view option,
+                          std::string_view others = {}) {
   static constexpr auto kPropagations = std::to_array<Pair>({{"private", "PRIVATE"},
                                                              {"rprivate", "RPRIVATE"},
                                                              {"slave", "SLAVE"},
@@ -34,10 +36,9 @@ Result<void> mount_option(JsonWriter& json, std::string_view flag, std::string_v
     json.text("propagation", it->value);
     return {};
   }
-  return usage_error(
-      cat(flag, ": unknown option \"", option,
-          "\". Known: ro, rw, nosuid, nodev, noexec, bind, rbind, private, rprivate, "
-          "slave, rslave, shared, rshared"));
+  return usage_error(cat(flag, ": unknown option \"", option, "\". Known: ", others,
+                         "ro, rw, nosuid, nodev, noexec, bind, rbind, private, rprivate, "
+                         "slave, rslave, shared, rshared"));
 }
 
 // SOURCE:DESTINATION[:OPTIONS]; a SOURCE without a slash that does not begin with a dot is the name
@@ -95,7 +96,7 @@ Result<void> write_tmpfs(JsonWriter& json, const std::string& word) {
     } else if (pair && pair->key == "mode") {
       json.integer("mode", GANTRY_TRY(octal_mode(cat("--tmpfs ", word), pair->value)));
     } else if (option != "exec" && option != "suid" && option != "dev") {
-      GANTRY_TRY(mount_option(json, cat("--tmpfs ", word), option));
+      GANTRY_TRY(mount_option(json, cat("--tmpfs ", word), option, "size=SIZE, mode=OCTAL, "));
     }
   }
   json.close();
@@ -169,7 +170,14 @@ Result<void> write_mount(JsonWriter& json, const std::string& word) {
 Result<void> write_uri(JsonWriter& json, const std::string& word) {
   const auto parts = cut(word, '#');
   std::string uri(parts ? parts->key : std::string_view(word));
-  if (uri.find("://") == uri.npos) uri = cat("file://", absolute_path(uri));
+  if (uri.empty()) return usage_error("--uri needs a value: URI#sha256=HEX");
+  const size_t scheme = uri.find("://");
+  if (scheme == uri.npos) {
+    uri = cat("file://", absolute_path(uri));
+  } else if (const std::string_view begin = std::string_view(uri).substr(0, scheme);
+             begin != "file" && begin != "http" && begin != "https") {
+    return usage_error(cat("--uri ", word, ": fetched are file, http and https"));
+  }
   json.open().text("uri", uri);
   for (const std::string_view part :
        parts ? split_words(parts->value, '&') : std::vector<std::string_view>()) {
@@ -202,7 +210,9 @@ Result<void> write_mounts(JsonWriter& json, const RunOptions& options) {
   for (const std::string& word : options.mounts) GANTRY_TRY(write_mount(json, word));
   if (!shm.empty()) {
     json.open().text("type", "TMPFS").text("destination", "/dev/shm").integer("mode", 01777);
-    json.integer("size_bytes", static_cast<int64_t>(GANTRY_TRY(parse_bytes("--shm-size", shm))));
+    const uint64_t size = GANTRY_TRY(parse_bytes("--shm-size", shm));
+    if (size == 0) return usage_error(cat("--shm-size ", shm, ": must be above 0"));
+    json.integer("size_bytes", static_cast<int64_t>(size));
     for (const char* option : {"nosuid", "nodev", "noexec"}) json.boolean(option, true);
     json.close();
   }

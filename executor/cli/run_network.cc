@@ -47,6 +47,12 @@ Result<void> write_network(JsonWriter& json, const RunOptions& options) {
   // A published port says which network is meant.
   std::string mode = options.network;
   if (mode.empty()) mode = options.ports.empty() ? "none" : "bridge";
+  if (mode.starts_with("container:")) {
+    return usage_error(cat("--network ", mode,
+                           ": each container has a network of its own; a further command in "
+                           "that one's is `gantry exec ",
+                           std::string_view(mode).substr(10), " COMMAND`"));
+  }
   if (mode != "none" && mode != "host" && mode != "bridge") {
     return usage_error(cat("--network is none, host or bridge, not \"", mode, "\""));
   }

@@ -119,6 +119,14 @@ Result<void> write_security(JsonWriter& json, const RunOptions& options) {
     }
   }
   if (options.read_only) json.boolean("read_only", true);
+  for (const std::string& word : options.sysctls) {
+    const std::string_view key = split_words(word, '=')[0];
+    if (key.empty() || key.size() > 256 || key.find_first_of(" \t\n/") != key.npos ||
+        key.find("..") != key.npos) {
+      return usage_error(
+          cat("--sysctl \"", word, "\": write KEY=VALUE, e.g. net.core.somaxconn=1024"));
+    }
+  }
   return write_map(json, "sysctls", "--sysctl", options.sysctls);
 }
 
@@ -221,19 +229,18 @@ Result<void> write_resources(JsonWriter& json, const RunOptions& options) {
   }
   if (!options.cpuset.empty()) json.text("cpuset_cpus", options.cpuset);
   if (!options.cpuset_mems.empty()) json.text("cpuset_mems", options.cpuset_mems);
-  const auto bytes = [&](std::string_view key, std::string_view flag,
-                         const std::string& text) -> Result<void> {
+  // `unlimited`: what -1 is to the executor.
+  const auto bytes = [&](std::string_view key, std::string_view flag, const std::string& text,
+                         int64_t unlimited) -> Result<void> {
     if (text.empty()) return {};
-    if (text == "-1") {
-      json.integer(key, -1);
-      return {};
-    }
-    json.integer(key, static_cast<int64_t>(GANTRY_TRY(parse_bytes(flag, text))));
+    json.integer(
+        key, text == "-1" ? unlimited : static_cast<int64_t>(GANTRY_TRY(parse_bytes(flag, text))));
     return {};
   };
-  GANTRY_TRY(bytes("memory_limit_bytes", "--memory", options.memory));
-  GANTRY_TRY(bytes("memory_reservation_bytes", "--memory-reservation", options.memory_reservation));
-  GANTRY_TRY(bytes("memory_swap_bytes", "--memory-swap", options.memory_swap));
+  GANTRY_TRY(bytes("memory_limit_bytes", "--memory", options.memory, 0));
+  GANTRY_TRY(
+      bytes("memory_reservation_bytes", "--memory-reservation", options.memory_reservation, 0));
+  GANTRY_TRY(bytes("memory_swap_bytes", "--memory-swap", options.memory_swap, -1));
   if (!options.pids.empty()) {
     json.integer("pids_limit", GANTRY_TRY(whole_number<int64_t>("--pids", options.pids)));
   }

@@ -67,6 +67,32 @@ Location GlobalOptions::location() const {
   return out;
 }
 
+namespace {
+// "gantry_copy_out.path: must be …": which call it was says nothing to a person. A launch's fields
+// are told in its flags (complaint.h).
+void drop_call(std::string& text) {
+  const size_t end = text.find_first_of(" :");
+  const size_t dot = text.find('.');
+  if (!text.starts_with("gantry_") || dot >= end || text.find("gantry_spec") < end) return;
+  text.erase(0, dot + 1);
+}
+
+// "'gantry_stop.container_id' is invalid: 'a/b' contains …"
+void drop_id_field(std::string& text) {
+  constexpr std::string_view kIs = "container_id' is invalid: ";
+  const size_t at = text.find(kIs);
+  if (text.starts_with('\'') && at != text.npos && at < text.find(' ')) {
+    text.replace(0, at + kIs.size(), "no name or id of a container: ");
+  }
+}
+}  // namespace
+
+std::string in_plain_words(std::string text) {
+  drop_call(text);
+  drop_id_field(text);
+  return text;
+}
+
 Error refusal(const HttpResponse& response) {
   std::string text = response.body;
   while (text.ends_with('\n')) text.pop_back();
@@ -96,7 +122,7 @@ std::string no_container(std::string_view name) {
 }
 
 std::string explain_missing(const Error& error, const std::string& container) {
-  return error.is(Errc::not_found) ? no_container(container) : error.to_string();
+  return error.is(Errc::not_found) ? no_container(container) : in_plain_words(error.to_string());
 }
 
 HttpRequest api_request(std::string body) {

@@ -42,6 +42,8 @@ Error refusal(const HttpResponse& response);
 
 // The one sentence about a container that is not there.
 std::string no_container(std::string_view name);
+// Without the name of the call that was refused.
+std::string in_plain_words(std::string text);
 // An error's sentence; for a container that is not there, with the way to find those that are.
 std::string explain_missing(const Error& error, const std::string& container);
 

@@ -1,4 +1,6 @@
 // gantry start, restart
+#include <poll.h>
+
 #include "executor/cli/command_list.h"
 #include "executor/cli/foreground.h"
 #include "executor/cli/print.h"
@@ -8,6 +10,9 @@
 
 namespace gantry::cli {
 namespace {
+// So often, a fiftieth of a second apart, it is looked whether another client starts it.
+constexpr int kMostLooks = 50;
+
 void report(const Session& session, const std::string& word) {
   write_out(session.json() ? JsonWriter().open().text("container", word).close().take() + "\n"
                            : word + "\n");
@@ -74,7 +79,8 @@ class Start final : public Command {
     const ForegroundOptions options = {.stdin_attached = interactive_,
                                        .terminal = has_terminal && interactive_,
                                        .detach_keys = GANTRY_TRY(parse_detach_keys(kDetachKeys)),
-                                       .json = session.json()};
+                                       .json = session.json(),
+                                       .name = word};
     if (options.terminal) GANTRY_TRY(check_terminal(true));
     const std::string id = text_of(*answer, "gantry_inspect.container.container_id.value");
     return attach_in_foreground(session, {.id = id, .parent = {}}, options,
@@ -101,12 +107,27 @@ class Restart final : public Command {
       const Result<JsonDocument> stopped = session.call(stop_request(word, seconds));
       // One that was created and never started is only started.
       if (!stopped && !stopped.error().is(Errc::busy)) return stopped.error();
-      const Result<void> started = start(session, word);
+      Result<void> started = start(session, word);
+      if (!started && is_started_by_another(session, word, started.error())) return {};
       return stopped || started ? started : Result<void>(stopped.error());
     });
   }
 
  private:
+  // Somebody else has started it meanwhile, or has stopped it, to start it at once.
+  static bool is_started_by_another(Session& session, const std::string& word, const Error& error) {
+    const bool was_stopped = error.to_string().starts_with("killed while");
+    if (!was_stopped && !error.is(Errc::busy)) return false;
+    for (int looks = 0; looks < kMostLooks; ++looks) {
+      const Result<JsonDocument> answer =
+          session.call(container_call("GANTRY_INSPECT", "gantry_inspect", word));
+      if (!answer) return false;
+      if (text_of(*answer, "gantry_inspect.container.state") == "running") return true;
+      ::poll(nullptr, 0, 20);
+    }
+    return false;
+  }
+
   static std::string stop_request(const std::string& word, std::optional<uint32_t> seconds) {
     JsonWriter json;
     json.open().text("type", "GANTRY_STOP").open("gantry_stop");

@@ -59,7 +59,8 @@ class Stats final : public Command {
     if (watch_ && once_) {
       return usage_error("--watch goes on, and --no-stream looks once: give one of them");
     }
-    GANTRY_TRY(check_format(format_));
+    const Json none(rapidjson::kObjectType);
+    GANTRY_TRY(check_format(format_, cells_of(none, none, {})));
     if (!format_.empty() && session.json()) {
       return usage_error("--format and --json each say how it is printed: give one of them");
     }
@@ -130,20 +131,22 @@ class Stats final : public Command {
     write_json(list);
   }
 
+  static Cells cells_of(const Json& container, const Json& statistics, const Samples& before) {
+    return {{"ID", short_id(text_of(container, "container_id.value"))},
+            {"Name", text_of(container, "name")},
+            {"CPU", format_percent(cpu_percent(container, before))},
+            {"Memory", describe_memory(statistics)},
+            {"Processes", describe_pids(statistics)},
+            {"Read", format_bytes(number_of(statistics, "gantry_io_read_bytes"))},
+            {"Written", format_bytes(number_of(statistics, "gantry_io_written_bytes"))}};
+  }
+
   Result<void> print_rows(const JsonDocument& answer, const Samples& before) const {
     Listing listing({"ID", "NAME", "CPU", "MEMORY", "PROCESSES", "READ", "WRITTEN"}, format_);
     for (const Json* container : list_of(answer, "gantry_stats.containers")) {
       const Json* statistics = find(*container, "statistics");
       if (statistics == nullptr) continue;
-      const Cells cells = {
-          {"ID", short_id(text_of(*container, "container_id.value"))},
-          {"Name", text_of(*container, "name")},
-          {"CPU", format_percent(cpu_percent(*container, before))},
-          {"Memory", describe_memory(*statistics)},
-          {"Processes", describe_pids(*statistics)},
-          {"Read", format_bytes(number_of(*statistics, "gantry_io_read_bytes"))},
-          {"Written", format_bytes(number_of(*statistics, "gantry_io_written_bytes"))}};
-      GANTRY_TRY(listing.add(cells));
+      GANTRY_TRY(listing.add(cells_of(*container, *statistics, before)));
     }
     listing.write();
     return {};

@@ -109,8 +109,11 @@ void StdinPump::read_stdin() {
   std::array<char, kPiece> bytes;
   const ssize_t n = ::read(STDIN_FILENO, bytes.data(), bytes.size());
   if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
-  if (n <= 0) at_end_ = true;
-  if (n <= 0) return;
+  if (n <= 0) {
+    at_end_ = true;
+    is_detached_ = kind_ == Kind::terminal;  // it hung up
+    return;
+  }
   if (kind_ == Kind::pipe) {
     pending_.assign(bytes.data(), static_cast<size_t>(n));
   } else if (std::optional<std::string> rest =

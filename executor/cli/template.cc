@@ -58,11 +58,6 @@ Result<std::string> fill_in(std::string_view format, const Json& object) {
   return fill_in(format, ValueOf([&](std::string_view name) -> Result<std::string> {
                    const bool is_json = name.starts_with(kJson);
                    if (is_json) name = trim_spaces(name.substr(kJson.size()));
-                   if (!name.starts_with('.')) {
-                     return usage_error(cat("--format: {{", name,
-                                            "}}: a name begins with a dot, e.g. "
-                                            "{{.container.state}} or {{json .container}}"));
-                   }
                    const Json* value = find(object, without_dot(name));
                    if (value == nullptr) return std::string(is_json ? "null" : "<no value>");
                    if (value->IsString() && !is_json) {
@@ -87,8 +82,39 @@ void Listing::write() const {
   if (format_.empty()) table_.write();
 }
 
-Result<void> check_format(std::string_view format) {
+namespace {
+Result<void> check_no_table(std::string_view format) {
   if (!format.starts_with("table")) return {};
   return usage_error("--format makes lines, no table: leave it out for the table");
+}
+
+Result<std::string> check_member(std::string_view name, std::span<const ForeignName> foreign) {
+  const std::string written = cat("--format: {{", name, "}}");
+  if (name.starts_with(kJson)) name = trim_spaces(name.substr(kJson.size()));
+  if (!name.starts_with('.')) {
+    return usage_error(cat(
+        written, ": a name begins with a dot, e.g. {{.container.state}} or {{json .container}}"));
+  }
+  name.remove_prefix(1);
+  for (const auto& [theirs, ours] : foreign) {
+    if (name == theirs) return usage_error(cat(written, ": here it is {{.", ours, "}}"));
+  }
+  // Ours are lower-case, but for those in an image's own words.
+  if (name.empty() || name[0] < 'A' || name[0] > 'Z') return std::string();
+  return usage_error(cat(written, ": there is none; without --format all that there are is shown"));
+}
+}  // namespace
+
+Result<void> check_format(std::string_view format, const Cells& cells) {
+  GANTRY_TRY(check_no_table(format));
+  GANTRY_TRY(fill_in(format, cells));
+  return {};
+}
+
+Result<void> check_format(std::string_view format, std::span<const ForeignName> foreign) {
+  GANTRY_TRY(check_no_table(format));
+  GANTRY_TRY(fill_in(
+      format, ValueOf([foreign](std::string_view name) { return check_member(name, foreign); })));
+  return {};
 }
 }  // namespace gantry::cli

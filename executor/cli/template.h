@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -37,6 +38,10 @@ class Listing {
   std::string_view format_;  // empty: a table
 };
 
-// A format that is no line: docker's "table …".
-Result<void> check_format(std::string_view format);
+// Whether such cells, or members of an object, can fill it in: known before anything is asked.
+// docker's "table …" is refused, "json" is the command's own matter.
+Result<void> check_format(std::string_view format, const Cells& cells);
+// What docker calls a member, and what it is here, without the dots.
+using ForeignName = std::pair<std::string_view, std::string_view>;
+Result<void> check_format(std::string_view format, std::span<const ForeignName> foreign = {});
 }  // namespace gantry::cli

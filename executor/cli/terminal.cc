@@ -21,7 +21,6 @@ void write_terminal(JsonWriter& json) {
 }
 
 Result<void> RawTerminal::enter() {
-  if (before_) return {};
   termios now = {};
   if (::tcgetattr(STDIN_FILENO, &now) != 0) return Error::from_errno(errno, "read the terminal");
   const termios before = now;
@@ -29,7 +28,7 @@ Result<void> RawTerminal::enter() {
   if (::tcsetattr(STDIN_FILENO, TCSADRAIN, &now) != 0) {
     return Error::from_errno(errno, "make the terminal raw");
   }
-  before_ = before;
+  if (!before_) before_ = before;
   return {};
 }
 

@@ -28,7 +28,7 @@ class RawTerminal {
   RawTerminal(const RawTerminal&) = delete;
   RawTerminal& operator=(const RawTerminal&) = delete;
   ~RawTerminal() { restore(); }
-  // Stdin's terminal: every byte as it is typed.
+  // Stdin's terminal: every byte as it is typed. Again where somebody else has set it meanwhile.
   Result<void> enter();
   void restore();
 

@@ -101,7 +101,7 @@ class Top final : public Command {
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 1, 1, "one container"));
-    GANTRY_TRY(check_format(format_));
+    GANTRY_TRY(check_format(format_, cells_of({})));
     if (!format_.empty() && session.json()) {
       return usage_error("--format and --json each say how it is printed: give one of them");
     }
@@ -157,19 +157,22 @@ class Top final : public Command {
     write_json(list);
   }
 
+  static Cells cells_of(const Process& process) {
+    return {{"PID", cat(process.pid)},
+            {"Inside", cat(process.inner_pid)},
+            {"Parent", cat(process.parent)},
+            {"User", cat(process.uid)},
+            {"State", std::string(1, process.state)},
+            {"CPU", format_time(process.cpu_seconds)},
+            {"Memory", format_bytes(process.memory_bytes)},
+            {"Command", one_line(process.command, 200)}};
+  }
+
   Result<void> print_rows(const std::vector<Process>& processes) const {
     Listing listing({"PID", "INSIDE", "PARENT", "USER", "STATE", "CPU", "MEMORY", "COMMAND"},
                     format_);
     for (const Process& process : processes) {
-      const Cells cells = {{"PID", cat(process.pid)},
-                           {"Inside", cat(process.inner_pid)},
-                           {"Parent", cat(process.parent)},
-                           {"User", cat(process.uid)},
-                           {"State", std::string(1, process.state)},
-                           {"CPU", format_time(process.cpu_seconds)},
-                           {"Memory", format_bytes(process.memory_bytes)},
-                           {"Command", one_line(process.command, 200)}};
-      GANTRY_TRY(listing.add(cells));
+      GANTRY_TRY(listing.add(cells_of(process)));
     }
     listing.write();
     return {};

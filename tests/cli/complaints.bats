@@ -105,7 +105,7 @@ gantry-executor: --cgroup-root 'relative': must be an absolute path without '..'
 --memory 1k|--memory 1024: must be 
 --memory-swap 64m|--memory-swap 67108864: needs --memory
 --memory 64m --memory-reservation 128m|--memory-reservation 134217728: must not be above --memory
---cpuset 4000|--cpuset: this host has 0
+--cpuset 4000|--cpuset 4000: this host has 0
 --oom-score-adj 1001|--oom-score-adj 1001: must be -1000 to 1000
 --ulimit wings=2|--ulimit: name "wings": 
 --uri http://127.0.0.1:1/x#sha256=12|--uri: sha256 "12": 
@@ -134,6 +134,8 @@ END
   [[ "$stderr" == "gantry: no permission to use $GANTRY_RUNTIME_DIR/gantry.sock: "*"sudo gantry"* ]]
   run -1 --separate-stderr unprivileged --runtime-dir "$DIR/nowhere" ps
   [ "$stderr" = "gantry: no executor listens on $DIR/nowhere/gantry.sock, and only root can start one: sudo gantry …, or sudo gantry executor first" ]
+  run -1 --separate-stderr unprivileged executor
+  [ "$stderr" = "gantry: the executor makes containers, which only root can: sudo gantry executor" ]
 }
 
 @test "import of what is no image names the file" {
@@ -197,6 +199,42 @@ shows() { gantry logs both 2>&1 | grep -qxF "$1"; }
     run -125 --separate-stderr gantry run --rm "--$flag=" --rootfs "$ROOT" /bin/true
     [[ "$stderr" == "gantry: --$flag needs a value: "* ]]
   done
+}
+
+@test "streams that are closed: stdin is empty, and what cannot be printed is said" {
+  gantry ps
+  run -1 --separate-stderr bash -c "$BIN/gantry ps >&-"
+  [[ "$stderr" == "gantry: stdout: "*"Bad file descriptor" ]]
+  run -125 --separate-stderr bash -c "$BIN/gantry run --rm --rootfs $ROOT echo x >&-"
+  [[ "$stderr" == "gantry: write the container's output: Bad file descriptor"* ]]
+  wait_until none_left
+  [ "$(in_root -i cat <&-)" = "" ]
+  run -125 --separate-stderr bash -c "$BIN/gantry run -it --rm --rootfs $ROOT sh <&-"
+  [[ "$stderr" == "gantry: -t lends this terminal to the command, and stdin is none"* ]]
+  run -0 bash -c "$BIN/gantry run --rm --rootfs $ROOT sh -c 'echo out; echo err >&2' 2>&-"
+  [ "$output" = out ]
+  wait_until none_left
+}
+
+@test "a reader that goes away ends the container; bytes are passed as they are" {
+  run -141 bash -c "set -o pipefail; $BIN/gantry run --rm --name loud --rootfs $ROOT yes | head -n 1"
+  [ "$output" = y ]
+  wait_until none_left
+  head -c 100000 /dev/urandom >"$DIR/bytes"
+  in_root -i cat <"$DIR/bytes" | cmp - "$DIR/bytes"
+  gantry run -d --name web --rootfs "$ROOT" sleep 100
+  gantry exec -i web cat <"$DIR/bytes" | cmp - "$DIR/bytes"
+  gantry rm -f web
+}
+
+@test "no room for its output ends what was begun" {
+  gantry run -d --name web --rootfs "$ROOT" sleep 100
+  run -125 --separate-stderr bash -c "$BIN/gantry exec web yes >/dev/full"
+  [ "$stderr" = "gantry: write the container's output: No space left on device" ]
+  wait_until bash -c "[ \$($BIN/gantry top --format x web | wc -l) = 1 ]"
+  run -125 --separate-stderr bash -c "$BIN/gantry run --rm --name loud --rootfs $ROOT yes >/dev/full"
+  gantry rm -f web
+  wait_until none_left
 }
 
 @test "a full stdout is said" {

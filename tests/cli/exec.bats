@@ -116,7 +116,7 @@ only_web() { [ "$(gantry ps -aq | wc -l)" = 1 ] && [ "$(find "$GANTRY_RUNTIME_DI
   [ "$status" = 6 ]
   [ "$(cat "$DIR/attached")" = late ]
   run -125 --separate-stderr gantry attach talker
-  [[ "$stderr" == *"talker' is "*"gantry logs"* ]]  # exited, or about to be
+  [[ "$stderr" == *"talker' has ended; "*"gantry logs"* ]]
   run -125 --separate-stderr gantry attach nobody
   [[ "$stderr" == *nobody* ]]
   gantry rm talker

@@ -329,6 +329,84 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   gantry rm -f front web
 }
 
+@test "rename: not to what another one is called by; its limits are not touched" {
+  start web /bin/sleep 100
+  start db /bin/sleep 100
+  id=$(gantry inspect -f '{{.id}}' db)
+  for name in "$id" "${id:0:12}"; do
+    run -1 --separate-stderr gantry rename web "$name"
+    [ "$stderr" = "gantry: name: '$name' is what container $id is called by; choose another one" ]
+    run -125 --separate-stderr gantry run --rm --name "$name" --rootfs "$ROOT" true
+    [[ "$stderr" == *"is what container $id is called by"* ]]
+  done
+  gantry update --pids 50 web
+  pids=$(gantry inspect web | jq -r '.[0].cgroups[]' | while read -r path; do ls "$path/pids.max" 2>/dev/null || true; done | head -n 1)
+  echo 60 >"$pids"
+  gantry rename web front
+  [ "$(cat "$pids")" = 60 ]
+}
+
+@test "update: 0 and -1 lift a limit" {
+  gantry run -d --name web --memory 64m --cpus 0.5 --pids 20 --rootfs "$ROOT" sleep 100
+  gantry update --memory 0 --cpus 0 --pids -1 web
+  limits() { gantry stats --json web | jq -c '.[0].statistics | [.mem_limit_bytes, .cpus_limit, .gantry_pids_limit]'; }
+  [ "$(limits)" = '[null,null,null]' ]
+  gantry restart -t 0 web
+  [ "$(limits)" = '[null,null,null]' ]
+  gantry update --memory 64m web
+  [ "$(limits)" = '[67108864,null,null]' ]
+  gantry update --memory -1 web
+  [ "$(limits)" = '[null,null,null]' ]
+}
+
+@test "ps: filters with patterns; how long it has been paused is not said wrongly" {
+  gantry run -d --name web-1 --label tier=front-a --rootfs "$ROOT" sleep 100
+  gantry run -d --name web-2 --label tier=front-b --rootfs "$ROOT" sleep 100
+  start db /bin/sleep 100
+  shown() { gantry ps --format '{{.Name}}' "$@" | sort | tr '\n' ' '; }
+  [ "$(shown -f name=web)" = "web-1 web-2 " ]
+  [ "$(shown -f 'name=*-1')" = "web-1 " ]
+  [ "$(shown -f 'name=w*')" = "web-1 web-2 " ]
+  [ "$(shown -f 'name=b')" = "db web-1 web-2 " ]
+  [ "$(shown -f 'name=^db$')" = "db " ]
+  [ "$(shown -f 'name=^b')" = "" ]
+  [ "$(shown -f 'label=tier=front-*')" = "web-1 web-2 " ]
+  [ "$(shown -f 'label=tier=front')" = "" ]
+  [ "$(shown -f "image=$DIR/*")" = "db web-1 web-2 " ]
+  gantry pause db
+  [[ "$(gantry ps -f name=db)" == *"paused, started "*" ago"* ]]
+  gantry resume db
+}
+
+@test "restart against rm -f, stop and restart: nobody is refused for the other's sake" {
+  for _ in 1 2 3 4 5 6; do
+    start web /bin/sleep 100
+    "$BIN/gantry" restart -t 0 web >/dev/null 2>&1 3>&- &
+    gantry rm -f web
+    wait $! || true
+    none_left || gantry rm -f web  # removed first, and not started again
+    none_left
+    start web /bin/sleep 100
+    "$BIN/gantry" restart -t 0 web 3>&- &
+    gantry restart -t 0 web
+    finish $!
+    [ "$status" = 0 ]
+    "$BIN/gantry" restart -t 0 web >/dev/null 2>&1 3>&- &
+    gantry stop -t 0 web
+    wait $! || true
+    gantry rm -f web
+  done
+}
+
+@test "exec: -- before the command; one that has just ended is said to have" {
+  start web /bin/sleep 100
+  [ "$(gantry exec web -- echo -- x)" = "-- x" ]
+  gantry kill -s KILL web
+  gantry wait web
+  run -125 --separate-stderr gantry exec web true
+  [[ "$stderr" == "gantry: container '"*"' is exited, a command can be run only in a running one" ]]
+}
+
 @test "prune: what has ended, not what runs; asks, or needs -f" {
   start runs /bin/sleep 100
   start done /bin/true

@@ -1,76 +1,14 @@
 """Terminals as a person meets them: run -it, exec -it and attach at a pty of the test's own."""
 import contextlib
-import fcntl
 import os
 import pathlib
-import pty
-import re
-import select
 import signal
-import struct
 import subprocess
-import termios
 import time
 
 from gantry import BIN, GantryTest, another_build, main, wait_until
+from person import Person
 from streams import RECORDIO_INPUT, first_input, framed
-
-
-class Person:
-    """`gantry` with words, at a terminal."""
-
-    def __init__(self, test, *words, rows=30, columns=100):
-        self.seen, self.status = b"", None
-        self.master, slave = pty.openpty()
-        self.resize(rows, columns)
-        self.before = termios.tcgetattr(slave)
-
-        def lead_session():
-            os.setsid()
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-        self.process = subprocess.Popen([BIN / "gantry", *words], stdin=slave, stdout=slave, stderr=slave,
-                                        env=test.environment(), preexec_fn=lead_session)
-        self.slave = slave
-        test.addCleanup(self.leave)
-
-    def leave(self):
-        self.process.kill()
-        self.process.wait()
-        os.close(self.master)
-        os.close(self.slave)
-
-    def resize(self, rows, columns):
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def type(self, text):
-        os.write(self.master, text.encode() if isinstance(text, str) else text)
-
-    def expect(self, pattern, limit=15):
-        """Reads until the pattern has been printed, and forgets all up to there."""
-        deadline = time.monotonic() + limit
-        while not (found := re.search(pattern.encode(), self.seen)):
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.master], [], [], left)[0]:
-                raise AssertionError(f"no {pattern!r} in {self.seen!r}")
-            self.seen += os.read(self.master, 65536)
-        self.seen = self.seen[found.end():]
-        return found
-
-    def ends(self, limit=15):
-        """The exit status; the terminal is as it was."""
-        deadline = time.monotonic() + limit
-        while self.process.poll() is None:
-            if time.monotonic() > deadline:
-                raise AssertionError(f"still running; printed {self.seen!r}")
-            if select.select([self.master], [], [], 0.05)[0]:
-                self.seen += os.read(self.master, 65536)
-        while select.select([self.master], [], [], 0)[0]:
-            self.seen += os.read(self.master, 65536)
-        now = termios.tcgetattr(self.slave)
-        if now != self.before:
-            raise AssertionError(f"the terminal was left as {now}, it was {self.before}")
-        return self.process.returncode
 
 
 class Terminals(GantryTest):
@@ -260,6 +198,39 @@ class Terminals(GantryTest):
                                "tty; echo err >&2"], env=self.environment(), stdin=subprocess.DEVNULL,
                               capture_output=True, check=False)
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, b"/dev/pts/0\r\nerr\r\n", b""))
+
+    def lines(self, columns, *words):
+        """What it prints at a terminal of so many columns."""
+        person = Person(self, *words, columns=columns)
+        self.assertEqual(person.ends(), 0)
+        return person.seen.decode().split("\r\n")
+
+    def test_narrow_terminals(self):
+        self.executor.launch("web", ["/bin/sleep", "1000"], self.root, name="web")
+        for columns in (20, 80):
+            for words in (["--help"], ["run", "--help"], ["exec", "--help"]):
+                wide = [line for line in self.lines(columns, *words) if len(line) > columns]
+                # Commands to be copied and names of flags are not broken, and a word is not.
+                wide = [line for line in wide if not line.startswith(("Usage: ", "  gantry ", "  -", "      --", "  echo ", "  tar "))]
+                self.assertEqual([line for line in wide if " " in line.strip()], [], f"{words} at {columns} columns")
+            self.assertIn("web", " ".join(self.lines(columns, "ps")))
+        self.assertEqual([line for line in self.lines(80, "ps") + self.lines(80, "stats") if len(line) > 80], [])
+        self.assertIn("STATE: running for", "\n".join(self.lines(20, "ps")))
+
+    def test_no_term_and_an_odd_language(self):
+        bare = {name: value for name, value in self.environment().items() if name != "TERM"}
+        odd = {**self.environment(), "LANG": "tlh_KX.UTF-9", "LC_ALL": "x", "TERM": "nothing-known"}
+        for env in (bare, odd):
+            person = Person(self, "run", "-it", "--rm", "--name", "c", "--rootfs", str(self.root), "/bin/sh", env=env)
+            person.expect("# ")
+            watcher = Person(self, "stats", "--watch", env=env)
+            watcher.expect(r"PROCESSES.*\r\n")
+            watcher.process.send_signal(signal.SIGTERM)
+            self.assertEqual(watcher.ends(), -signal.SIGTERM)
+            person.type("echo \xc3\xa4 $TERM\n".encode("latin-1"))
+            person.expect("\r\n\xc3\xa4 xterm\r\n".encode("latin-1").decode())
+            person.type("exit 6\n")
+            self.assertEqual(person.ends(), 6)
 
 
 if __name__ == "__main__":

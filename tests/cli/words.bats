@@ -57,6 +57,44 @@ teardown() { rm -rf "$DIR"; }
   [[ "$stderr" == 'gantry: "unpause" is not a command: here it is `gantry resume`'* ]]
 }
 
+@test "docker's flags that are not here: what there is instead" {
+  while IFS='|' read -r words said; do
+    # shellcheck disable=SC2086
+    run -125 --separate-stderr gantry --runtime-dir "$DIR/run" $words
+    [[ "$stderr" == "gantry: there is no -$said"* ]] || { echo "$words: $stderr" >&2; false; }
+  done <<'END'
+ps -s|s here: `gantry system df`
+rm -v web|v here: the container's own volumes always go
+stats --all|-all here: what does not run uses nothing
+run --volumes-from web image|-volumes-from here: name each
+run --runtime runc image|-runtime here: Gantry is the runtime
+stop -a|a here: name each, or $(gantry ps -q)
+END
+  run -125 --separate-stderr gantry run --network container:web image
+  [[ "$stderr" == *'`gantry exec web COMMAND`'* ]]
+  run -125 --separate-stderr gantry prune -a --older-than never  # -a is --images
+  [[ "$stderr" == "gantry: --older-than"* ]]
+  [ ! -e "$DIR/run" ]
+}
+
+@test "a --format that cannot be filled in is refused before anything is asked" {
+  while IFS='|' read -r words said; do
+    # shellcheck disable=SC2086
+    run -125 --separate-stderr gantry --runtime-dir "$DIR/run" $words
+    [[ "$stderr" == "gantry: --format"*"$said"* ]] || { echo "$words: $stderr" >&2; false; }
+  done <<'END'
+ps --format {{.Nope}}|there is no {{.Nope}}; there are {{.ID}}
+ps --format {{.ID|{{ without }}
+stats --format {{.Nope}}|there are {{.ID}} {{.Name}} {{.CPU}}
+images --format {{.Repository}}|there are {{.Name}}
+top --format {{.Nope}} web|there are {{.PID}}
+inspect -f {{state}} web|a name begins with a dot
+inspect -f {{.State.Pid}} web|here it is {{.container.pid}}
+inspect -f {{.Nope}} web|without --format all that there are is shown
+END
+  [ ! -e "$DIR/run" ]
+}
+
 @test "missing arguments are named" {
   for words in run kill "rm -f" logs wait checkpoint import rmi inspect; do
     # shellcheck disable=SC2086
@@ -197,6 +235,9 @@ END
 @test "a full disk or a closed stdout is no success" {
   run bash -c "'$BIN/gantry' --help >/dev/full"
   [ "$status" != 0 ]
+  run -1 --separate-stderr bash -c "'$BIN/gantry' --help >&-"
+  [[ "$stderr" == "gantry: stdout: "*"Bad file descriptor" ]]
+  run -125 bash -c "'$BIN/gantry' frobnicate 2>&-"
 }
 
 @test "the program is static and small" {

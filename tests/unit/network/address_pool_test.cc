@@ -54,6 +54,19 @@ TEST(AddressPool, AnUnusedAddressIsPreferredToAReturnedOne) {
   EXPECT_NE(*pool.lease(), first);
 }
 
+TEST(AddressPool, AFormerAddressIsGivenAgainUnlessSomebodyHasIt) {
+  AddressPool pool(small());
+  const Ipv4 first = *pool.lease();
+  pool.release(first);
+  EXPECT_EQ(*pool.lease(first), first);
+  const Ipv4 second = *pool.lease(first);
+  EXPECT_NE(second, first);
+  pool.release(first);
+  EXPECT_EQ(*pool.lease(first), first);
+  for (int i = 0; i < 3; ++i) EXPECT_NE(*pool.lease(), first);
+  EXPECT_FALSE(pool.lease());
+}
+
 TEST(AddressPool, AdoptedAddressesAreNotGivenAgain) {
   AddressPool pool(small());
   ASSERT_TRUE(pool.adopt(Ipv4{small().base.value + 3}));
