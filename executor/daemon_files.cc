@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "base/sys.h"
 #include "executor/body_pipe.h"
 #include "executor/daemon.h"
@@ -65,6 +67,21 @@ Result<void> add_root(const Container& container, bool is_written, WorkerRequest
   return {};
 }
 
+// Nothing is mounted in one that does not run: a copy would be beside its volume, and unseen.
+Result<void> require_no_volume(const Container& container, const std::string& path) {
+  if (container.process && !container.outcome) return {};
+  const std::string wanted = (std::filesystem::path("/") / path).lexically_normal().string() + "/";
+  for (const MountSpec& mount : container.spec->mounts) {
+    if (!wanted.starts_with(mount.destination + "/")) continue;
+    const bool is_bind = mount.type == MountSpec::Type::bind;
+    return Error(Errc::busy,
+                 cat("container '", container.id.to_string(), "' does not run, and ",
+                     mount.destination, " is mounted while it runs only: start it first",
+                     is_bind ? cat(", or use ", mount.source, " on the host") : std::string()));
+  }
+  return {};
+}
+
 // Whether the worker has done all of it.
 Co<Result<void>> run_to_end(Containerizer& containerizer, ContainerPtr container,
                             WorkerRequest request) {
@@ -108,6 +125,7 @@ std::vector<std::string> Daemon::mounted_places(const Container& container) {
 Co<Result<std::unique_ptr<TarStream>>> Daemon::copy_out(ContainerId id, CopyOptions options) {
   ContainerPtr container = GANTRY_CO_TRY(resolve(id));
   co_await await_end(container);
+  GANTRY_CO_TRY(require_no_volume(*container, options.path));
   WorkerRequest request{.job = "collect", .limit = kLimit};
   request.fields.add("path", options.path);
   if (options.one_file_system) request.fields.add("stay", "");
@@ -145,6 +163,7 @@ Co<Result<std::vector<FileChange>>> Daemon::diff(ContainerId id) {
 Co<Result<CopiedIn>> Daemon::copy_in(ContainerId id, CopyOptions options, http::BodyStream& body) {
   ContainerPtr container = GANTRY_CO_TRY(resolve(id));
   co_await await_end(container);
+  GANTRY_CO_TRY(require_no_volume(*container, options.path));
   WorkerRequest request{.job = "place", .limit = kLimit};
   request.fields.add("path", options.path);
   if (options.contents) request.fields.add("contents", "");

@@ -87,6 +87,9 @@ Result<std::vector<std::string>> health_args(const std::vector<std::string>& tes
                                   "' is none of NONE, CMD with words and CMD-SHELL with one"));
 }
 
+// Whoever runs an image need not know how often it wants to be looked at.
+constexpr HealthSpec::Time kLeastInterval{100};
+
 Result<void> merge_health(ContainerSpec& spec, const oci::HealthCheck& image) {
   if (spec.health && spec.health->is_off) return {};
   std::vector<std::string> args = GANTRY_TRY(health_args(image.test));
@@ -98,15 +101,16 @@ Result<void> merge_health(ContainerSpec& spec, const oci::HealthCheck& image) {
     return Error(Errc::invalid,
                  "health check: neither the request nor the image has a command for it");
   }
-  const auto take = [](std::optional<HealthSpec::Time>& own, uint64_t ns) {
+  const auto take = [](std::optional<HealthSpec::Time>& own, uint64_t ns, HealthSpec::Time least) {
     const auto time = std::chrono::ceil<HealthSpec::Time>(std::chrono::nanoseconds(
         std::min<uint64_t>(ns, std::chrono::nanoseconds(HealthSpec::kLongest).count())));
-    if (!own && ns != 0) own = time;
+    if (!own && ns != 0) own = std::max(time, least);
   };
-  take(health.interval, image.interval_ns);
-  take(health.timeout, image.timeout_ns);
-  take(health.start_period, image.start_period_ns);
-  take(health.start_interval, image.start_interval_ns);
+  const HealthSpec::Time any{1};
+  take(health.interval, image.interval_ns, kLeastInterval);
+  take(health.timeout, image.timeout_ns, any);
+  take(health.start_period, image.start_period_ns, any);
+  take(health.start_interval, image.start_interval_ns, kLeastInterval);
   if (!health.retries && image.retries != 0) {
     health.retries = std::min<uint64_t>(image.retries, HealthSpec::kMostRetries);
   }

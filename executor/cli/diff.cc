@@ -6,6 +6,23 @@
 
 namespace gantry::cli {
 namespace {
+// As tar lists names: those of a tenant write no lines of their own, and nothing to a terminal.
+std::string quoted(std::string_view name) {
+  std::string out;
+  for (const char c : name) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte == '\\') {
+      out += "\\\\";
+    } else if (byte >= 0x20 && byte != 0x7f) {
+      out += c;
+    } else {
+      out += {'\\', static_cast<char>('0' + byte / 64), static_cast<char>('0' + byte / 8 % 8),
+              static_cast<char>('0' + byte % 8)};
+    }
+  }
+  return out;
+}
+
 class Diff final : public Command {
  public:
   void declare(Flags&) override {}
@@ -23,7 +40,8 @@ class Diff final : public Command {
     }
     std::string out;
     for (const Json* change : list_of(*answer, "gantry_diff.changes")) {
-      out += cat(text_of(*change, "kind").substr(0, 1), " ", text_of(*change, "path"), "\n");
+      out +=
+          cat(text_of(*change, "kind").substr(0, 1), " ", quoted(text_of(*change, "path")), "\n");
     }
     write_out(out);
     return 0;

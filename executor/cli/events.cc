@@ -91,7 +91,7 @@ class Events final : public Command {
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 0, 0, "flags"));
-    GANTRY_TRY(check_format(format_));
+    if (format_ != "json") GANTRY_TRY(check_format(format_, cells_of(JsonDocument())));
     if (session.json() && !format_.empty()) {
       return usage_error("--json and --format each say how it is printed: give one of them");
     }
@@ -177,24 +177,27 @@ class Events final : public Command {
       write_out(json_line(event, time));
       return {};
     }
+    if (!format_.empty()) {
+      write_out(GANTRY_TRY(fill_in(format_, cells_of(event))) + "\n");
+      return {};
+    }
     const std::string type = text_of(event, "type"), action = text_of(event, "action");
     const std::string id = text_of(event, "id"), name = text_of(event, "name");
     const std::string attributes = describe_attributes(event);
-    if (!format_.empty()) {
-      write_out(GANTRY_TRY(fill_in(format_, Cells{{"Time", time},
-                                                  {"Type", type},
-                                                  {"Action", action},
-                                                  {"ID", id},
-                                                  {"Name", name},
-                                                  {"Attributes", attributes}})) +
-                "\n");
-      return {};
-    }
     const std::string all = cat(name.empty() ? "" : cat("name=", name),
                                 name.empty() || attributes.empty() ? "" : ", ", attributes);
     write_out(cat(time, " ", type, " ", action, id.empty() ? "" : " ", id,
                   all.empty() ? "" : cat(" (", all, ")"), "\n"));
     return {};
+  }
+
+  static Cells cells_of(const JsonDocument& event) {
+    return {{"Time", timestamp(integer_of(event, "time.nanoseconds"))},
+            {"Type", text_of(event, "type")},
+            {"Action", text_of(event, "action")},
+            {"ID", text_of(event, "id")},
+            {"Name", text_of(event, "name")},
+            {"Attributes", describe_attributes(event)}};
   }
 
   static std::string json_line(const JsonDocument& event, const std::string& time) {

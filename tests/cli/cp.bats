@@ -139,9 +139,10 @@ setup() {
 @test "diff: what is new, changed and gone; a replaced directory; nothing that is not there" {
   # shellcheck disable=SC2016  # for the container's shell
   gantry run -d --name differs base:1 /bin/sh -c 'b=/bin/busybox; echo new >/etc/new; echo more >>/etc/group
-    $b rm -r /srv /etc/passwd; $b mkdir /srv; echo x >/srv/x; $b chmod 700 /root; $b mkdir -p /a/b; $b ln -s /etc /a/link; sleep 1000'
+    $b rm -r /srv /etc/passwd; $b mkdir /srv; echo x >/srv/x; $b chmod 700 /root; $b mkdir -p /a/b; echo >"/a/n
+D x"; $b ln -s /etc /a/link; sleep 1000'
   wait_until gantry exec differs /bin/busybox test -L /a/link
-  listed=$'A /a\nA /a/b\nA /a/link\nC /etc\nC /etc/group\nA /etc/new\nD /etc/passwd\nC /root\nC /srv\nA /srv/x'
+  listed=$'A /a\nA /a/b\nA /a/link\nA /a/n\\012D x\nC /etc\nC /etc/group\nA /etc/new\nD /etc/passwd\nC /root\nC /srv\nA /srv/x'
   [ "$(gantry diff differs)" = "$listed" ]
   gantry kill differs
   [ "$(gantry diff differs)" = "$listed" ]
@@ -176,6 +177,17 @@ setup() {
   run -1 gantry cp site/index run:/no/such/place
   run -1 gantry cp run:/srv/index no/such/place
   [ -z "$(ls -d .gantry-cp-* 2>/dev/null)" ]
+}
+
+@test "a volume of one that does not run is not there: said, and nothing is copied beside it" {
+  mkdir host
+  gantry run --name volumes -v "$PWD/host:/m" -v /v base:1 /bin/true
+  run -1 --separate-stderr gantry cp site volumes:/m/
+  [[ "$stderr" == *"does not run, and /m is mounted while it runs only: start it first, or use $PWD/host on the host" ]]
+  run -1 --separate-stderr gantry cp volumes:/v/x there
+  [[ "$stderr" == *"/v is mounted while it runs only: start it first" ]]
+  [ -z "$(ls host)" ] && [ ! -e there ]
+  gantry rm volumes
 }
 
 @test "one that has ended is not started while files are copied into it, nor do others copy" {

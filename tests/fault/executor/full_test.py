@@ -71,6 +71,7 @@ class Full(GantryTest):
         self.assertEqual(self.executor.states()["again"], "running")
         self.refused(full, lambda: self.executor.launch("d", ["/bin/true"], self.root))
         self.check_pause("again")
+        self.check_rename("again")
         # What it does to those that run works also when it cannot be recorded; then that is said.
         try:
             self.executor.stop("stopped", seconds=0)
@@ -90,6 +91,18 @@ class Full(GantryTest):
             return
         self.assertEqual(self.executor.states()[name], "paused")
         self.executor.call("GANTRY_RESUME", gantry_resume=container)
+
+    def check_rename(self, name):
+        """The same."""
+        def rename(to):
+            self.executor.call("GANTRY_UPDATE", gantry_update={"container_id": {"value": name}, "name": to})
+
+        try:
+            rename("other")
+        except CallFailed:
+            self.assertNotIn("name", self.executor.inspect(name)["container"])
+            return
+        self.assertEqual(self.executor.inspect("other")["container"]["name"], "other")
 
     def check_room_again(self):
         self.empty(self.disk)

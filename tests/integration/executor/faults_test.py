@@ -2,6 +2,7 @@
 import contextlib
 import ctypes
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -172,6 +173,22 @@ class Ends(GantryTest):
         self.executor.launch("stopped", ["/bin/sleep", "1000"], self.root)
         os.kill(self.executor.inspect("stopped")["container"]["pid"], signal.SIGSTOP)
         self.executor.remove("stopped", force=True)
+
+    def test_a_launch_in_a_frozen_container_does_not_hold_up_the_next_executor(self):
+        """As a health check that begins while a commit holds the container still: it cannot end by itself."""
+        self.executor.restart("--failpoints", "exec.after_clone=kill")
+        self.executor.launch("c", ["/bin/sleep", "1000"], self.root)
+        v2 = [mount for mount, is_v2 in mounted_cgroups() if is_v2]
+        mount = v2[0] if v2 else next(mount for mount, _ in mounted_cgroups() if mount.endswith("freezer"))
+        at = next(path for path in self.executor.inspect("c")["cgroups"] if path.startswith(f"{mount}/"))
+        pathlib.Path(at, "cgroup.freeze" if v2 else "freezer.state").write_text("1" if v2 else "FROZEN")
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            self.executor.exec("c.x", ["/bin/true"])
+        self.assertEqual(self.executor.wait_dead(), -9)
+        self.executor.start(wait=False)
+        self.executor.wait_ready(8)
+        self.assertEqual(self.executor.states(), {"c": "running"})
+        self.executor.remove("c", force=True)
 
     def test_what_outlives_the_first_process_on_the_hosts_pids_is_killed(self):
         self.executor.launch("c", ["/bin/sh", "-c", "sleep 54321 & exit 3"], self.root, namespaces={"pid": {"kind": "HOST"}})
