@@ -5,11 +5,13 @@
 
 #include "base/path_at.h"
 #include "base/scope.h"
+#include "base/sys.h"
 #include "launcher/log_files.h"
 
 namespace gantry {
 namespace {
 constexpr size_t kChunk = 64u << 10;
+constexpr uint64_t kMostSaid = 64u << 20;  // of a file that was handed over
 
 Co<void> watch_growth(LogClient& logs, std::string key, LogSizes& known, Event& wake) {
   while (!co_await is_cancelled()) {
@@ -128,6 +130,19 @@ Result<ContainerOutput::Lines> ContainerOutput::pass_lines(Stream& stream, uint6
   return out;
 }
 
+std::array<int, 2> ContainerOutput::hand_over() {
+  std::array<int, 2> out = {-1, -1};
+  for (int i : {0, 1}) {
+    Stream& stream = streams_[i];
+    if (!stream.wanted || stream.file.descriptor() < 0 || stream.file.begin() != 0) continue;
+    auto handed = sys::duplicate(stream.file.descriptor());
+    if (!handed) continue;  // then its bytes are sent
+    stream.handed = std::move(*handed);
+    out[static_cast<size_t>(i)] = stream.handed.get();
+  }
+  return out;
+}
+
 bool ContainerOutput::needs_times() const {
   return options_.since_ns || options_.until_ns || options_.timestamps;
 }
@@ -213,12 +228,15 @@ Result<std::optional<OutputChunk>> ContainerOutput::read_stream(Stream& stream, 
     most = std::min(most, span.end - stream.offset);
     time_ns = span.time_ns;
   }
-  const uint64_t wanted = std::min<uint64_t>(kChunk, most);
-  std::string bytes = GANTRY_TRY(stream.file.read(stream.offset, wanted));
-  if (bytes.empty()) return std::optional<OutputChunk>();
-  const uint64_t count = bytes.size();
+  const bool is_said = stream.handed && stream.file.is_same_as(stream.handed.get());
+  const uint64_t wanted = std::min<uint64_t>(is_said ? kMostSaid : kChunk, most);
+  std::string bytes;
+  if (!is_said) bytes = GANTRY_TRY(stream.file.read(stream.offset, wanted));
+  if (bytes.empty() && !is_said) return std::optional<OutputChunk>();
+  const uint64_t count = is_said ? wanted : bytes.size();
   OutputChunk chunk{stream.which, std::move(bytes), time_ns, std::nullopt};
-  if (options_.offsets) chunk.offset = stream.offset;
+  if (is_said) chunk.length = count;
+  if (options_.offsets || is_said) chunk.offset = stream.offset;
   chunk.missed = std::exchange(stream.missed, 0);
   stream.is_whole = true;
   stream.offset += count;

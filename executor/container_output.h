@@ -27,6 +27,7 @@ class ContainerOutput final : public OutputStream {
   Co<Result<void>> open();
   // A chunk has at most 64 KiB.
   Co<Result<std::optional<OutputChunk>>> next() override;
+  std::array<int, 2> hand_over() override;
 
  private:
   struct Stream {
@@ -37,6 +38,7 @@ class ContainerOutput final : public OutputStream {
     bool is_whole = false;      // what is no longer there before `offset` is missed
     uint64_t missed = 0;        // bytes that were, and are not said yet
     uint64_t end = UINT64_MAX;  // what comes later is not wanted
+    UniqueFd handed{};          // somebody else reads this file
   };
   // Where both streams have something, what came first: by the index, to its hundredth of a second.
   Result<std::optional<OutputChunk>> read_some();

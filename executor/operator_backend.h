@@ -9,6 +9,7 @@
 // carried through, except wait, attach_output and attach_input, whose chain is cancelled.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -143,6 +144,8 @@ struct OutputChunk {
   std::optional<uint64_t> offset{};  // of its first byte in the stream
   std::string waits{};               // without data: why nothing comes now
   uint64_t missed = 0;               // bytes before it that were removed before they could be sent
+  // Without data: so many bytes from `offset` on in the file of OutputStream::hand_over().
+  uint64_t length = 0;
 };
 // The output of a container, as it comes.
 class OutputStream {
@@ -151,6 +154,9 @@ class OutputStream {
   // The next piece, nullopt at the end (the container has ended and all was sent; or not follow).
   // A cancelled chain ends it too.
   virtual Co<Result<std::optional<OutputChunk>>> next() = 0;
+  // Of stdout and stderr the file that begins with the stream, where it is at hand (else -1): its
+  // bytes are from now on only said, with their `length`, for somebody else to read.
+  virtual std::array<int, 2> hand_over() { return {-1, -1}; }
 };
 // The input of a container; one at a time (Errc::conflict).
 class InputSink {

@@ -26,6 +26,7 @@ ProcessIO data_message(OutputChunk chunk) {
   out.mutable_data()->set_data(std::move(chunk.data));
   if (chunk.offset) out.mutable_data()->set_gantry_offset(*chunk.offset);
   if (chunk.missed != 0) out.mutable_data()->set_gantry_missed(chunk.missed);
+  if (chunk.length != 0) out.mutable_data()->set_gantry_length(chunk.length);
   if (chunk.time_ns) out.mutable_data()->mutable_gantry_time()->set_nanoseconds(*chunk.time_ns);
   return out;
 }
@@ -47,7 +48,7 @@ ProcessIO heartbeat_message() {
   return out;
 }
 ProcessIO message_of(OutputChunk chunk) {
-  if (!chunk.data.empty()) return data_message(std::move(chunk));
+  if (!chunk.data.empty() || chunk.length != 0) return data_message(std::move(chunk));
   return chunk.waits.empty() ? heartbeat_message() : wait_message(std::move(chunk.waits));
 }
 // What start_stream() came to nothing for needs no words: nobody reads them.
@@ -122,6 +123,13 @@ Co<Response> OperatorCall::attach_output() {
       co_return Response::text(404, cat("Container ", id->to_string(), " cannot be found"));
     }
     co_return refusal(output.error());
+  }
+  if (exchange_.takes_descriptors()) {
+    // Two or none, so that they are told apart; one that there is not is the other.
+    auto [out, err] = (*output)->hand_over();
+    for (int fd : {out < 0 ? err : out, err < 0 ? out : err}) {
+      if (fd >= 0 && !co_await exchange_.hand_over(fd)) co_return nobody();
+    }
   }
   auto stream = co_await start_output();
   if (!stream) co_return nobody();

@@ -58,6 +58,12 @@ Result<std::string> OutputFile::read(uint64_t position, size_t most) const {
   return bytes;
 }
 
+bool OutputFile::is_same_as(int descriptor) const {
+  struct ::stat ours, other;
+  return ::fstat(file_.get(), &ours) == 0 && ::fstat(descriptor, &other) == 0 &&
+         ours.st_ino == other.st_ino && ours.st_dev == other.st_dev;
+}
+
 bool OutputFile::is_current() const {
   auto sandbox = DirFd::open(sandbox_);
   if (!sandbox) return true;  // removed while we follow: nothing more comes

@@ -27,6 +27,10 @@ class OutputFile {
   // Of the file that seek() opened: where it begins and, now, ends.
   uint64_t begin() const { return begin_; }
   Result<uint64_t> end() const;
+  // Its descriptor; -1: seek() has opened none. It stays the same file, whatever it is called
+  // later.
+  int descriptor() const { return file_.get(); }
+  bool is_same_as(int descriptor) const;
   // At most `most` bytes of it, fewer at its end.
   Result<std::string> read(uint64_t position, size_t most) const;
 

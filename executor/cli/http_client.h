@@ -18,6 +18,9 @@
 namespace gantry::cli {
 using Headers = std::vector<std::pair<std::string, std::string>>;
 
+// Says that we take descriptors where the executor can give them.
+inline constexpr std::string_view kHandOver = "Gantry-Hand-Over";
+
 struct HttpRequest {
   std::string target;
   Headers headers;   // Host, Content-Length or Transfer-Encoding are added

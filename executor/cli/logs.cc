@@ -1,5 +1,6 @@
 // gantry logs
 #include <poll.h>
+#include <sys/sendfile.h>
 #include <unistd.h>
 
 #include "base/sys.h"
@@ -23,6 +24,32 @@ std::string with_times(std::string_view bytes, std::string_view time, bool& in_l
     bytes.remove_prefix(line);
   }
   return out;
+}
+
+// So many bytes of a file to `to`, without a copy of ours where the kernel can.
+Result<void> copy_range(int file, int64_t offset, uint64_t count, int to) {
+  off_t at = offset;
+  bool can_send = true;
+  std::string bytes;
+  while (count != 0) {
+    const size_t most = std::min<uint64_t>(count, can_send ? 1u << 30 : 256u << 10);
+    ssize_t n = 0;
+    if (can_send) {
+      n = ::sendfile(to, file, &at, most);
+      can_send = n >= 0 || errno == EINTR || errno == EPIPE;
+      if (!can_send) continue;
+    } else {
+      bytes.resize(most);
+      n = ::pread(file, bytes.data(), most, at);
+      if (n > 0) GANTRY_TRY(sys::write_all(to, {bytes.data(), static_cast<size_t>(n)}));
+      if (n > 0) at += n;
+    }
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Error::from_errno(errno, "write");
+    if (n == 0) return Error(Errc::corrupt, "the log's file became shorter");
+    count -= static_cast<uint64_t>(n);
+  }
+  return {};
 }
 
 class Logs final : public Command {
@@ -82,12 +109,19 @@ class Logs final : public Command {
   // Errc::cancelled: the executor went away.
   Result<int> read_log(Session& session, const std::string& container) {
     Connection connection = GANTRY_TRY(session.connect());
-    GANTRY_TRY(connection.send(Connection::format({"/api/v1",
-                                                   {{"Content-Type", "application/json"},
-                                                    {"Accept", "application/recordio"},
-                                                    {"Message-Accept", "application/json"}},
-                                                   request(container)})));
-    const HttpHead head = GANTRY_TRY(connection.receive_head());
+    HttpRequest asked = {"/api/v1",
+                         {{"Content-Type", "application/json"},
+                          {"Accept", "application/recordio"},
+                          {"Message-Accept", "application/json"}},
+                         request(container)};
+    if (!timestamps_ && !session.json()) asked.headers.emplace_back(kHandOver, "yes");
+    GANTRY_TRY(connection.send(Connection::format(asked)));
+    HttpHead head = GANTRY_TRY(connection.receive_head());
+    for (size_t i = 0; head.status == 100 && i < 2; ++i) {
+      files_[i] = connection.take_descriptor();
+      connection.next();
+      head = GANTRY_TRY(connection.receive_head());
+    }
     if (head.status != 200) {
       const Error error = refusal(GANTRY_TRY(connection.receive()));
       return Error(error.code(), explain_missing(error, container));
@@ -132,8 +166,9 @@ class Logs final : public Command {
     if (text_of(record, "type") != "DATA") return {};
     const bool is_stderr = text_of(record, "data.type") == "STDERR";
     std::string bytes = GANTRY_TRY(decode_base64(text_of(record, "data.data")));
-    next_[is_stderr ? 1 : 0] =
-        integer_of(record, "data.gantry_offset") + static_cast<int64_t>(bytes.size());
+    const int64_t offset = integer_of(record, "data.gantry_offset");
+    const int64_t length = integer_of(record, "data.gantry_length");  // in place of bytes
+    next_[is_stderr ? 1 : 0] = offset + length + static_cast<int64_t>(bytes.size());
     const std::string_view stream = is_stderr ? "stderr" : "stdout";
     const int64_t missed = integer_of(record, "data.gantry_missed");
     if (session.json()) {
@@ -150,7 +185,9 @@ class Logs final : public Command {
       const int64_t time = integer_of(record, "data.gantry_time.nanoseconds");
       bytes = with_times(bytes, cat(timestamp(time), " "), in_line_[is_stderr ? 1 : 0]);
     }
-    return sys::write_all(is_stderr ? STDERR_FILENO : STDOUT_FILENO, bytes);
+    const int to = is_stderr ? STDERR_FILENO : STDOUT_FILENO;
+    if (length == 0) return sys::write_all(to, bytes);
+    return copy_range(files_[is_stderr ? 1 : 0].get(), offset, static_cast<uint64_t>(length), to);
   }
 
   bool follow_ = false, timestamps_ = false, no_stdout_ = false, no_stderr_ = false;
@@ -158,6 +195,7 @@ class Logs final : public Command {
   std::optional<uint64_t> tail_lines_;
   std::optional<int64_t> since_ns_, until_ns_;
   std::optional<int64_t> next_[2];  // of stdout, stderr: the offset of what was not printed yet
+  UniqueFd files_[2];               // of stdout, stderr: where the executor handed them over
   bool in_line_[2] = {};            // the last piece ended within a line
   bool is_heard_ = false;           // the executor of now has answered
 };

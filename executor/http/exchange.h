@@ -93,6 +93,8 @@ class Exchange {
   // A descriptor for the client, with an interim answer (100 Continue). Errc::unsupported where
   // the connection is no unix socket.
   virtual Co<Result<void>> hand_over(int fd) = 0;
+  // The client can take descriptors, and said so (the header Gantry-Hand-Over).
+  virtual bool takes_descriptors() const { return false; }
   // Sends the head of a streaming response (its body is ignored). From now on a client that goes
   // away cancels this chain of coroutines. What handle() returns afterwards is ignored.
   virtual Co<Result<ResponseStream*>> start_stream(Response head) = 0;

@@ -75,6 +75,9 @@ class HttpConnection final : public Connection,
   const Peer& peer() const override { return peer_; }
   BodyStream* body_stream() override { return streams_body_ ? this : nullptr; }
   Co<Result<void>> hand_over(int fd) override;
+  bool takes_descriptors() const override {
+    return peer_.credentials && request_.header("Gantry-Hand-Over") != nullptr;
+  }
   Co<Result<ResponseStream*>> start_stream(Response head) override;
   void cancel_when_closed() override {
     interruptible_ = true;
