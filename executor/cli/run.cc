@@ -20,7 +20,9 @@ constexpr ForeignFlag kForeignFlags[] = {
     {"cpuset-cpus", "cpuset", {}},
     {"P", {}, "name each port: -p HOST:CONTAINER"},
     {"publish-all", {}, "name each port: -p HOST:CONTAINER"},
-    {"pull", {}, "an image comes into the store by `gantry import`"},
+    {"cgroup-parent",
+     {},
+     "every container has a cgroup of its own, below the executor's --cgroup-root"},
     {"gpus", {}, "name each device: --device /dev/dri/card0"},
     {"expose", {}, "every port is open to the host; -p HOST:CONTAINER publishes one"},
     {"log-driver", {}, "`gantry logs` reads the output, and so do files in the sandbox"},
@@ -64,6 +66,9 @@ void RunOptions::declare_common(Flags& flags) {
   flags.add(0, "name", "NAME", &name, "a name, unique among containers");
   flags.add(0, "cidfile", "FILE", &cidfile, "a new file for the id");
   flags.add('l', "label", "KEY=VALUE", &labels, "a label; data only");
+  flags.add(
+      0, "pull", "WHEN", &pull,
+      "missing or never, which are the same: an image comes into the store by `gantry import`");
   flags.add(0, "stop-signal", "SIGNAL", &stop_signal,
             "what `gantry stop` sends first (default: the image's, else SIGTERM)");
   flags.add(0, "stop-timeout", "SECONDS", &stop_timeout,

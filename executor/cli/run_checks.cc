@@ -93,6 +93,12 @@ Result<void> check_security(const std::vector<std::string>& words) {
   return {};
 }
 
+Result<void> check_pull(const std::string& when) {
+  if (when.empty() || when == "missing" || when == "never") return {};
+  return usage_error(cat("--pull is missing or never, not \"", when.substr(0, 100),
+                         "\": there is no registry here; `gantry import` brings an image"));
+}
+
 Result<void> check_ports(const RunOptions& options) {
   if (!options.ports.empty() && !options.network.empty() && options.network != "bridge") {
     return usage_error(cat("-p ", options.ports[0], " and --network ", options.network,
@@ -116,6 +122,7 @@ Result<void> check_together(const RunOptions& options) {
   if (options.detach && options.detach_keys) {
     return usage_error("--detach-keys are typed at a terminal, and -d leaves it: give one of them");
   }
+  GANTRY_TRY(check_pull(options.pull));
   GANTRY_TRY(check_health(options));
   GANTRY_TRY(check_places(options));
   GANTRY_TRY(check_names("--label", options.labels));

@@ -60,6 +60,7 @@ WRONG = {
     "pids": {"many": "whole number", "0": "1 to 4194304", "-2": "1 to 4194304", "4194305": "1 to 4194304", HUGE: "whole number"},
     "publish": {"80": "HOST:CONTAINER", "80:x": "1 to 65535", "0:80": "1 to 65535", "65536:80": "1 to 65535", "80:80/sctp": "tcp or udp",
                 "nowhere:80:80": "IPv4", WORD: "HOST:CONTAINER"},
+    "pull": {"always": "missing or never", WORD: "missing or never"},
     "restart": {"sometimes": "unless-stopped", "always:3": "unless-stopped", "on-failure:x": "whole number", WORD: "unless-stopped"},
     "rootfs": {"/no/such/directory": "No such file", "/etc/passwd": "directory", WORD: "bytes"},
     "security-opt": {"apparmor=mine": "seccomp=unconfined", "seccomp=/absent": "No such file", "seccomp=/etc/passwd": "JSON",

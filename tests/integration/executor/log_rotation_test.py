@@ -36,8 +36,10 @@ class Rotation(Logs):
         self.assertEqual(self.files(), [(0, numbers(1, 50000))])
 
     def test_a_line_longer_than_a_file_is_cut_64_kib_beyond(self):
-        self.launch("c", "echo start; head -c 200000 /dev/zero | tr '\\0' x; echo; echo end",
-                    log={"max_size_bytes": 8192, "max_files": 10})
+        self.launch("c", "echo start; read go; head -c 200000 /dev/zero | tr '\\0' x; echo; echo end",
+                    log={"max_size_bytes": 8192, "max_files": 10}, open_stdin=True)
+        self.wait_size(len("start\n"))  # else the long line's beginning may fit beside it
+        self.open_input("c")(b"go\n")
         self.executor.wait("c")
         written = b"start\n" + b"x" * 200000 + b"\nend\n"
         files = self.files()

@@ -55,7 +55,7 @@ TEST_F(Merge, AHealthCheckIsTheSpecsWhereItSaysSomethingElseTheImages) {
   ASSERT_TRUE(merge());
   ASSERT_TRUE(spec.health && spec.health->is_on());
   EXPECT_EQ(spec.health->args, (Strings{"/bin/sh", "-c", "test -e /ok"}));
-  EXPECT_EQ(spec.health->interval, std::chrono::milliseconds(1));
+  EXPECT_EQ(spec.health->interval, std::chrono::milliseconds(100));  // at most ten times a second
   EXPECT_EQ(spec.health->retries, 9u);
   EXPECT_FALSE(spec.health->timeout);
   spec = {};
