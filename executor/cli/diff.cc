@@ -1,4 +1,5 @@
 // gantry diff, commit: what a container wrote into its files.
+#include "base/printable.h"
 #include "executor/cli/change_words.h"
 #include "executor/cli/command_list.h"
 #include "executor/cli/print.h"
@@ -6,23 +7,6 @@
 
 namespace gantry::cli {
 namespace {
-// As tar lists names: those of a tenant write no lines of their own, and nothing to a terminal.
-std::string quoted(std::string_view name) {
-  std::string out;
-  for (const char c : name) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte == '\\') {
-      out += "\\\\";
-    } else if (byte >= 0x20 && byte != 0x7f) {
-      out += c;
-    } else {
-      out += {'\\', static_cast<char>('0' + byte / 64), static_cast<char>('0' + byte / 8 % 8),
-              static_cast<char>('0' + byte % 8)};
-    }
-  }
-  return out;
-}
-
 class Diff final : public Command {
  public:
   void declare(Flags&) override {}
@@ -40,8 +24,8 @@ class Diff final : public Command {
     }
     std::string out;
     for (const Json* change : list_of(*answer, "gantry_diff.changes")) {
-      out +=
-          cat(text_of(*change, "kind").substr(0, 1), " ", quoted(text_of(*change, "path")), "\n");
+      out += cat(text_of(*change, "kind").substr(0, 1), " ", printable(text_of(*change, "path")),
+                 "\n");
     }
     write_out(out);
     return 0;

@@ -142,7 +142,7 @@ setup() {
     $b rm -r /srv /etc/passwd; $b mkdir /srv; echo x >/srv/x; $b chmod 700 /root; $b mkdir -p /a/b; echo >"/a/n
 D x"; $b ln -s /etc /a/link; sleep 1000'
   wait_until gantry exec differs /bin/busybox test -L /a/link
-  listed=$'A /a\nA /a/b\nA /a/link\nA /a/n\\012D x\nC /etc\nC /etc/group\nA /etc/new\nD /etc/passwd\nC /root\nC /srv\nA /srv/x'
+  listed=$'A /a\nA /a/b\nA /a/link\nA /a/n\\nD x\nC /etc\nC /etc/group\nA /etc/new\nD /etc/passwd\nC /root\nC /srv\nA /srv/x'
   [ "$(gantry diff differs)" = "$listed" ]
   gantry kill differs
   [ "$(gantry diff differs)" = "$listed" ]
