@@ -278,7 +278,6 @@ Co<Result<void>> Containerizer::remove(ContainerId id, Force force) {
                                     "; stop it first (`gantry stop`), or remove it by force "
                                     "(`gantry rm -f`)"));
   }
-  co_await end_file_work(container);
   while (container->removing) {
     co_await container->changed.wait();
     if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client went away");
