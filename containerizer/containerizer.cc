@@ -25,6 +25,14 @@ constexpr size_t kDescriptorsPerLaunch = 64;
 constexpr auto kRemovalLimit = std::chrono::seconds(5);
 // Whoever followed a container's output when the executor died comes back within this.
 constexpr auto kReturnLimit = std::chrono::seconds(30);
+
+// Off the way of whoever waits for the command; over before the end of the container is.
+Co<void> end_helper(std::shared_ptr<Launch> launch) {
+  co_await uncancellable([](std::shared_ptr<Launch> of) -> Co<bool> {
+    co_await of->end_helper();
+    co_return true;
+  }(std::move(launch)));
+}
 }  // namespace
 
 Containerizer::Containerizer(ContainerizerConfig config, ContainerizerParts parts,
@@ -201,8 +209,8 @@ Co<Result<void>> Containerizer::run_launch(ContainerPtr container) {
   auto launch = std::make_shared<Launch>(*this, container);
   Result<void> result = co_await launch->run();
   if (result) {
-    if (container->parent) co_await launch->end_helper();
     start_watching(container);
+    if (container->parent) container->scope.spawn(end_helper(std::move(launch)));
     prepared_.refill();
     co_return result;
   }

@@ -277,9 +277,8 @@ Co<Result<void>> Launch::prepare(bool may_be_prepared) {
     prepared_ = owner_.prepared_.claim(kind_, needed_mounts(*c_.spec, c_.rootfs));
   }
   GANTRY_CO_TRY(co_await prepare_isolators());
-  GANTRY_CO_TRY(settle_prelude());
-  // ORDER: the last of Stage::exec but for what the forked child does itself.
-  if (c_.parent) GANTRY_CO_TRY(add_fork());
+  // ORDER: the last of Stage::exec but for what the forked child does itself, which waits there.
+  GANTRY_CO_TRY(c_.parent ? add_fork() : settle_prelude());
   if (c_.spec->process.terminal) {
     GANTRY_CO_TRY(add_terminal());
   } else {

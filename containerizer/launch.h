@@ -59,6 +59,7 @@ class Launch {
   Co<Result<void>> clone();
   Co<Result<void>> isolate();
   Co<Result<void>> signal_and_exec();
+  Co<Result<void>> verify_cgroups();
   Result<void> give_signal();
   Co<Result<void>> on_barrier(uint32_t number);
   Co<Result<void>> check_ran();

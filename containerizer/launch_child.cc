@@ -54,13 +54,17 @@ Co<Result<void>> Launch::on_barrier(uint32_t number) {
   if ((number & kForkBarrier) != 0) {
     co_return co_await on_fork(static_cast<pid_t>(number & ~kForkBarrier));
   }
-  const ProcessRef& child = helper_ ? *helper_ : *c_.process;
-  const Result<void> joined = co_await owner_.parts_.cgroups.verify(
-      context_->cgroup_name, child.pid(), std::chrono::seconds(1));
-  // A death takes it out of its cgroups.
-  if (!joined && child.ended()) co_return co_await explain_death();
-  if (!joined) co_return Error(Errc::conflict, joined.error().to_string());
+  GANTRY_CO_TRY(co_await verify_cgroups());
   co_return give_signal();
+}
+
+Co<Result<void>> Launch::verify_cgroups() {
+  const Result<void> joined = co_await owner_.parts_.cgroups.verify(
+      context_->cgroup_name, c_.process->pid(), std::chrono::seconds(1));
+  // A death takes it out of its cgroups.
+  if (!joined && c_.process->ended()) co_return co_await explain_death();
+  if (!joined) co_return Error(Errc::conflict, joined.error().to_string());
+  co_return Result<void>();
 }
 
 Result<void> Launch::give_signal() {

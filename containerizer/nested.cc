@@ -107,6 +107,8 @@ Co<Result<void>> Launch::on_fork(pid_t pid) {
   c_.process.emplace(GANTRY_CO_TRY(
       co_await backend.adopt(c_.id.hash(), pid, LaunchBackend::Adoptee::to_exec, std::move(io_))));
   GANTRY_FAILPOINT_CO_TRY("exec.after_adopt");
+  // It was forked where its helper had gone.
+  GANTRY_CO_TRY(co_await verify_cgroups());
   if (terminal_.valid()) GANTRY_CO_TRY(co_await store_terminal());
   GANTRY_CO_TRY(co_await isolate());
   GANTRY_FAILPOINT_CO_TRY("exec.before_go");

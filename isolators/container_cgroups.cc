@@ -15,6 +15,7 @@ bool is_nested(std::string_view name) { return name.find('/') != name.npos; }
 // "ID/n/CHILD": "ID/n" and "ID".
 std::string above(const std::string& name) { return name.substr(0, name.rfind('/')); }
 std::string parent_of(const std::string& name) { return above(above(name)); }
+std::string outermost_of(const std::string& name) { return name.substr(0, name.find('/')); }
 }  // namespace
 
 std::string ContainerCgroups::name_of(const ContainerId& id) {
@@ -27,44 +28,48 @@ std::string ContainerCgroups::name_of(const ContainerId& id) {
 Result<void> ContainerCgroups::create_v1(size_t index, const std::string& name,
                                          LaunchPlan::Builder& plan) {
   const int fd = hierarchies_[index].containers.get();
-  std::optional<UniqueFd> tasks;
   if (is_nested(name)) {
     // It begins with its parent's values, which may be narrower than the defaults.
-    GANTRY_TRY(cgroup::create_at(fd, name));
-  } else {
-    tasks = GANTRY_TRY(pool_->take(index, name));
-    if (!tasks) GANTRY_TRY(cgroup::create_at(fd, name));
-    for (size_t i = 0; !tasks && i < pool_->defaults(index).size(); ++i) {
-      GANTRY_TRY(apply_default(fd, name, pool_->defaults(index)[i]));
-    }
+    if (has_own(hierarchies_[index], name)) GANTRY_TRY(cgroup::create_at(fd, name));
+    return join_v1(hierarchies_[index], name, plan);
   }
-  if (!tasks) tasks = GANTRY_TRY(cgroup::open_join_at(fd, name, false));
-  plan.add(Stage::cgroups, {.kind = OpKind::kJoinCgroup, .fd = plan.fd(std::move(*tasks))});
+  std::optional<UniqueFd> tasks = GANTRY_TRY(pool_->take(index, name));
+  if (tasks) {
+    plan.add(Stage::cgroups, {.kind = OpKind::kJoinCgroup, .fd = plan.fd(std::move(*tasks))});
+    return {};
+  }
+  GANTRY_TRY(cgroup::create_at(fd, name));
+  for (const CgroupDefault& value : pool_->defaults(index)) {
+    GANTRY_TRY(apply_default(fd, name, value));
+  }
+  return join_v1(hierarchies_[index], name, plan);
+}
+
+Result<void> ContainerCgroups::join_v1(const Hierarchy& hierarchy, const std::string& name,
+                                       LaunchPlan::Builder& plan) const {
+  UniqueFd tasks =
+      GANTRY_TRY(cgroup::open_join_at(hierarchy.containers.get(), place(hierarchy, name), false));
+  plan.add(Stage::cgroups, {.kind = OpKind::kJoinCgroup, .fd = plan.fd(std::move(tasks))});
   return {};
 }
 
 Result<void> ContainerCgroups::create_v2(const Hierarchy& hierarchy, const std::string& name,
                                          LaunchPlan::Builder& plan) {
   const int fd = hierarchy.containers.get();
-  const std::string path = place(hierarchy, name);
-  const std::string leaf = path + "/0";
-  GANTRY_TRY(cgroup::create_at(fd, path));
-  GANTRY_TRY(cgroup::create_at(fd, leaf));
-  plan.set_cgroup_fd(plan.fd(GANTRY_TRY(sys::open_at(fd, leaf.c_str(), O_PATH | O_DIRECTORY))));
+  GANTRY_TRY(cgroup::create_at(fd, place(hierarchy, name)));
+  const std::string birthplace = cat(place(hierarchy, name), leaf(hierarchy, name));
+  if (!is_nested(name)) GANTRY_TRY(cgroup::create_at(fd, birthplace));
+  plan.set_cgroup_fd(
+      plan.fd(GANTRY_TRY(sys::open_at(fd, birthplace.c_str(), O_PATH | O_DIRECTORY))));
   return {};
 }
 
 Result<void> ContainerCgroups::create_all(const std::string& name, LaunchPlan::Builder& plan) {
   for (size_t i = 0; i < hierarchies_.size(); ++i) {
     const Hierarchy& hierarchy = hierarchies_[i];
-    if (is_nested(name)) {
-      const std::string group = place(hierarchy, above(name));
-      const int fd = hierarchy.containers.get();
-      GANTRY_TRY(cgroup::ensure_at(fd, group));
-      if (hierarchy.is_v2) {
-        GANTRY_TRY(enable_controllers(fd, above(group)));
-        GANTRY_TRY(enable_controllers(fd, group));
-      }
+    // Stays as long as the container does.
+    if (is_nested(name) && has_own(hierarchy, name)) {
+      GANTRY_TRY(cgroup::ensure_at(hierarchy.containers.get(), above(place(hierarchy, name))));
     }
     GANTRY_TRY(hierarchy.is_v2 ? create_v2(hierarchy, name, plan) : create_v1(i, name, plan));
   }
@@ -87,7 +92,16 @@ Result<void> ContainerCgroups::create(const std::string& name, LaunchPlan::Build
   return done;
 }
 
+bool ContainerCgroups::has_own(const Hierarchy& hierarchy, const std::string& name) const {
+  return !is_nested(name) || &hierarchy == freezer(name);
+}
+
+const char* ContainerCgroups::leaf(const Hierarchy& hierarchy, const std::string& name) {
+  return hierarchy.is_v2 && !is_nested(name) ? "/0" : "";
+}
+
 std::string ContainerCgroups::place(const Hierarchy& hierarchy, const std::string& name) const {
+  if (!has_own(hierarchy, name)) return place(hierarchy, outermost_of(name));
   if (!hierarchy.is_v2) return name;
   const size_t slash = name.find('/');
   const auto group = groups_.find(name.substr(0, slash));
@@ -117,11 +131,10 @@ Result<void> ContainerCgroups::join(const std::string& name, LaunchPlan::Builder
   for (const Hierarchy& hierarchy : hierarchies_) {
     const int fd = hierarchy.containers.get();
     if (hierarchy.is_v2) {
-      const std::string leaf = place(hierarchy, name) + "/0";
-      plan.set_cgroup_fd(plan.fd(GANTRY_TRY(sys::open_at(fd, leaf.c_str(), O_PATH | O_DIRECTORY))));
+      const std::string path = cat(place(hierarchy, name), leaf(hierarchy, name));
+      plan.set_cgroup_fd(plan.fd(GANTRY_TRY(sys::open_at(fd, path.c_str(), O_PATH | O_DIRECTORY))));
     } else {
-      plan.add(Stage::cgroups, {.kind = OpKind::kJoinCgroup,
-                                .fd = plan.fd(GANTRY_TRY(cgroup::open_join_at(fd, name, false)))});
+      GANTRY_TRY(join_v1(hierarchy, name, plan));
     }
   }
   return {};
@@ -133,7 +146,7 @@ Result<std::string> ContainerCgroups::missing_in(const std::string& name, pid_t 
   for (const Hierarchy& hierarchy : hierarchies_) {
     const auto line = where.find(hierarchy.key);
     const std::string wanted =
-        cat(hierarchy.proc_prefix, "/", place(hierarchy, name), hierarchy.is_v2 ? "/0" : "");
+        cat(hierarchy.proc_prefix, "/", place(hierarchy, name), leaf(hierarchy, name));
     if (line == where.end() || line->second != wanted) {
       return hierarchy.key.empty() ? std::string("cgroup2") : hierarchy.key;
     }
@@ -286,7 +299,7 @@ Co<Result<void>> ContainerCgroups::kill_all(std::string name, Duration limit) {
   if (hierarchy->is_v2 && find("freezer") != nullptr) {
     // Nothing of ours writes the v1 freezer of a hybrid host, but a process frozen there by
     // somebody else ignores cgroup.kill (measured): thaw it.
-    cgroup::thaw_tree_at(find("freezer")->containers.get(), name);
+    cgroup::thaw_tree_at(find("freezer")->containers.get(), place(*find("freezer"), name));
   }
   auto killed = co_await cgroup::kill_at(fd, place(*hierarchy, name), hierarchy->is_v2, limit);
   if (!killed && killed.error().is_errno(ENOENT)) co_return Result<void>();
@@ -312,11 +325,12 @@ bool ContainerCgroups::is_at_rest(const Hierarchy& hierarchy, const std::string&
 
 Result<bool> ContainerCgroups::try_remove(size_t index, const std::string& name) {
   const Hierarchy& hierarchy = hierarchies_[index];
+  if (!has_own(hierarchy, name)) return true;
   const int fd = hierarchy.containers.get();
   if (hierarchy.is_v2) {
     // Most have their leaf and nothing else.
     const std::string path = place(hierarchy, name);
-    ::unlinkat(fd, (path + "/0").c_str(), AT_REMOVEDIR);
+    if (!is_nested(name)) ::unlinkat(fd, (path + "/0").c_str(), AT_REMOVEDIR);
     return cgroup::try_remove_tree_at(fd, path);
   }
   const auto group = groups_.find(name);
@@ -357,6 +371,7 @@ Co<Result<void>> ContainerCgroups::try_destroy(std::string name, Duration limit)
   if (!is_gone) {
     // v1 hierarchies are only as empty as their own members say: somebody may have moved a process.
     for (const Hierarchy& hierarchy : hierarchies_) {
+      if (!has_own(hierarchy, name)) continue;
       const Duration left =
           std::max<Duration>(end - std::chrono::steady_clock::now(), std::chrono::milliseconds(1));
       GANTRY_CO_TRY(co_await cgroup::remove_tree_at(hierarchy.containers.get(),
@@ -364,11 +379,6 @@ Co<Result<void>> ContainerCgroups::try_destroy(std::string name, Duration limit)
     }
   }
   groups_.erase(name);
-  // The last nested one takes the group of them along.
-  for (size_t i = 0; is_nested(name) && i < hierarchies_.size(); ++i) {
-    ::unlinkat(hierarchies_[i].containers.get(), place(hierarchies_[i], above(name)).c_str(),
-               AT_REMOVEDIR);
-  }
   co_return Result<void>();
 }
 

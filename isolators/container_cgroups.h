@@ -3,7 +3,8 @@
 //
 //   ROOT/containers/ID        limits; v1 processes live here
 //   ROOT/containers/ID/0      v2 only: where processes are born (inner nodes may hold none)
-//   ROOT/containers/ID/n/ID2  a nested container
+//   ROOT/containers/ID/n/ID2  a nested container, in the freezer's hierarchy alone: it is killed by
+//                             itself, and limited with its container
 //   ROOT/launcher             launcher and logger
 //   ROOT/containers/pool.HEX  v1 only: made ahead of need (isolators/cgroup_pool.h)
 //
@@ -164,9 +165,15 @@ class ContainerCgroups {
   // Enables in `path` what its own cgroup.controllers offers, each by itself: one that cannot be
   // had (realtime tasks against cpu) is no reason to go without the others.
   static Result<void> enable_controllers(int dir_fd, const std::string& path);
+  // Else it is in the directory of the container that it is in.
+  bool has_own(const Hierarchy& hierarchy, const std::string& name) const;
+  // What comes behind its place for its processes' own directory.
+  static const char* leaf(const Hierarchy& hierarchy, const std::string& name);
   // The container's directory below `hierarchy.containers`.
   std::string place(const Hierarchy& hierarchy, const std::string& name) const;
   Result<void> create_v1(size_t index, const std::string& name, LaunchPlan::Builder& plan);
+  Result<void> join_v1(const Hierarchy& hierarchy, const std::string& name,
+                       LaunchPlan::Builder& plan) const;
   Result<void> create_v2(const Hierarchy& hierarchy, const std::string& name,
                          LaunchPlan::Builder& plan);
   Result<void> create_all(const std::string& name, LaunchPlan::Builder& plan);
