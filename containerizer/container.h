@@ -85,6 +85,8 @@ class Container {
   // (is_undrained).
   enum class Output { open, late, ended } output = Output::ended;
   bool is_undrained = false;
+  // The logger has said so to somebody who follows it: nobody need ask.
+  bool has_output_ended = false;
   int stall_error = 0;  // an errno while its disk takes no output
 
   // A worker has its writable layer mounted, while it does not run (GANTRY_COPY_IN): KERNEL: two

@@ -252,8 +252,9 @@ void Containerizer::start_watching(ContainerPtr container) {
 }
 
 Co<void> Containerizer::watch_exit(ContainerPtr container) {
-  // Not on the launch path: it only adds when it was started.
-  if (container->state() == ContainerState::running) {
+  // Not on the launch path: it only adds when it was started. Of a session nobody asks.
+  const bool is_session = container->parent && container->spec->remove_on_exit;
+  if (container->state() == ContainerState::running && !is_session) {
     write_record(*container).ignore("the record of the launch adopts it as well");
   }
   Result<ExitRecord> exit = co_await wait_exit(container);

@@ -312,6 +312,7 @@ Co<Result<void>> Launch::prepare_isolators() {
 }
 
 void Launch::set_log_place() {
+  c_.has_output_ended = false;
   io_.log_directory = context_->sandbox;
   const LogLimits& usual = owner_.config_.log_limits;
   io_.log_limits = {c_.spec->log.max_size.value_or(usual.bytes),

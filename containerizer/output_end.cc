@@ -10,6 +10,10 @@ constexpr auto kRetry = std::chrono::milliseconds(100);
 }  // namespace
 
 Co<void> Containerizer::flush_output(ContainerPtr container) {
+  if (container->has_output_ended) {
+    container->output = Container::Output::ended;
+    co_return;
+  }
   const Result<LogSizes> sizes = co_await parts_.logs.flush(container->id.hash(), kFlushLimit);
   if (!sizes) {
     container->output =

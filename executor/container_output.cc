@@ -13,10 +13,11 @@ namespace {
 constexpr size_t kChunk = 64u << 10;
 constexpr uint64_t kMostSaid = 64u << 20;  // of a file that was handed over
 
-Co<void> watch_growth(LogClient& logs, std::string key, LogSizes& known, Event& wake) {
+Co<void> watch_growth(LogClient& logs, ContainerPtr container, LogSizes& known, Event& wake) {
   while (!co_await is_cancelled()) {
-    Result<LogSizes> sizes = co_await logs.wait_growth(key, known);
+    Result<LogSizes> sizes = co_await logs.wait_growth(container->id.hash(), known);
     if (sizes) known = *sizes;
+    if (sizes) container->has_output_ended = sizes->out_ended && sizes->err_ended;
     if (sizes) break;
     // A logger that was restarted is asked again.
     co_await sleep_for(std::chrono::milliseconds(20));
@@ -270,7 +271,7 @@ Co<bool> ContainerOutput::wait_for_more() {
   Scope watches(executor_);
   // Where it has closed both, only its end is left to wait for.
   if (!known_.out_ended || !known_.err_ended) {
-    watches.spawn(watch_growth(logs_, container_->id.hash(), known_, wake));
+    watches.spawn(watch_growth(logs_, container_, known_, wake));
   }
   watches.spawn(watch_end(container_, told_stall_, wake));
   const bool woken = co_await wake.wait(options_.heartbeat);
