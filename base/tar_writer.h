@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/result.h"
+#include "base/unique_fd.h"
 
 struct stat;
 
@@ -49,13 +50,16 @@ class TarWriter {
   Result<void> finish();
 
  private:
-  Result<void> add_directory(int directory, const std::string& name, const std::string& path,
-                             const struct ::stat& status);
+  Result<UniqueFd> add_entry(int directory, const std::string& name, const std::string& path);
+  Result<UniqueFd> add_directory(int directory, const std::string& name, const std::string& path,
+                                 const struct ::stat& status);
+  Result<void> add_other(int directory, const std::string& name, const std::string& path,
+                         const struct ::stat& status);
   Result<void> add_marker(const std::string& path, const struct ::stat& status);
   Result<void> add_file(int directory, const std::string& name, const std::string& path);
   Result<void> header(const std::string& path, const struct ::stat& status, char type,
                       const std::string& link, std::string pax);
-  Result<void> content(int fd, const std::string& path, uint64_t size);
+  Result<void> content(int fd, uint64_t size);
   Result<void> pad(uint64_t size);
   Result<void> flush();
 

@@ -138,7 +138,9 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "what is mounted.\nThe new image says what the container's image says, not what `gantry run` "
      "was given; --change says more:\nCMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, VOLUME, WORKDIR, "
      "STOPSIGNAL, as in a Dockerfile. A new ENTRYPOINT\nempties CMD, unless that is given, too. "
-     "Running processes stand still while their files are read.\nPrints the image's digest.",
+     "Running processes stand still while their files are read.\nThe layer is written whole to the "
+     "disk of images, holes as zeros, and leaves 64 MiB free there. A file whose name\nbegins with "
+     ".wh., or whose path is longer than 4095 bytes, no image can have. Prints the image's digest.",
      "gantry commit web web:patched\n"
      "gantry commit -m 'with curl' -c 'CMD [\"nginx\", \"-g\", \"daemon off;\"]' -c 'EXPOSE 80' "
      "web "

@@ -129,7 +129,7 @@ teardown_file() { end_private_host; }
   wait_until gantry exec work /bin/busybox test -s /tmp/.wh.odd
   before=$(gantry images --json)
   run -1 --separate-stderr gantry commit work made:1
-  [[ "$stderr" == *"/tmp/.wh.odd: in a layer such a name takes away what is called odd"* ]]
+  [[ "$stderr" == *"gantry: /tmp/.wh.odd: an image cannot have a file of that name: in its layers "*"NAME was removed. Rename it or remove it, and commit again" ]]
   for change in 'RUN x' 'ENV' 'ENV =x' 'CMD [1]' 'LABEL "a=b' ''; do
     run -125 --separate-stderr gantry commit -c "$change" work made:1
     [[ "$stderr" == *"--change"* ]]

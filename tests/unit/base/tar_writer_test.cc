@@ -146,12 +146,33 @@ TEST_F(TarWriterTest, AnOverlaysUpperDirectoryIsALayer) {
   };
   const auto refused = write_tar(sink, {.require_room = no_room});
   ASSERT_FALSE(refused);
-  EXPECT_NE(refused.error().to_string().find("dir/left: no room"), std::string::npos);
+  EXPECT_EQ(refused.error().to_string(), "dir/left: no room");
   write_file(".wh.odd", "x");
   EXPECT_FALSE(write_tar(sink, {.is_layer = true}));
   ASSERT_EQ(::unlink((base_ + "/in/.wh.odd").c_str()), 0);
   ASSERT_EQ(::setxattr((base_ + "/in/dir").c_str(), "trusted.overlay.redirect", "/x", 2, 0), 0);
   EXPECT_FALSE(write_tar(sink, {.is_layer = true}));
+}
+
+TEST_F(TarWriterTest, WhatNoImageCanHaveIsSaidOfTheFile) {
+  const auto sink = [](std::string_view) { return Result<void>(); };
+  const auto refused = [&](const std::string& prefix) {
+    const UniqueFd directory = sys::open(base_ + "/in", O_RDONLY | O_DIRECTORY).value();
+    TarWriter tar(sink, {.is_layer = true});
+    const Result<void> added = prefix.empty() ? tar.add(directory.get(), ".", ".")
+                                              : tar.add_contents(directory.get(), prefix);
+    return added ? std::string() : added.error().to_string();
+  };
+  ASSERT_EQ(::mkdir((base_ + "/in/dir").c_str(), 0755), 0);
+  write_file("dir/.wh.odd", "x");
+  EXPECT_EQ(refused("").find("/dir/.wh.odd: an image cannot have a file of that name"), 0u);
+  ASSERT_EQ(::unlink((base_ + "/in/dir/.wh.odd").c_str()), 0);
+  write_file("dir/file", "x");
+  const std::string above(4095 - sizeof "dir/file", 'a');
+  EXPECT_EQ(refused(above + "/"), "");
+  const std::string said = refused(above + "b/");
+  EXPECT_EQ(said.find(above.substr(0, 100) + "…: its path has 4096 bytes, and one in an image"), 0u)
+      << said;
 }
 
 TEST_F(TarWriterTest, AReaderThatGivesUpEndsIt) {
