@@ -232,11 +232,12 @@ Result<void> TarWriter::header(const std::string& path, const struct ::stat& sta
   return {};
 }
 
-Result<void> TarWriter::content(int fd, uint64_t size) {
+Result<void> TarWriter::content(int fd, uint64_t start, uint64_t size) {
   uint64_t left = size;
   std::vector<char> bytes(128u << 10);
   while (left > 0) {
-    const ssize_t n = ::read(fd, bytes.data(), std::min<uint64_t>(left, bytes.size()));
+    const ssize_t n = ::pread(fd, bytes.data(), std::min<uint64_t>(left, bytes.size()),
+                              static_cast<off_t>(start + size - left));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return Error::from_errno(errno, "read");
     if (n == 0) break;
@@ -249,7 +250,50 @@ Result<void> TarWriter::content(int fd, uint64_t size) {
     buffer_.append(std::min<uint64_t>(left, kFlush), '\0');
     GANTRY_TRY(flush());
   }
-  return pad(size);
+  return {};
+}
+
+// Where a file has data; nothing where it has no holes, or too many of them to be worth it.
+std::vector<TarWriter::Extent> TarWriter::data_of(int fd, const struct ::stat& status) {
+  constexpr size_t kMost = 10'000;
+  const auto size = static_cast<uint64_t>(status.st_size);
+  if (static_cast<uint64_t>(status.st_blocks) * 512 >= size) return {};
+  std::vector<Extent> out;
+  for (uint64_t at = 0; at < size;) {
+    const off_t data = ::lseek(fd, static_cast<off_t>(at), SEEK_DATA);
+    if (data < 0 && errno == ENXIO) break;  // only a hole is left
+    const off_t hole = data < 0 ? -1 : ::lseek(fd, data, SEEK_HOLE);
+    if (hole <= data || out.size() == kMost) return {};
+    const auto start = static_cast<uint64_t>(data);
+    at = std::min(static_cast<uint64_t>(hole), size);
+    out.push_back({start, at - start});
+  }
+  if (out.size() == 1 && out[0].size == size) return {};
+  // A map ends where the file does.
+  if (out.empty() || out.back().start + out.back().size < size) out.push_back({size, 0});
+  return out;
+}
+
+Result<void> TarWriter::add_sparse(int fd, const std::string& path, const struct ::stat& status,
+                                   const std::vector<Extent>& data) {
+  std::string map = cat(data.size(), "\n");
+  uint64_t bytes = 0;
+  for (const Extent& extent : data) {
+    map += cat(extent.start, "\n", extent.size, "\n");
+    bytes += extent.size;
+  }
+  map.append((kBlock - map.size() % kBlock) % kBlock, '\0');
+  std::string pax = GANTRY_TRY(attributes(fd));
+  append_pax(pax, "GNU.sparse.major", "1");
+  append_pax(pax, "GNU.sparse.minor", "0");
+  append_pax(pax, "GNU.sparse.name", path);
+  append_pax(pax, "GNU.sparse.realsize", cat(status.st_size));
+  struct ::stat stored = status;
+  stored.st_size = static_cast<off_t>(map.size() + bytes);
+  GANTRY_TRY(header("GNUSparseFile.0", stored, '0', {}, std::move(pax)));
+  buffer_ += map;
+  for (const Extent& extent : data) GANTRY_TRY(content(fd, extent.start, extent.size));
+  return pad(bytes);
 }
 
 Result<void> TarWriter::add_file(int directory, const std::string& name, const std::string& path) {
@@ -270,12 +314,18 @@ Result<void> TarWriter::add_file(int directory, const std::string& name, const s
   if (options_.require_room) {
     GANTRY_TRY(options_.require_room(static_cast<uint64_t>(opened.st_size)));
   }
+  if (options_.keeps_holes && made.empty()) {
+    const std::vector<Extent> data = data_of(file.get(), opened);
+    if (!data.empty()) return add_sparse(file.get(), path, opened, data);
+  }
   GANTRY_TRY(header(path, opened, '0', {}, GANTRY_TRY(attributes(file.get()))));
   if (!made.empty()) {
     buffer_ += made;
     return pad(made.size());
   }
-  return content(file.get(), static_cast<uint64_t>(opened.st_size));
+  const auto size = static_cast<uint64_t>(opened.st_size);
+  GANTRY_TRY(content(file.get(), 0, size));
+  return pad(size);
 }
 
 Result<void> TarWriter::add_marker(const std::string& path, const struct ::stat& status) {
@@ -329,7 +379,10 @@ Result<void> TarWriter::add_other(int directory, const std::string& name, const 
     return add_marker(cat(path.substr(0, start), kWhiteout, name), status);
   }
   const bool is_device = S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode);
-  if (S_ISSOCK(status.st_mode) || (is_device && !options_.takes_devices)) return {};
+  if (S_ISSOCK(status.st_mode) || (is_device && !options_.takes_devices)) {
+    ++left_out_;
+    return {};
+  }
   if (options_.is_layer) GANTRY_TRY(require_no_whiteout_name(name));
   if (status.st_nlink > 1) {
     const auto [it, is_first] = linked_.try_emplace({status.st_dev, status.st_ino}, path);

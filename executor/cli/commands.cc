@@ -112,7 +112,10 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "are\n"
      "copied, not followed; a container's links stay inside it. What is there is replaced, and "
      "keeps\n"
-     "neither owner nor mode. Files come out through GNU tar, which has to be on the PATH.",
+     "neither owner nor mode. Holes of sparse files stay holes. Device nodes (but in a tar) and "
+     "sockets are\nleft out, and counted on stderr. Files come out through GNU tar, which has to "
+     "be "
+     "on the PATH.",
      "gantry cp site.conf web:/etc/nginx/conf.d\n"
      "gantry cp web:/var/log/nginx ./logs\n"
      "gantry cp ./site/. web:/usr/share/nginx/html  # what is in it\n"

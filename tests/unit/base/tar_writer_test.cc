@@ -38,11 +38,12 @@ class TarWriterTest : public ::testing::Test {
     return tar.finish();
   }
   // GNU tar unpacks what we wrote: a reader that is not ours.
-  void round_trip() {
+  void round_trip(TarWriter::Options options = {}) {
     auto archive = sys::open(base_ + "/x.tar", O_WRONLY | O_CREAT | O_TRUNC, 0644);
     ASSERT_TRUE(archive);
     const auto written =
-        write_tar([&](std::string_view bytes) { return sys::write_all(archive->get(), bytes); });
+        write_tar([&](std::string_view bytes) { return sys::write_all(archive->get(), bytes); },
+                  std::move(options));
     ASSERT_TRUE(written) << written.error().to_string();
     const std::string command =
         cat("tar --xattrs --xattrs-include='*' -C ", base_, "/out -xpf ", base_, "/x.tar");
@@ -173,6 +174,24 @@ TEST_F(TarWriterTest, WhatNoImageCanHaveIsSaidOfTheFile) {
   const std::string said = refused(above + "b/");
   EXPECT_EQ(said.find(above.substr(0, 100) + "…: its path has 4096 bytes, and one in an image"), 0u)
       << said;
+}
+
+TEST_F(TarWriterTest, HolesStayHoles) {
+  const UniqueFd file = sys::open(base_ + "/in/file", O_WRONLY | O_CREAT, 0644).value();
+  for (const off_t at : {0, 5'000'000, 10'000'000}) {
+    ASSERT_EQ(::pwrite(file.get(), "data", 4, at), 4);
+  }
+  ASSERT_EQ(::ftruncate(file.get(), 20'000'000), 0);
+  write_file("empty", "");
+  ASSERT_EQ(::truncate((base_ + "/in/empty").c_str(), 9'000'000), 0);
+  write_file("full", std::string(100'000, 'x'));
+  round_trip({.keeps_holes = true});
+  EXPECT_EQ(::system(cat("diff -r ", base_, "/in ", base_, "/out").c_str()), 0);
+  EXPECT_LT(look("file").st_blocks, 100);
+  EXPECT_LT(look("empty").st_blocks, 100);
+  struct ::stat archive = {};
+  ASSERT_EQ(::stat((base_ + "/x.tar").c_str(), &archive), 0);
+  EXPECT_LT(archive.st_size, 200'000);
 }
 
 TEST_F(TarWriterTest, AReaderThatGivesUpEndsIt) {
