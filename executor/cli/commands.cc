@@ -332,6 +332,7 @@ const CommandInfo* find_command(std::string_view name) {
 
 Error usage_error(std::string message) { return {Errc::invalid, std::move(message)}; }
 bool is_usage_error(const Error& error) { return error.is(Errc::invalid); }
+int status_of(const Error& error) { return is_usage_error(error) ? kUsageStatus : 1; }
 
 Result<void> want_arguments(const std::vector<std::string>& arguments, size_t least, size_t most,
                             std::string_view what) {

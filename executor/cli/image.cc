@@ -100,7 +100,7 @@ class Image final : public Command {
       const Result<JsonDocument> image = ask(session, word);
       if (!image) {
         write_error(image.error().to_string());
-        status = 1;
+        status = status_of(image.error());
         continue;
       }
       list.PushBack(Json(*image, list.GetAllocator()), list.GetAllocator());

@@ -98,13 +98,15 @@ Error refusal(const HttpResponse& response) {
   while (text.ends_with('\n')) text.pop_back();
   // Mesos' introduction, for whoever writes calls by hand.
   constexpr std::string_view kIntroduction = "Failed to validate agent::Call: ";
-  if (text.starts_with(kIntroduction)) text.erase(0, kIntroduction.size());
+  const bool is_wrong = text.starts_with(kIntroduction);
+  if (is_wrong) text.erase(0, kIntroduction.size());
   if (text.empty())
     text = cat("the executor answered ", response.head.status, " ", response.head.reason);
   constexpr std::string_view kAbsent = "no container '";
   if (text.starts_with(kAbsent) && text.find('\'', kAbsent.size()) == text.size() - 1) {
     text = no_container(text.substr(kAbsent.size(), text.size() - kAbsent.size() - 1));
   }
+  if (is_wrong && response.head.status == 400) return usage_error(text);
   switch (response.head.status) {
     case 404:
       return {Errc::not_found, text};

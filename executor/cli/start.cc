@@ -28,7 +28,7 @@ int for_each(const Session& session, const std::vector<std::string>& words, Acti
       report(session, word);
     } else {
       write_error(explain_missing(done.error(), word));
-      status = 1;
+      status = status_of(done.error());
     }
   }
   return status;

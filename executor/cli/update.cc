@@ -33,7 +33,7 @@ class Update final : public Command {
       write_error(answer.error().is(Errc::not_found)
                       ? no_container(word)
                       : in_flags(answer.error().to_string(), request));
-      status = 1;
+      status = status_of(answer.error());
     }
     return status;
   }

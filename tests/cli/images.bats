@@ -44,7 +44,7 @@ teardown_file() { end_private_host; }
   gantry run --rm plain:good
   run -1 --separate-stderr gantry image tag nope plain:x
   [[ "$stderr" == "gantry: no image 'nope"* ]]
-  run -1 --separate-stderr gantry image tag plain:good 'No Such'
+  run -125 --separate-stderr gantry image tag plain:good 'No Such'
   [[ "$stderr" == 'gantry: image "No Such": '* ]]
   run -125 --separate-stderr gantry image inspcet plain:good
   [[ "$stderr" == *'did you mean "gantry image inspect"?'* ]]
@@ -82,7 +82,7 @@ teardown_file() { end_private_host; }
   gantry import "$ROOT" saved:1 --cmd /bin/true
   run -1 --separate-stderr gantry image save -o "$DIR/none.tar" saved:1 nope:3
   [[ "$stderr" == "gantry: no image 'nope:3'"* ]]
-  run -1 --separate-stderr gantry image save -o "$DIR/none.tar" 'No Such'
+  run -125 --separate-stderr gantry image save -o "$DIR/none.tar" 'No Such'
   [[ "$stderr" == 'gantry: image "No Such": '* ]]
   [ -z "$(ls "$DIR"/none.tar* 2>/dev/null)" ]
   run -1 --separate-stderr bash -c "'$BIN/gantry' image save saved:1 >/dev/full"
@@ -160,7 +160,7 @@ teardown_file() { end_private_host; }
   [ "$(gantry run --rm --entrypoint /bin/sh said -c "$script")" = $'value 1000 /srv/app\n1' ]
   run -125 --separate-stderr gantry import "$ROOT" wrong -e =x
   [[ "$stderr" == *'-e "=x" has no name'* ]]
-  run -1 --separate-stderr gantry import "$ROOT" wrong -w relative
+  run -125 --separate-stderr gantry import "$ROOT" wrong -w relative
   [[ "$stderr" == *cwd*absolute* ]]
   run ! grep -q '^wrong' <(gantry images)
 }
@@ -205,6 +205,8 @@ teardown_file() { end_private_host; }
   run ! grep -q '^tools' <(gantry images)
   run -1 --separate-stderr gantry rmi tools
   [[ "$stderr" == "gantry: "*tools* ]]
+  run -125 --separate-stderr gantry rmi 'No Such'
+  run -125 --separate-stderr gantry image inspect 'No Such'
   run -125 --separate-stderr gantry run --rm tools /bin/true
 }
 
@@ -215,6 +217,6 @@ teardown_file() { end_private_host; }
   [[ "$stderr" == "gantry: "* ]]
   head -c 100000 "$DIR/root.tar" >"$DIR/cut.tar"
   run -1 --separate-stderr gantry import "$DIR/cut.tar" cut
-  run -1 --separate-stderr gantry import "$DIR/root.tar" 'No Such:Name:Here'
+  run -125 --separate-stderr gantry import "$DIR/root.tar" 'No Such:Name:Here'
   [ "$(gantry images --json | jq -c 'map(.references) | sort')" = "$before" ]
 }

@@ -309,7 +309,7 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   [ "$(gantry inspect -f '{{.launch.gantry_spec.restart.policy}}' web)" = ON_FAILURE ]
   run -125 --separate-stderr gantry update web
   [[ "$stderr" == "gantry: says what to change"* ]]
-  run -1 --separate-stderr gantry update --cpus 9999 web
+  run -125 --separate-stderr gantry update --cpus 9999 web
   [ "$stderr" = "gantry: --cpus 9999: must be 0.01 to 8192" ]
   run -1 --separate-stderr gantry update --cpus 1 nope
   [[ "$stderr" == 'gantry: no container "nope"'* ]]
@@ -324,7 +324,7 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   start web /bin/sleep 100
   run -1 --separate-stderr gantry rename web front
   [ "$stderr" = "gantry: name: 'front' is taken by another container" ]
-  run -1 --separate-stderr gantry rename web 'a b'
+  run -125 --separate-stderr gantry rename web 'a b'
   [[ "$stderr" == 'gantry: "a b": '* ]]
   gantry rm -f front web
 }
