@@ -310,7 +310,10 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   run -125 --separate-stderr gantry update web
   [[ "$stderr" == "gantry: says what to change"* ]]
   run -125 --separate-stderr gantry update --cpus 9999 web
-  [ "$stderr" = "gantry: --cpus 9999: must be 0.01 to 8192" ]
+  cpus=$(nproc --all)
+  [[ "$stderr" = "gantry: --cpus 9999: must be 0.01 to $cpus: this host has $cpus CPU"* ]]
+  run -125 --separate-stderr gantry update --cpus "$cpus.5" web
+  gantry update --cpus "$cpus" web
   run -1 --separate-stderr gantry update --cpus 1 nope
   [[ "$stderr" == 'gantry: no container "nope"'* ]]
 }
@@ -321,6 +324,8 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   [ "$(gantry rename web front)" = front ]
   kill -9 "$(executor_pid)"
   [ "$(gantry ps --format '{{.ID}} {{.Name}}' --no-trunc)" = "$id front" ]
+  run -1 --separate-stderr gantry rename front front
+  [ "$stderr" = "gantry: container 'front' is called 'front' already" ]
   start web /bin/sleep 100
   run -1 --separate-stderr gantry rename web front
   [ "$stderr" = "gantry: name: 'front' is taken by another container" ]
