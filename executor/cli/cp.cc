@@ -65,8 +65,7 @@ std::string copy_out_call(const Place& from, std::initializer_list<std::string_v
 
 void tell_left_out(uint64_t count, std::string_view kinds) {
   if (count != 0)
-    write_error(
-        cat("left out ", count, " ", kinds, ": no files, so there is nothing to copy"));
+    write_error(cat("left out ", count, " ", kinds, ": no files, so there is nothing to copy"));
 }
 
 Result<void> write_to(int fd, std::string_view bytes) { return sys::write_all(fd, bytes); }
@@ -184,7 +183,8 @@ class Cp final : public Command {
     if (means_contents(from)) json.boolean("contents", true);
     if (owners_) json.boolean("owners", true);
     Connection connection = GANTRY_TRY(session.connect());
-    GANTRY_TRY(connection.send_streaming(tar_request(json.close().close().take())));
+    const std::string call = json.close().close().take();
+    GANTRY_TRY(connection.send_streaming(tar_request(call)));
     Upload upload(connection, "copying", quiet_);
     TarWriter tar([&upload](std::string_view bytes) { return upload.send(bytes); },
                   {.keeps_holes = true});
@@ -194,7 +194,7 @@ class Cp final : public Command {
       return and_then(response.error(), cat("what was copied by then is in ", to.container,
                                             ": copy again, it is replaced"));
     }
-    if (response->head.status / 100 != 2) return refusal(*response);
+    if (response->head.status / 100 != 2) return refusal(*response, call);
     tell_left_out(tar.left_out(), tar.left_out() == 1 ? "socket" : "sockets");
     return {};
   }

@@ -35,7 +35,7 @@ Result<uint64_t> receive_tar(Session& session, const std::string& call,
   Connection connection = GANTRY_TRY(session.connect());
   GANTRY_TRY(connection.send(Connection::format(api_request(call))));
   const HttpHead head = GANTRY_TRY(connection.receive_head());
-  if (head.status != 200) return refusal(GANTRY_TRY(connection.receive()));
+  if (head.status != 200) return refusal(GANTRY_TRY(connection.receive()), call);
   for (;;) {
     const std::string bytes = connection.take_body();
     if (!bytes.empty()) GANTRY_TRY(sink(bytes));

@@ -268,8 +268,17 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   [ "$(gantry logs job)" = $'run\nrun\nrun' ]
   [ "$(gantry inspect -f '{{.id}}' job)" = "$id" ]
   start web /bin/sleep 100
-  run -1 --separate-stderr gantry start web
-  [[ "$stderr" == "gantry: container '"*"' is running, only a created or an exited one can be started" ]]
+  id=$(gantry inspect -f '{{.id}}' web)
+  for word in web "${id:0:6}" "$id"; do  # as it was asked for
+    run -1 --separate-stderr gantry start "$word"
+    [ "$stderr" = "gantry: container '$word' is running, only a created or an exited one can be started" ]
+  done
+  run -1 --separate-stderr gantry start -a web
+  [ "$stderr" = "gantry: container 'web' is running, only a created or an exited one can be started" ]
+  gantry pause web
+  run -125 --separate-stderr gantry exec web true
+  [[ "$stderr" == "gantry: container 'web' is paused"* ]]
+  gantry resume web
   run -1 --separate-stderr gantry start nope
   [ "$stderr" = "gantry: no container \"nope\". 'gantry ps -a' lists those there are" ]
   run -125 --separate-stderr gantry start -i job
