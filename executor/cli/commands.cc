@@ -300,11 +300,15 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "With --bundle a report to hand in, also where the executor is down: the findings, versions, "
      "kernel,\nmounts, cgroups, settings, metrics, the list of containers and images, the end of "
      "the executor's log.\nLeft out are what is in containers and images, containers' output, "
-     "values of environment variables,\nand what looks like a secret (password=..., --token ..., "
+     "values of environment variables,\nand what looks like a secret: password=..., --token ..., "
      "keys known by their looks, user:password@ of\nan address; of containers' commands and labels "
-     "also NAME=... and long words of letters and digits):\n[hidden] stands there.",
+     "also NAME=..., long words of letters and digits, what known\nclients take as a password "
+     "(mysql -pWORD, redis-cli -a WORD, curl -u USER:WORD), and words of letters and\ndigits after "
+     "any -p, -w and -a. [hidden] stands there. That is a guess: read the report before you hand "
+     "it on.",
      "gantry doctor\n"
      "gantry doctor --bundle report.tar  # to hand in\n"
+     "gantry doctor --bundle - | tar -xO gantry-report/containers.json  # what it says of them\n"
      "gantry doctor --json\n",
      make_doctor},
     {"version", kHost, "[flags]", "Print the version",

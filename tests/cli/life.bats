@@ -164,13 +164,13 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
 }
 
 @test "doctor --bundle: a report without secrets, also where none runs" {
-  gantry run -d --name web --label token=tell-nobody --rootfs "$ROOT" -e PLAIN=tell-nobody /bin/sh -c 'sleep 1000 # --password tell-nobody KEY=tell-nobody'
+  gantry run -d --name web --label token=tell-nobody --rootfs "$ROOT" -e PLAIN=tell-nobody /bin/sh -c 'sleep 1000 # --password tell-nobody KEY=tell-nobody; mysql -ptell-nobody; x -p tellN0body'
   cd "$BATS_TEST_TMPDIR"
   run -0 --separate-stderr gantry doctor --bundle
   [[ "$output" == "wrote gantry-report-"*.tar:* ]]
   tar -xf gantry-report-*.tar
   [ "$(ls gantry-report | tr '\n' ' ')" = "README.txt cgroups.txt config.txt containers.json directories.txt doctor.txt executor.log host.txt images.json metrics.json mounts.txt settings.json version.json " ]
-  ! grep -rq tell-nobody gantry-report
+  ! grep -rqi 'tell-\?n[o0]body' gantry-report
   grep -q '"web"' gantry-report/containers.json
   grep -q 'sleep 1000' gantry-report/containers.json
   grep -q 'ok .*kernel' gantry-report/doctor.txt
@@ -179,6 +179,14 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   run -1 --separate-stderr gantry doctor --bundle no/such/place.tar
   [[ "$stderr" == *no/such/place.tar* ]]
   run -125 --separate-stderr gantry doctor --bundle a b
+  run -125 --separate-stderr gantry doctor --bundle=a b
+  [[ "$stderr" == "gantry: two files: a and b"* ]]
+  [ "$(gantry doctor --bundle=named.tar)" = "wrote named.tar: read it before you hand it on" ]
+  tar -tf named.tar | grep -qx gantry-report/doctor.txt
+  for words in '--bundle -' '--bundle=-'; do
+    # shellcheck disable=SC2086
+    gantry doctor $words | tar -xO gantry-report/containers.json | grep -q '"web"'
+  done
   # Where none can be started.
   run -0 --separate-stderr env GANTRY_DATA_DIR=/proc/nothing "$BIN/gantry" doctor --runtime-dir /proc/nothing --bundle down.tar
   tar -xOf down.tar gantry-report/doctor.txt | grep -q 'missing *executor'
