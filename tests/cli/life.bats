@@ -477,8 +477,12 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   refused '--no-healthcheck and --health-cmd true contradict' --no-healthcheck --health-cmd true
   refused '--health-retries needs --health-cmd: a directory' --health-retries 3
   refused '--health-on-failure restart and --rm exclude' --health-cmd x --health-on-failure restart
-  refused '--health-retries' --health-cmd x --health-retries 9999999
-  refused '--health-interval is a time' --health-cmd x --health-interval fast
+  for count in 9999999 -1 many 1.5; do
+    refused "--health-retries is a whole number from 1 to 1000000 (0: as if it were not given), not \"$count\"" --health-cmd x --health-retries="$count"
+  done
+  for time in fast 10x "1m 30s"; do
+    refused "--health-interval is a time like 500ms, 10s or 1m30s, in h, m, s and ms (a number alone is seconds, which docker refuses), not \"$time\"" --health-cmd x --health-interval "$time"
+  done
   [ -z "$(gantry ps -aq)" ]
 }
 
