@@ -242,7 +242,8 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "the steps it was\nmade by, the newest first, with the bytes that each added. tag takes the "
      "name from the image that had it. save\nwrites a tar, an OCI layout with the names given, "
      "which `docker load`, `skopeo copy oci-archive:FILE` and\nload read; load takes those of "
-     "`docker save` as well, compressed or not. The digests stay the same.",
+     "`docker save` as well, compressed (gzip, zstd, xz, bzip2) or not. The digests\nstay the "
+     "same.",
      "gantry image inspect -f '{{json .config.config.Env}}' nginx\n"
      "gantry image history nginx\n"
      "gantry image tag nginx:latest nginx:good\n"
@@ -252,8 +253,10 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      make_image},
     {"import", kImages, "[flags] PATH [NAME[:TAG]]", "Make an image from files",
      "PATH is an OCI image layout (a directory or a tar), a `docker save` tar, or a root file "
-     "system (a directory\nor a tar; `-` reads a tar from stdin). It is read by this program, so "
-     "the executor needs no access to it.\nA root file system says nothing about its command: the "
+     "system (a directory\nor a tar; `-` reads a tar from stdin). Tars may be compressed (gzip, "
+     "zstd, "
+     "xz, bzip2). It is read by this\nprogram, so the executor needs no access to it. A root file "
+     "system says nothing about its command: the "
      "flags do, a flag for each word, or `gantry run`\ndoes it each time.",
      "gantry import ./rootfs tools  # a directory\n"
      "gantry import ./rootfs web --entrypoint nginx --cmd=-g --cmd='daemon off;' --volume "

@@ -73,6 +73,12 @@ teardown_file() { end_private_host; }
   gantry image load -q -i "$DIR/docker.tar"
   gantry run --rm again:1
   wait_until gantry rmi again:1
+  for z in xz bzip2; do
+    "$z" -k <"$DIR/docker.tar" >"$DIR/docker.tar.$z"
+    gantry image load -q -i "$DIR/docker.tar.$z"
+    gantry run --rm again:1
+    wait_until gantry rmi again:1
+  done
   tar -C "$ROOT" -cf "$DIR/plain.tar" .
   run -1 --separate-stderr gantry image load -i "$DIR/plain.tar"
   [[ "$stderr" == *"it is no image, neither an OCI layout nor of"*"gantry import"* ]]
