@@ -15,7 +15,8 @@ ImageSummary summarize_image(const ImageInfo& image) {
   ImageSummary out{.references = image.references,
                    .digest = image.digest.to_string(),
                    .size = image.size,
-                   .created_ns = image.imported_ns};
+                   .created_ns = image.imported_ns,
+                   .refused_names = image.refused_names};
   if (image.config) {
     out.platform = cat(image.config->os, "/", image.config->architecture);
     out.layers = static_cast<uint32_t>(image.config->diff_ids.size());

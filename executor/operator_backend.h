@@ -74,6 +74,7 @@ struct ImageSummary {
   int64_t created_ns = 0;
   std::string platform;
   uint32_t layers = 0;
+  std::vector<std::string> refused_names = {};  // of an import: what no image can be called
 };
 struct WrittenSpace {  // by a container into its root
   ContainerId id;

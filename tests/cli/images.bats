@@ -73,6 +73,15 @@ teardown_file() { end_private_host; }
   gantry image load -q -i "$DIR/docker.tar"
   gantry run --rm again:1
   wait_until gantry rmi again:1
+  mkdir "$DIR/docker" && tar -C "$DIR/docker" -xf "$DIR/docker.tar"
+  jq '.[0].RepoTags += ["Bad Name:1", "good:2"]' "$DIR/docker/manifest.json" >"$DIR/names" && cp "$DIR/names" "$DIR/docker/manifest.json"
+  run -0 --separate-stderr gantry image load -q -i <(tar -C "$DIR/docker" -c .)
+  [ "$stderr" = 'gantry: left out a name in the archive, which no image can have: "Bad Name:1"' ]
+  [[ "$output" == "loaded again:1, good:2 sha256:"* ]]
+  gantry rmi again:1 good:2
+  echo '[]' >"$DIR/docker/manifest.json"
+  run -1 --separate-stderr gantry image load -i <(tar -C "$DIR/docker" -c .)
+  [[ "$stderr" == *": manifest.json: names no image" ]]
   for z in xz bzip2; do
     "$z" -k <"$DIR/docker.tar" >"$DIR/docker.tar.$z"
     gantry image load -q -i "$DIR/docker.tar.$z"
