@@ -40,6 +40,7 @@ teardown_file() { end_private_host; }
   [ "$(gantry image inspect plain:good | jq -c '.[0] | [(.image.references | index("plain:1") != null), .config.config.Cmd, (.layers | length)]')" = '[true,["/bin/true"],1]' ]
   [ "$(gantry image inspect -f '{{.config.os}}' plain:1)" = linux ]
   [[ "$(gantry image history plain:1 | head -n 1)" == CREATED*SIZE*"MADE BY"*COMMENT ]]
+  [[ "$(gantry image history plain:1 | sed -n 2p)" == "-  "*"nothing is known of how it was made" ]]
   gantry rmi plain:1
   gantry run --rm plain:good
   run -1 --separate-stderr gantry image tag nope plain:x
