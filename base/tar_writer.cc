@@ -27,6 +27,7 @@ constexpr size_t kMostMade = 16u << 20;       // of a file that the kernel makes
 constexpr size_t kMostDepth = 1000;           // one descriptor a level
 constexpr uint64_t kOctalLimit = 1ull << 33;  // what fits into a size field
 constexpr uint64_t kIdLimit = 1ull << 21;     // and into an owner field
+constexpr size_t kMostLayerPath = 4095;       // what is read of an image's layer
 
 struct Header {
   char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], checksum[8], type, link[100],
@@ -90,12 +91,12 @@ bool is_content(std::string_view attribute) {
 }
 
 // In SCHILY's spelling, which every reader knows.
-Result<std::string> attributes(int fd, const std::string& path) {
+Result<std::string> attributes(int fd) {
   std::vector<char> names(64u << 10), value(64u << 10);
   const ssize_t total = ::flistxattr(fd, names.data(), names.size());
   if (total < 0) {
     if (errno == ENOTSUP) return std::string();
-    return Error::from_errno(errno, cat("list extended attributes of ", path));
+    return Error::from_errno(errno, "list its extended attributes");
   }
   std::string pax;
   for (const char* at = names.data(); at < names.data() + total; at += std::strlen(at) + 1) {
@@ -119,6 +120,13 @@ bool is_whiteout(const struct ::stat& status) {
   return S_ISCHR(status.st_mode) && status.st_rdev == makedev(0, 0);
 }
 
+Result<void> require_no_whiteout_name(std::string_view name) {
+  if (!name.starts_with(kWhiteout)) return {};
+  return Error(Errc::unsupported,
+               cat("an image cannot have a file of that name: in its layers `", kWhiteout,
+                   "NAME` says that NAME was removed. Rename it or remove it, and commit again"));
+}
+
 bool has_attribute(int fd, const char* name, std::string_view value) {
   char there[2];
   const ssize_t n = ::fgetxattr(fd, name, there, sizeof there);
@@ -126,12 +134,20 @@ bool has_attribute(int fd, const char* name, std::string_view value) {
 }
 
 // What overlayfs keeps elsewhere: with redirect_dir, metacopy.
-Result<void> require_whole(int fd, const std::string& path) {
+Result<void> require_whole(int fd) {
   for (const char* name : {"trusted.overlay.redirect", "trusted.overlay.metacopy"}) {
     if (::fgetxattr(fd, name, nullptr, 0) < 0) continue;
-    return Error(Errc::unsupported, cat(path, " is not whole in the layer (", name, ")"));
+    return Error(Errc::unsupported, cat("it is not whole in the layer (", name, ")"));
   }
   return {};
+}
+
+// For an error: what is "./a/b" in the archive is /a/b to whoever looks for it.
+std::string shown(std::string_view path) {
+  constexpr size_t kMost = 400, kKept = 100;
+  if (path == "." || path.starts_with("./")) path.remove_prefix(1);
+  if (path.empty()) return "/";
+  return path.size() <= kMost ? std::string(path) : cat(path.substr(0, kKept), "…");
 }
 
 bool is_made_by_the_kernel(int directory) {
@@ -193,6 +209,11 @@ Result<void> TarWriter::add_bytes(const std::string& path, std::string_view byte
 
 Result<void> TarWriter::header(const std::string& path, const struct ::stat& status, char type,
                                const std::string& link, std::string pax) {
+  if (options_.is_layer && path.size() > kMostLayerPath) {
+    return Error(Errc::unsupported,
+                 cat("its path has ", path.size(), " bytes, and one in an image has at most ",
+                     kMostLayerPath, ": remove it, or move it up, and commit again"));
+  }
   const uint64_t size = type == '0' ? static_cast<uint64_t>(status.st_size) : 0;
   if (path.size() >= sizeof(Header::name)) append_pax(pax, "path", path);
   if (link.size() >= sizeof(Header::link)) append_pax(pax, "linkpath", link);
@@ -211,13 +232,14 @@ Result<void> TarWriter::header(const std::string& path, const struct ::stat& sta
   return {};
 }
 
-Result<void> TarWriter::content(int fd, const std::string& path, uint64_t size) {
+Result<void> TarWriter::content(int fd, uint64_t start, uint64_t size) {
   uint64_t left = size;
   std::vector<char> bytes(128u << 10);
   while (left > 0) {
-    const ssize_t n = ::read(fd, bytes.data(), std::min<uint64_t>(left, bytes.size()));
+    const ssize_t n = ::pread(fd, bytes.data(), std::min<uint64_t>(left, bytes.size()),
+                              static_cast<off_t>(start + size - left));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Error::from_errno(errno, cat("read ", path));
+    if (n < 0) return Error::from_errno(errno, "read");
     if (n == 0) break;
     buffer_.append(bytes.data(), static_cast<size_t>(n));
     left -= static_cast<uint64_t>(n);
@@ -228,7 +250,50 @@ Result<void> TarWriter::content(int fd, const std::string& path, uint64_t size) 
     buffer_.append(std::min<uint64_t>(left, kFlush), '\0');
     GANTRY_TRY(flush());
   }
-  return pad(size);
+  return {};
+}
+
+// Where a file has data; nothing where it has no holes, or too many of them to be worth it.
+std::vector<TarWriter::Extent> TarWriter::data_of(int fd, const struct ::stat& status) {
+  constexpr size_t kMost = 10'000;
+  const auto size = static_cast<uint64_t>(status.st_size);
+  if (static_cast<uint64_t>(status.st_blocks) * 512 >= size) return {};
+  std::vector<Extent> out;
+  for (uint64_t at = 0; at < size;) {
+    const off_t data = ::lseek(fd, static_cast<off_t>(at), SEEK_DATA);
+    if (data < 0 && errno == ENXIO) break;  // only a hole is left
+    const off_t hole = data < 0 ? -1 : ::lseek(fd, data, SEEK_HOLE);
+    if (hole <= data || out.size() == kMost) return {};
+    const auto start = static_cast<uint64_t>(data);
+    at = std::min(static_cast<uint64_t>(hole), size);
+    out.push_back({start, at - start});
+  }
+  if (out.size() == 1 && out[0].size == size) return {};
+  // A map ends where the file does.
+  if (out.empty() || out.back().start + out.back().size < size) out.push_back({size, 0});
+  return out;
+}
+
+Result<void> TarWriter::add_sparse(int fd, const std::string& path, const struct ::stat& status,
+                                   const std::vector<Extent>& data) {
+  std::string map = cat(data.size(), "\n");
+  uint64_t bytes = 0;
+  for (const Extent& extent : data) {
+    map += cat(extent.start, "\n", extent.size, "\n");
+    bytes += extent.size;
+  }
+  map.append((kBlock - map.size() % kBlock) % kBlock, '\0');
+  std::string pax = GANTRY_TRY(attributes(fd));
+  append_pax(pax, "GNU.sparse.major", "1");
+  append_pax(pax, "GNU.sparse.minor", "0");
+  append_pax(pax, "GNU.sparse.name", path);
+  append_pax(pax, "GNU.sparse.realsize", cat(status.st_size));
+  struct ::stat stored = status;
+  stored.st_size = static_cast<off_t>(map.size() + bytes);
+  GANTRY_TRY(header("GNUSparseFile.0", stored, '0', {}, std::move(pax)));
+  buffer_ += map;
+  for (const Extent& extent : data) GANTRY_TRY(content(fd, extent.start, extent.size));
+  return pad(bytes);
 }
 
 Result<void> TarWriter::add_file(int directory, const std::string& name, const std::string& path) {
@@ -240,21 +305,27 @@ Result<void> TarWriter::add_file(int directory, const std::string& name, const s
     return Error(Errc::conflict, "it was replaced while it was read");
   }
   // KERNEL: files of proc and sysfs have a content, and the size 0.
-  if (options_.is_layer) GANTRY_TRY(require_whole(file.get(), path));
+  if (options_.is_layer) GANTRY_TRY(require_whole(file.get()));
   std::string made;
   if (opened.st_size == 0 && is_made_by_the_kernel(file.get())) {
     made = GANTRY_TRY(sys::read_all(file.get(), kMostMade));
     opened.st_size = static_cast<off_t>(made.size());
   }
   if (options_.require_room) {
-    GANTRY_TRY(options_.require_room(static_cast<uint64_t>(opened.st_size)).context(path));
+    GANTRY_TRY(options_.require_room(static_cast<uint64_t>(opened.st_size)));
   }
-  GANTRY_TRY(header(path, opened, '0', {}, GANTRY_TRY(attributes(file.get(), path))));
+  if (options_.keeps_holes && made.empty()) {
+    const std::vector<Extent> data = data_of(file.get(), opened);
+    if (!data.empty()) return add_sparse(file.get(), path, opened, data);
+  }
+  GANTRY_TRY(header(path, opened, '0', {}, GANTRY_TRY(attributes(file.get()))));
   if (!made.empty()) {
     buffer_ += made;
     return pad(made.size());
   }
-  return content(file.get(), path, static_cast<uint64_t>(opened.st_size));
+  const auto size = static_cast<uint64_t>(opened.st_size);
+  GANTRY_TRY(content(file.get(), 0, size));
+  return pad(size);
 }
 
 Result<void> TarWriter::add_marker(const std::string& path, const struct ::stat& status) {
@@ -264,45 +335,60 @@ Result<void> TarWriter::add_marker(const std::string& path, const struct ::stat&
   return header(path, marker, '0', {}, {});
 }
 
-Result<void> TarWriter::add_directory(int directory, const std::string& name,
-                                      const std::string& path, const struct ::stat& status) {
-  const UniqueFd child =
+Result<UniqueFd> TarWriter::add_directory(int directory, const std::string& name,
+                                          const std::string& path, const struct ::stat& status) {
+  if (options_.is_layer) GANTRY_TRY(require_no_whiteout_name(name));
+  UniqueFd child =
       GANTRY_TRY(sys::open_at(directory, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  GANTRY_TRY(header(path + "/", status, '5', {}, GANTRY_TRY(attributes(child.get(), path))));
+  GANTRY_TRY(header(path + "/", status, '5', {}, GANTRY_TRY(attributes(child.get()))));
   if (options_.is_layer) {
-    GANTRY_TRY(require_whole(child.get(), path));
+    GANTRY_TRY(require_whole(child.get()));
     if (has_attribute(child.get(), "trusted.overlay.opaque", "y")) {
       GANTRY_TRY(add_marker(cat(path, "/", kOpaque), status));
     }
   }
   struct ::stat parent;
   const bool is_mount = ::fstat(directory, &parent) == 0 && parent.st_dev != status.st_dev;
-  if (is_mount && (!options_.enters_mounts || is_made_by_the_kernel(child.get()))) return {};
-  return add_contents(child.get(), path + "/");
+  if (is_mount && (!options_.enters_mounts || is_made_by_the_kernel(child.get()))) {
+    return UniqueFd();
+  }
+  return child;
 }
 
 Result<void> TarWriter::add(int directory, const std::string& name, const std::string& path) {
+  const Result<UniqueFd> inside = add_entry(directory, name, path);
+  if (!inside) return Error(inside.error()).context(shown(path));
+  return *inside ? add_contents(inside->get(), path + "/") : Result<void>();
+}
+
+// The descriptor of a directory whose contents are to be added.
+Result<UniqueFd> TarWriter::add_entry(int directory, const std::string& name,
+                                      const std::string& path) {
   const struct ::stat status =
       GANTRY_TRY(sys::stat_at(directory, name.c_str(), AT_SYMLINK_NOFOLLOW));
-  if (options_.leaves_out && options_.leaves_out(directory, name, path, status)) return {};
-  if (options_.is_layer) {
+  if (options_.leaves_out && options_.leaves_out(directory, name, path, status)) return UniqueFd();
+  if (S_ISDIR(status.st_mode)) return add_directory(directory, name, path, status);
+  GANTRY_TRY(add_other(directory, name, path, status));
+  return UniqueFd();
+}
+
+Result<void> TarWriter::add_other(int directory, const std::string& name, const std::string& path,
+                                  const struct ::stat& status) {
+  if (options_.is_layer && is_whiteout(status)) {
     const size_t start = path.size() - name.size();
-    if (is_whiteout(status)) return add_marker(cat(path.substr(0, start), kWhiteout, name), status);
-    if (name.starts_with(kWhiteout)) {
-      return Error(Errc::unsupported,
-                   cat(path, ": in a layer such a name takes away what is called ",
-                       name.substr(kWhiteout.size())));
-    }
+    return add_marker(cat(path.substr(0, start), kWhiteout, name), status);
   }
   const bool is_device = S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode);
-  if (S_ISSOCK(status.st_mode) || (is_device && !options_.takes_devices)) return {};
-  if (!S_ISDIR(status.st_mode) && status.st_nlink > 1) {
+  if (S_ISSOCK(status.st_mode) || (is_device && !options_.takes_devices)) {
+    ++left_out_;
+    return {};
+  }
+  if (options_.is_layer) GANTRY_TRY(require_no_whiteout_name(name));
+  if (status.st_nlink > 1) {
     const auto [it, is_first] = linked_.try_emplace({status.st_dev, status.st_ino}, path);
     if (!is_first) return header(path, status, '1', it->second, {});
   }
   switch (status.st_mode & S_IFMT) {
-    case S_IFDIR:
-      return add_directory(directory, name, path, status);
     case S_IFLNK:
       return header(path, status, '2', GANTRY_TRY(target_of(directory, name)), {});
     case S_IFCHR:
@@ -317,8 +403,9 @@ Result<void> TarWriter::add(int directory, const std::string& name, const std::s
 }
 
 Result<void> TarWriter::add_contents(int directory, const std::string& prefix) {
-  if (depth_ == kMostDepth) return Error(Errc::exhausted, cat(prefix, ": nested too deeply"));
-  const std::vector<std::string> names = GANTRY_TRY(sorted_names(directory).context(prefix));
+  if (depth_ == kMostDepth)
+    return Error(Errc::exhausted, cat(shown(prefix), ": nested too deeply"));
+  const std::vector<std::string> names = GANTRY_TRY(sorted_names(directory).context(shown(prefix)));
   ++depth_;
   Result<void> added;
   for (const std::string& name : names) {
@@ -328,6 +415,6 @@ Result<void> TarWriter::add_contents(int directory, const std::string& prefix) {
     if (!added) break;
   }
   --depth_;
-  return std::move(added).context(prefix);
+  return added;
 }
 }  // namespace gantry

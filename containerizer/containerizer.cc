@@ -196,8 +196,8 @@ Co<Result<void>> Containerizer::wait_for_name(std::string name) {
     const bool is_going = holder && holder->outcome && holder->spec->remove_on_exit;
     if (!is_going || left <= Duration::zero()) {
       co_return Error(Errc::conflict,
-                      cat("name: '", name, "' is taken by container ", it->second.to_string(),
-                          "; remove it or choose another name"));
+                      cat("name: '", name,
+                          "' is taken by another container; remove it or choose another name"));
     }
     co_await holder->changed.wait(left);
     if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client went away");

@@ -82,11 +82,13 @@ Result<void> require_no_volume(const Container& container, const std::string& pa
   return {};
 }
 
-// Whether the worker has done all of it.
-Co<Result<void>> run_to_end(Containerizer& containerizer, ContainerPtr container,
-                            WorkerRequest request) {
-  GANTRY_CO_TRY(co_await containerizer.run_on_files(std::move(container), std::move(request)));
-  co_return Result<void>();
+// Whether the worker has done all of it, and what it left out.
+Co<Result<uint64_t>> run_to_end(Containerizer& containerizer, ContainerPtr container,
+                                WorkerRequest request) {
+  const Fields done =
+      GANTRY_CO_TRY(co_await containerizer.run_on_files(std::move(container), std::move(request)));
+  if (!done.has("left_out")) co_return uint64_t{0};
+  co_return done.number<uint64_t>("left_out");
 }
 
 // What `request` writes to the descriptor that is added to it.
@@ -130,6 +132,7 @@ Co<Result<std::unique_ptr<TarStream>>> Daemon::copy_out(ContainerId id, CopyOpti
   request.fields.add("path", options.path);
   if (options.one_file_system) request.fields.add("stay", "");
   if (options.no_devices) request.fields.add("no_devices", "");
+  if (options.sparse) request.fields.add("sparse", "");
   GANTRY_CO_TRY(add_root(*container, false, request));
   co_return begin_piped(containerizer_, std::move(container), std::move(request), executor_);
 }

@@ -15,7 +15,8 @@ ImageSummary summarize_image(const ImageInfo& image) {
   ImageSummary out{.references = image.references,
                    .digest = image.digest.to_string(),
                    .size = image.size,
-                   .created_ns = image.imported_ns};
+                   .created_ns = image.imported_ns,
+                   .refused_names = image.refused_names};
   if (image.config) {
     out.platform = cat(image.config->os, "/", image.config->architecture);
     out.layers = static_cast<uint32_t>(image.config->diff_ids.size());
@@ -91,6 +92,13 @@ Co<Result<RemovedImages>> Daemon::remove_image(std::string reference, Force forc
   co_return out;
 }
 
+namespace {
+Co<Result<uint64_t>> with_all(Co<Result<void>> work) {
+  GANTRY_CO_TRY(co_await std::move(work));
+  co_return uint64_t{0};
+}
+}  // namespace
+
 Co<Result<std::unique_ptr<TarStream>>> Daemon::save_images(std::vector<std::string> references) {
   std::vector<ImageRef> parsed;
   for (const std::string& reference : references) {
@@ -99,8 +107,8 @@ Co<Result<std::unique_ptr<TarStream>>> Daemon::save_images(std::vector<std::stri
   }
   sys::Pipe pipe = GANTRY_CO_TRY(open_transfer_pipe(OwnEnd::read));
   co_return std::make_unique<PipedWork>(
-      provisioner_.save_images(std::move(parsed), std::move(pipe.write)), std::move(pipe.read),
-      executor_);
+      with_all(provisioner_.save_images(std::move(parsed), std::move(pipe.write))),
+      std::move(pipe.read), executor_);
 }
 
 // Freezing is for as long as its files are read, not while the image is stored.

@@ -74,6 +74,7 @@ struct ImageSummary {
   int64_t created_ns = 0;
   std::string platform;
   uint32_t layers = 0;
+  std::vector<std::string> refused_names = {};  // of an import: what no image can be called
 };
 struct WrittenSpace {  // by a container into its root
   ContainerId id;
@@ -196,8 +197,8 @@ struct RestoreOptions {
 // A path of a container's root; see GantryCopyOut and GantryCopyIn.
 struct CopyOptions {
   std::string path;
-  bool one_file_system = false, no_devices = false;  // out
-  bool contents = false, owners = false;             // in
+  bool one_file_system = false, no_devices = false, sparse = false;  // out
+  bool contents = false, owners = false;                             // in
 };
 struct CopiedIn {
   uint64_t entries = 0, bytes = 0;
@@ -213,6 +214,8 @@ class TarStream {
   virtual ~TarStream() = default;
   // The next bytes; empty at the end. The first call fails with whatever is wrong with the path.
   virtual Co<Result<std::string>> next() = 0;
+  // At the end: the device nodes and sockets that are not in it.
+  virtual uint64_t left_out() const = 0;
   // Last call, at the end or before it.
   virtual Co<Result<void>> close() = 0;
 };

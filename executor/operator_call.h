@@ -159,6 +159,8 @@ class OperatorCall {
 
 // "Failed to validate agent::Call: …"
 http::Response invalid_call(const Error& error);
+// Asked for now; what was accepted once stays so on a host with fewer.
+Result<void> check_host_cpus(const wire::Field& field, const wire::GantrySpec::Resources& in);
 OutputOptions output_options(const wire::agent::Call::GantryOutput& in);
 
 // Coroutine early return: the value of a Result, or the answer that its error becomes.

@@ -1,4 +1,6 @@
 // OperatorCall: changes to what is there, containers and images.
+#include <unistd.h>
+
 #include "api/wire/json.h"
 #include "executor/operator_api.h"
 #include "executor/operator_call.h"
@@ -23,10 +25,24 @@ Co<Response> OperatorCall::start() {
   co_return response;
 }
 
+Result<void> check_host_cpus(const Field& field, const wire::GantrySpec::Resources& in) {
+  const long cpus = ::sysconf(_SC_NPROCESSORS_ONLN);
+  if (in.cpus() <= static_cast<double>(cpus)) return {};
+  return wire::invalid(field / "cpus", cat("must be 0.01 to ", cpus, ": this host has ", cpus,
+                                           cpus == 1 ? " CPU" : " CPUs"));
+}
+
 Co<Response> OperatorCall::update() {
   const auto& in = call_.gantry_update();
-  const ContainerId id = GANTRY_CALL_TRY(id_of(Field("gantry_update"), in.container_id()));
+  const Field field("gantry_update");
+  const ContainerId id = GANTRY_CALL_TRY(id_of(field, in.container_id()));
+  GANTRY_CALL_TRY(check_host_cpus(field / "gantry_spec" / "resources", in.resources()));
   const ContainerDetails now = GANTRY_ANSWER_TRY(co_await backend_.inspect(id));
+  const bool only_renames = in.has_name() && !in.has_resources() && !in.has_restart();
+  if (only_renames && in.name() == now.summary.name) {
+    co_return refusal(Error(Errc::conflict, cat("container '", id.to_string(), "' is called '",
+                                                in.name(), "' already")));
+  }
   ContainerSpec wanted = GANTRY_CALL_TRY(wire::parse_update(now.request_bytes, in));
   GANTRY_ANSWER_TRY(co_await backend_.update(id, std::move(wanted)));
   co_return done();

@@ -21,6 +21,8 @@ Response not_there(const ContainerId& id) {
 
 Co<Response> OperatorCall::launch(Field field, Call::LaunchContainer request, Begin begin) {
   ContainerId id = GANTRY_CALL_TRY(id_of(field, request.container_id()));
+  GANTRY_CALL_TRY(
+      check_host_cpus(field / "gantry_spec" / "resources", request.gantry_spec().resources()));
   ContainerSpec spec = GANTRY_CALL_TRY(wire::parse_launch(field, request));
   spec.is_session = call_.type() == Call::LAUNCH_NESTED_CONTAINER_SESSION;
   auto place = co_await pending_.take(http::client_of(exchange_.peer()));

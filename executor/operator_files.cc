@@ -1,4 +1,6 @@
 // OperatorCall: files of a container's root, and calls whose body is a tar.
+#include <glog/logging.h>
+
 #include "api/wire/json.h"
 #include "api/wire/validate.h"
 #include "executor/operator_api.h"
@@ -45,9 +47,11 @@ Co<Response> OperatorCall::copy_out() {
   const Field field("gantry_copy_out");
   ContainerId id = GANTRY_CALL_TRY(id_of(field, in.container_id()));
   GANTRY_CALL_TRY(wire::check_absolute_path(field / "path", in.path()));
-  auto files = GANTRY_ANSWER_TRY(co_await backend_.copy_out(
-      std::move(id),
-      {.path = in.path(), .one_file_system = in.one_file_system(), .no_devices = in.no_devices()}));
+  auto files = GANTRY_ANSWER_TRY(
+      co_await backend_.copy_out(std::move(id), {.path = in.path(),
+                                                 .one_file_system = in.one_file_system(),
+                                                 .no_devices = in.no_devices(),
+                                                 .sparse = in.sparse()}));
   co_return co_await send_tar(std::move(files));
 }
 
@@ -76,7 +80,15 @@ Co<Response> OperatorCall::send_tar(std::unique_ptr<TarStream> files) {
     piece = co_await files->next();
   }
   // Without its end the client sees that the tar is not whole.
-  if (stream && piece && piece->empty()) (co_await (*stream)->finish()).ignore("nobody reads it");
+  if (stream && !piece && !piece.error().is(Errc::cancelled)) {
+    LOG(WARNING) << Call::Type_Name(call_.type()) << " " << audited_id_
+                 << " broke off: " << piece.error().to_string();
+  }
+  if (stream && piece && piece->empty()) {
+    http::Headers trailers;
+    if (files->left_out() != 0) trailers.emplace_back("Gantry-Left-Out", cat(files->left_out()));
+    (co_await (*stream)->finish(std::move(trailers))).ignore("nobody reads it");
+  }
   (co_await uncancellable(files->close())).ignore("nothing is left of it");
   co_return done();
 }

@@ -1,4 +1,5 @@
 // OperatorCall: images.
+#include "api/wire/json.h"
 #include "executor/operator_api.h"
 #include "executor/operator_call.h"
 #include "executor/wire_answers.h"
@@ -155,6 +156,9 @@ Co<Response> OperatorCall::import() {
   answer_.mutable_gantry_import();
   for (const ImageSummary& image : images) {
     *answer_.mutable_gantry_import()->add_images() = image_to_wire(image);
+    for (const std::string& name : image.refused_names) {
+      answer_.mutable_gantry_import()->add_refused_names(wire::to_valid_utf8(name));
+    }
   }
   co_return answer(Answer::GANTRY_IMPORT);
 }

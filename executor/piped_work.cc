@@ -26,7 +26,7 @@ Co<Result<std::string>> PipedWork::next() {
     co_await work_.done.wait();
     if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client is gone");
   }
-  GANTRY_CO_TRY(std::move(*work_.result));
+  left_out_ = GANTRY_CO_TRY(std::move(*work_.result));
   co_return std::string();
 }
 

@@ -10,17 +10,20 @@
 namespace gantry {
 class PipedWork final : public TarStream {
  public:
-  // `work` has the other end, and says at its end whether what it wrote is whole.
-  PipedWork(Co<Result<void>> work, UniqueFd pipe, const asio::any_io_executor& executor)
+  // `work` has the other end, and says at its end whether what it wrote is whole, and what it left
+  // out.
+  PipedWork(Co<Result<uint64_t>> work, UniqueFd pipe, const asio::any_io_executor& executor)
       : pipe_(std::move(pipe)), work_(executor), scope_(executor) {
     scope_.spawn(run_beside(std::move(work), work_));
   }
   Co<Result<std::string>> next() override;
+  uint64_t left_out() const override { return left_out_; }
   Co<Result<void>> close() override;
 
  private:
   UniqueFd pipe_;
-  Beside<void> work_;
+  Beside<uint64_t> work_;
+  uint64_t left_out_ = 0;
   Scope scope_;
 };
 }  // namespace gantry

@@ -25,6 +25,8 @@ struct ImageInfo {
   uint64_t size = 0;                    // bytes of its layers in the store (compressed)
   int64_t imported_ns = 0;              // CLOCK_REALTIME
   std::shared_ptr<const oci::ImageConfig> config;
+  // In the answer to an import: what the archive calls it, too, and no image can be called.
+  std::vector<std::string> refused_names = {};
 };
 
 // All that is known of one image.

@@ -17,6 +17,7 @@
 
 namespace gantry {
 namespace {
+constexpr size_t kMostRefusedName = 200;
 constexpr std::string_view kLayoutFile = R"({"imageLayoutVersion":"1.0.0"})";
 
 Result<std::vector<std::string>> visible_names_in(int directory) {
@@ -326,13 +327,18 @@ Co<Result<std::vector<ImageInfo>>> LayoutStore::admit(Fields answer, std::string
   std::vector<ImageInfo> out;
   for (CatalogEntry& image : images) {
     std::set<std::string> references;
+    std::vector<std::string> refused;
     if (name) {
       references.insert(name->to_string());
     } else {
       for (const std::string& text : image.info.references) {
         // A name that is none is the archive's problem, not the image's.
         auto parsed = ImageRef::parse(text);
-        if (parsed && parsed->digest().empty()) references.insert(parsed->to_string());
+        if (parsed && parsed->digest().empty()) {
+          references.insert(parsed->to_string());
+        } else {
+          refused.push_back(text.substr(0, kMostRefusedName));
+        }
       }
     }
     const std::vector<std::string> given(references.begin(), references.end());
@@ -359,6 +365,7 @@ Co<Result<std::vector<ImageInfo>>> LayoutStore::admit(Fields answer, std::string
     GANTRY_CO_TRY(co_await unpack_missing(entry, staged));
     out.push_back(entry->info);
     if (!given.empty()) out.back().references = given;
+    out.back().refused_names = std::move(refused);
     next[entry->info.digest.hex()] = std::move(entry);
   }
   auto blobs = answer.all("blob");

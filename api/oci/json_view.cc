@@ -31,7 +31,7 @@ size_t depth_of(std::string_view json) {
 }  // namespace
 
 Error JsonView::wrong(std::string_view what) const {
-  return Error(Errc::invalid, cat(path_, " ", what));
+  return Error(Errc::invalid, cat(path_, path_.ends_with(' ') ? "" : " ", what));
 }
 
 Result<JsonView> JsonView::member(const char* name) const {

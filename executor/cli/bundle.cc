@@ -35,9 +35,13 @@ constexpr std::string_view kReadme =
     "Left out: what is in containers and images, the containers' output, environment variables "
     "but\n"
     "for their names. [hidden] stands for what looks like a secret: values of names such as\n"
-    "password, token or key, tokens known by their looks, user and password of an address; in\n"
-    "containers' commands and labels also values of variables and long words of letters and\n"
-    "digits. Host names, paths, addresses, names of containers and images are in it: read it "
+    "password, token or key, what follows a flag of such a name, tokens known by their looks, "
+    "user\n"
+    "and password of an address; in containers' commands and labels also values of variables, "
+    "long\n"
+    "words of letters and digits, what known clients take as a password (mysql -pWORD, curl -u\n"
+    "USER:WORD), and after any -p, -w and -a words of letters and digits. Host names, paths, "
+    "addresses, names of containers and images are in it: read it "
     "before\n"
     "you hand it on.\n";
 
@@ -69,19 +73,12 @@ class Asker {
 
 // What a container was told is its owner's matter.
 void hide_words(Json& container, JsonDocument::AllocatorType& allocator) {
-  const auto hide = [&](Json& text) {
-    const std::string hidden =
-        hide_secrets({text.GetString(), text.GetStringLength()}, TextIs::arguments);
-    text.SetString(hidden.c_str(), static_cast<rapidjson::SizeType>(hidden.size()), allocator);
-  };
   if (const auto command = container.FindMember("command");
       command != container.MemberEnd() && command->value.IsArray()) {
     // Together, as a word says what the next one is.
-    std::string whole;
-    for (const Json& word : command->value.GetArray()) whole += cat(word.GetString(), " ");
-    Json text(whole.c_str(), allocator);
-    hide(text);
-    command->value = text;
+    std::vector<std::string> words;
+    for (const Json& word : command->value.GetArray()) words.emplace_back(word.GetString());
+    command->value.SetString(hide_secrets(words).c_str(), allocator);
   }
   if (const auto labels = container.FindMember("labels");
       labels != container.MemberEnd() && labels->value.IsObject()) {

@@ -48,6 +48,8 @@ inline constexpr int kLaunchFailureStatus = 125;
 // A mistake in the words of the command line, told from failures by main.
 Error usage_error(std::string message);
 bool is_usage_error(const Error& error);
+// Of a command that does the same for each of several words: what a failure makes its exit status.
+int status_of(const Error& error);
 // One argument or more, each a container; the error says how the command is called.
 Result<void> want_arguments(const std::vector<std::string>& arguments, size_t least, size_t most,
                             std::string_view what);

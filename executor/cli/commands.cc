@@ -112,7 +112,10 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "are\n"
      "copied, not followed; a container's links stay inside it. What is there is replaced, and "
      "keeps\n"
-     "neither owner nor mode. Files come out through GNU tar, which has to be on the PATH.",
+     "neither owner nor mode. Holes of sparse files stay holes. Device nodes (but in a tar) and "
+     "sockets are\nleft out, and counted on stderr. Files come out through GNU tar, which has to "
+     "be "
+     "on the PATH.",
      "gantry cp site.conf web:/etc/nginx/conf.d\n"
      "gantry cp web:/var/log/nginx ./logs\n"
      "gantry cp ./site/. web:/usr/share/nginx/html  # what is in it\n"
@@ -138,7 +141,9 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "what is mounted.\nThe new image says what the container's image says, not what `gantry run` "
      "was given; --change says more:\nCMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, VOLUME, WORKDIR, "
      "STOPSIGNAL, as in a Dockerfile. A new ENTRYPOINT\nempties CMD, unless that is given, too. "
-     "Running processes stand still while their files are read.\nPrints the image's digest.",
+     "Running processes stand still while their files are read.\nThe layer is written whole to the "
+     "disk of images, holes as zeros, and leaves 64 MiB free there. A file whose name\nbegins with "
+     ".wh., or whose path is longer than 4095 bytes, no image can have. Prints the image's digest.",
      "gantry commit web web:patched\n"
      "gantry commit -m 'with curl' -c 'CMD [\"nginx\", \"-g\", \"daemon off;\"]' -c 'EXPOSE 80' "
      "web "
@@ -237,7 +242,8 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "the steps it was\nmade by, the newest first, with the bytes that each added. tag takes the "
      "name from the image that had it. save\nwrites a tar, an OCI layout with the names given, "
      "which `docker load`, `skopeo copy oci-archive:FILE` and\nload read; load takes those of "
-     "`docker save` as well, compressed or not. The digests stay the same.",
+     "`docker save` as well, compressed (gzip, zstd, xz, bzip2) or not. The digests\nstay the "
+     "same.",
      "gantry image inspect -f '{{json .config.config.Env}}' nginx\n"
      "gantry image history nginx\n"
      "gantry image tag nginx:latest nginx:good\n"
@@ -247,8 +253,10 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      make_image},
     {"import", kImages, "[flags] PATH [NAME[:TAG]]", "Make an image from files",
      "PATH is an OCI image layout (a directory or a tar), a `docker save` tar, or a root file "
-     "system (a directory\nor a tar; `-` reads a tar from stdin). It is read by this program, so "
-     "the executor needs no access to it.\nA root file system says nothing about its command: the "
+     "system (a directory\nor a tar; `-` reads a tar from stdin). Tars may be compressed (gzip, "
+     "zstd, "
+     "xz, bzip2). It is read by this\nprogram, so the executor needs no access to it. A root file "
+     "system says nothing about its command: the "
      "flags do, a flag for each word, or `gantry run`\ndoes it each time.",
      "gantry import ./rootfs tools  # a directory\n"
      "gantry import ./rootfs web --entrypoint nginx --cmd=-g --cmd='daemon off;' --volume "
@@ -295,11 +303,15 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "With --bundle a report to hand in, also where the executor is down: the findings, versions, "
      "kernel,\nmounts, cgroups, settings, metrics, the list of containers and images, the end of "
      "the executor's log.\nLeft out are what is in containers and images, containers' output, "
-     "values of environment variables,\nand what looks like a secret (password=..., --token ..., "
+     "values of environment variables,\nand what looks like a secret: password=..., --token ..., "
      "keys known by their looks, user:password@ of\nan address; of containers' commands and labels "
-     "also NAME=... and long words of letters and digits):\n[hidden] stands there.",
+     "also NAME=..., long words of letters and digits, what known\nclients take as a password "
+     "(mysql -pWORD, redis-cli -a WORD, curl -u USER:WORD), and words of letters and\ndigits after "
+     "any -p, -w and -a. [hidden] stands there. That is a guess: read the report before you hand "
+     "it on.",
      "gantry doctor\n"
      "gantry doctor --bundle report.tar  # to hand in\n"
+     "gantry doctor --bundle - | tar -xO gantry-report/containers.json  # what it says of them\n"
      "gantry doctor --json\n",
      make_doctor},
     {"version", kHost, "[flags]", "Print the version",
@@ -327,6 +339,7 @@ const CommandInfo* find_command(std::string_view name) {
 
 Error usage_error(std::string message) { return {Errc::invalid, std::move(message)}; }
 bool is_usage_error(const Error& error) { return error.is(Errc::invalid); }
+int status_of(const Error& error) { return is_usage_error(error) ? kUsageStatus : 1; }
 
 Result<void> want_arguments(const std::vector<std::string>& arguments, size_t least, size_t most,
                             std::string_view what) {

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <initializer_list>
 #include <memory>
 
 #include "base/path_at.h"
@@ -53,13 +54,18 @@ bool is_directory(const std::string& path) {
   return ::stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-std::string copy_out_call(const Place& from, bool whole_root, bool devices) {
+// `members`: what else it says.
+std::string copy_out_call(const Place& from, std::initializer_list<std::string_view> members) {
   JsonWriter json;
   json.open().text("type", "GANTRY_COPY_OUT").open("gantry_copy_out");
   json.open("container_id").text("value", from.container).close().text("path", from.path);
-  if (whole_root) json.boolean("one_file_system", true);
-  if (!devices) json.boolean("no_devices", true);
+  for (const std::string_view member : members) json.boolean(member, true);
   return json.close().close().take();
+}
+
+void tell_left_out(uint64_t count, std::string_view kinds) {
+  if (count != 0)
+    write_error(cat("left out ", count, " ", kinds, ": no files, so there is nothing to copy"));
 }
 
 Result<void> write_to(int fd, std::string_view bytes) { return sys::write_all(fd, bytes); }
@@ -161,7 +167,13 @@ class Cp final : public Command {
 
  private:
   Result<void> copy_in(Session& session, const std::string& from, const Place& to) {
-    if (from != "-") GANTRY_TRY(sys::stat_at(AT_FDCWD, from.c_str(), AT_SYMLINK_NOFOLLOW));
+    if (from != "-") {
+      const auto status = GANTRY_TRY(sys::stat_at(AT_FDCWD, from.c_str(), AT_SYMLINK_NOFOLLOW));
+      if (S_ISSOCK(status.st_mode)) {
+        return Error(Errc::refused,
+                     cat(from, " is a socket: there is nothing in it that could be copied"));
+      }
+    }
     JsonWriter json;
     json.open().text("type", "GANTRY_COPY_IN").open("gantry_copy_in");
     // A tar of many things has no one name to be put under: only a directory will do.
@@ -171,16 +183,23 @@ class Cp final : public Command {
     if (means_contents(from)) json.boolean("contents", true);
     if (owners_) json.boolean("owners", true);
     Connection connection = GANTRY_TRY(session.connect());
-    GANTRY_TRY(connection.send_streaming(tar_request(json.close().close().take())));
+    const std::string call = json.close().close().take();
+    GANTRY_TRY(connection.send_streaming(tar_request(call)));
     Upload upload(connection, "copying", quiet_);
-    Result<void> sent = from == "-" ? upload.send_file(STDIN_FILENO) : send(upload, from);
-    const HttpResponse response = GANTRY_TRY(upload.finish(std::move(sent)));
-    if (response.head.status / 100 == 2) return {};
-    return refusal(response);
+    TarWriter tar([&upload](std::string_view bytes) { return upload.send(bytes); },
+                  {.keeps_holes = true});
+    Result<void> sent = from == "-" ? upload.send_file(STDIN_FILENO) : send(tar, from);
+    const Result<HttpResponse> response = upload.finish(std::move(sent));
+    if (!response) {
+      return and_then(response.error(), cat("what was copied by then is in ", to.container,
+                                            ": copy again, it is replaced"));
+    }
+    if (response->head.status / 100 != 2) return refusal(*response, call);
+    tell_left_out(tar.left_out(), tar.left_out() == 1 ? "socket" : "sockets");
+    return {};
   }
 
-  static Result<void> send(Upload& upload, const std::string& from) {
-    TarWriter tar([&upload](std::string_view bytes) { return upload.send(bytes); });
+  static Result<void> send(TarWriter& tar, const std::string& from) {
     std::string name = base_name(absolute_path(from));
     if (from.ends_with('/') || means_contents(from)) {
       const UniqueFd directory = GANTRY_TRY(sys::open(from, O_RDONLY | O_DIRECTORY));
@@ -195,11 +214,20 @@ class Cp final : public Command {
 
   Result<void> copy_out(Session& session, const Place& from, const std::string& to) {
     if (to == "-") {
-      return receive_tar(session, copy_out_call(from, false, true), [](std::string_view bytes) {
+      const auto sink = [](std::string_view bytes) {
         return write_to(STDOUT_FILENO, bytes).context("write to stdout");
-      });
+      };
+      const Result<uint64_t> received = receive_tar(session, copy_out_call(from, {}), sink);
+      if (!received) return and_then(received.error(), "what is at stdout is not whole");
+      tell_left_out(*received, *received == 1 ? "socket" : "sockets");
+      return {};
     }
-    if (is_directory(to)) return unpack(session, from, to, means_contents(from.path));
+    if (is_directory(to)) {
+      const Result<void> unpacked = unpack(session, from, to, means_contents(from.path));
+      if (unpacked) return {};
+      return and_then(unpacked.error(),
+                      cat("what was copied by then is in ", to, ": copy again, it is replaced"));
+    }
     if (to.ends_with('/')) return Error(Errc::refused, cat("there is no directory ", to));
     return put_as(session, from, to);
   }
@@ -233,17 +261,21 @@ class Cp final : public Command {
       }
       return unpacker->write(bytes);
     };
-    Result<void> received = receive_tar(session, copy_out_call(from, false, false), sink);
-    if (!unpacker) return received;
-    Result<void> unpacked = unpacker->finish();
-    return received ? unpacked : received;
+    const Result<uint64_t> received =
+        receive_tar(session, copy_out_call(from, {"no_devices", "sparse"}), sink);
+    const Result<void> unpacked = unpacker ? unpacker->finish() : Result<void>();
+    if (!received) return received.error();
+    tell_left_out(*received, *received == 1 ? "device node or socket" : "device nodes and sockets");
+    return unpacked;
   }
 
   // Under a name of its own: unpacked aside, then moved there.
   Result<void> put_as(Session& session, const Place& from, const std::string& to) {
     const Aside aside = GANTRY_TRY(Aside::make(parent_of(to)));
     const bool is_root = base_name(from.path).empty();
-    GANTRY_TRY(unpack(session, from, aside.path(), false));
+    if (const Result<void> unpacked = unpack(session, from, aside.path(), false); !unpacked) {
+      return and_then(unpacked.error(), "nothing of it is left here");
+    }
     std::string made = is_root ? aside.path() : cat(aside.path(), "/", base_name(from.path));
     if (means_contents(from.path)) {
       std::string path = from.path.substr(0, from.path.size() - 2);
@@ -266,7 +298,8 @@ class Export final : public Command {
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 1, 1, "one container"));
-    GANTRY_TRY(save_tar(session, copy_out_call({words[0], "/"}, true, true), output_, "exporting"));
+    GANTRY_TRY(save_tar(session, copy_out_call({words[0], "/"}, {"one_file_system"}), output_,
+                        "exporting"));
     return 0;
   }
 

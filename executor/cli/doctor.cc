@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 
 #include "base/sys.h"
 #include "executor/cli/bundle.h"
@@ -45,15 +46,19 @@ void examine_basics(std::vector<Finding>& findings) {
 class Doctor final : public Command {
  public:
   void declare(Flags& flags) override {
-    flags.toggle(
-        0, "bundle", &bundle_,
-        "write a report to hand in, secrets left out, to FILE.tar (default: a new file here)");
+    flags.add(0, "bundle", "[FILE.tar]", &bundle_,
+              "write a report to hand in, secrets left out, to FILE.tar, or - for stdout (default: "
+              "a new file here)");
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 0, bundle_ ? 1 : 0, bundle_ ? "one FILE.tar" : "flags"));
+    if (bundle_ && !bundle_->empty() && !words.empty()) {
+      return usage_error(cat("two files: ", *bundle_, " and ", words[0]));
+    }
     const std::vector<Finding> findings = examine(session);
-    if (bundle_) return bundle(session, findings, words.empty() ? bundle_name() : words[0]);
+    if (bundle_ && bundle_->empty()) bundle_ = words.empty() ? bundle_name() : words[0];
+    if (bundle_) return bundle(session, findings, *bundle_);
     if (session.json()) {
       print_json(findings);
     } else {
@@ -93,7 +98,8 @@ class Doctor final : public Command {
 
   static Result<int> bundle(Session& session, const std::vector<Finding>& findings,
                             const std::string& path) {
-    GANTRY_TRY(write_bundle(session, lines_of(findings), path));
+    GANTRY_TRY(write_bundle(session, lines_of(findings), path == "-" ? std::string() : path));
+    if (path == "-") return 0;
     if (session.json()) {
       write_out(JsonWriter().open().text("bundle", path).close().take() + "\n");
     } else {
@@ -130,7 +136,7 @@ class Doctor final : public Command {
     write_out(json.close_list().close().take() + "\n");
   }
 
-  bool bundle_ = false;
+  std::optional<std::string> bundle_;
 };
 }  // namespace
 

@@ -25,20 +25,29 @@ std::string real_path(const std::string& path) {
 }
 }  // namespace
 
-Result<void> receive_tar(Session& session, const std::string& call,
-                         const std::function<Result<void>(std::string_view)>& sink) {
+Error and_then(const Error& error, std::string_view what) {
+  if (!error.is(Errc::cancelled)) return error;
+  return {error.code(), cat(error.to_string(), "; ", what)};
+}
+
+Result<uint64_t> receive_tar(Session& session, const std::string& call,
+                             const std::function<Result<void>(std::string_view)>& sink) {
   Connection connection = GANTRY_TRY(session.connect());
   GANTRY_TRY(connection.send(Connection::format(api_request(call))));
   const HttpHead head = GANTRY_TRY(connection.receive_head());
-  if (head.status != 200) return refusal(GANTRY_TRY(connection.receive()));
+  if (head.status != 200) return refusal(GANTRY_TRY(connection.receive()), call);
   for (;;) {
     const std::string bytes = connection.take_body();
     if (!bytes.empty()) GANTRY_TRY(sink(bytes));
-    if (connection.is_complete()) return {};
+    if (connection.is_complete()) {
+      uint64_t left_out = 0;
+      parse_number(connection.head()->header("Gantry-Left-Out"), left_out);
+      return left_out;
+    }
     const Result<bool> fed = connection.feed();
     if (!fed || !*fed) {
       return Error(
-          Errc::refused,
+          Errc::cancelled,
           "the copy broke off: what is copied was removed meanwhile, or the executor's log "
           "(`executor.log` in its data directory) says why");
     }
@@ -92,12 +101,15 @@ Result<void> save_tar(Session& session, const std::string& call, const std::stri
                       std::string_view doing) {
   OutputFile file = GANTRY_TRY(OutputFile::open(path));
   Progress progress(doing, "received", path.empty());
-  Result<void> received = receive_tar(session, call, [&](std::string_view bytes) {
+  const Result<uint64_t> received = receive_tar(session, call, [&](std::string_view bytes) {
     progress.add(bytes.size());
     return file.write(bytes);
   });
   progress.clear();
-  GANTRY_TRY(std::move(received));
+  if (!received) {
+    return and_then(received.error(), path.empty() ? "what is at stdout is not whole"
+                                                   : "nothing was written to " + path);
+  }
   return file.commit();
 }
 }  // namespace gantry::cli

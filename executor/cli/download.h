@@ -1,6 +1,7 @@
 // A tar that a call answers with, as it comes, and where it goes.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -10,9 +11,13 @@
 #include "executor/cli/session.h"
 
 namespace gantry::cli {
-// Errc::refused when it breaks off: what came then is not whole.
-Result<void> receive_tar(Session& session, const std::string& call,
-                         const std::function<Result<void>(std::string_view)>& sink);
+// How many entries a tar cannot have or was not to: sockets, device nodes. Errc::cancelled when it
+// breaks off: what came then is not whole.
+Result<uint64_t> receive_tar(Session& session, const std::string& call,
+                             const std::function<Result<void>(std::string_view)>& sink);
+
+// Of one that broke off: also what there is of it.
+Error and_then(const Error& error, std::string_view what);
 
 // A file that is there whole or not at all; a device or pipe is written to as it is.
 class OutputFile {

@@ -54,6 +54,7 @@ bool is_empty(const Flag& flag, std::string_view value) {
 }
 
 bool is_switch(const Flag& flag) { return std::holds_alternative<bool*>(flag.target); }
+bool may_lack_value(const Flag& flag) { return flag.value.starts_with('['); }
 bool repeats(const Flag& flag) {
   return std::holds_alternative<std::vector<std::string>*>(flag.target);
 }
@@ -133,6 +134,7 @@ Result<bool> Flags::parse_long(Cursor& cursor) const {
     GANTRY_TRY(store(*flag, value.value_or("true")));
     return true;
   }
+  if (!value && may_lack_value(*flag)) value = "";
   if (!value) value = cursor.next();
   if (!value || is_empty(*flag, *value)) {
     return Error(Errc::invalid, cat("--", name, " needs a value: ", flag->value));

@@ -25,9 +25,10 @@ using FlagTarget =
     std::variant<bool*, std::string*, std::optional<std::string>*, std::vector<std::string>*>;
 
 struct Flag {
-  char letter;             // 'e' for -e; 0: none
-  std::string_view name;   // "env" for --env
-  std::string_view value;  // what help calls the value; empty for switches
+  char letter;            // 'e' for -e; 0: none
+  std::string_view name;  // "env" for --env
+  // What help calls the value; empty for switches. "[FILE]": with = it has one, else it is empty.
+  std::string_view value;
   std::string_view help;
   std::string_view section;  // heading in help
   FlagTarget target;

@@ -473,7 +473,7 @@ Result<int> Foreground::see_to_the_end(const std::string& request, Result<void> 
 int report_launch_failure(const HttpResponse& response, const std::string& request) {
   int status = kLaunchFailureStatus;
   parse_number(response.head.header("Gantry-Exit-Status"), status);
-  const std::string complaint = in_flags(refusal(response).to_string(), request);
+  const std::string complaint = in_flags(refusal(response, request).to_string(), request);
   const std::string next = next_step(complaint, status);
   write_error(cat(complaint, next.empty() ? "" : "\n", next));
   return status;

@@ -59,15 +59,42 @@ std::string hide_login(std::string_view word) {
   return cat(word.substr(0, start), kHidden, word.substr(at));
 }
 
+// Letters after which such a program takes a password, as `-pWORD` or `-p WORD`.
+std::string_view password_letters(std::string_view program) {
+  using Client = std::pair<std::string_view, std::string_view>;
+  constexpr Client kClients[] = {
+      {"mysql", "p"},         {"mysqldump", "p"},     {"mysqladmin", "p"},    {"mysqlimport", "p"},
+      {"mariadb", "p"},       {"mariadb-dump", "p"},  {"mariadb-admin", "p"}, {"sshpass", "p"},
+      {"mongo", "p"},         {"mongosh", "p"},       {"mongodump", "p"},     {"redis-cli", "a"},
+      {"ldapsearch", "w"},    {"ldapadd", "w"},       {"ldapmodify", "w"},    {"docker", "p"},
+      {"podman", "p"},        {"skopeo", "p"},        {"curl", "uU"},         {"smbclient", "U"},
+      {"mosquitto_pub", "P"}, {"mosquitto_sub", "P"}, {"sqlcmd", "P"},        {"xfreerdp", "p"}};
+  program = program.substr(program.rfind('/') + 1);
+  const auto* const found = std::ranges::find(kClients, program, &Client::first);
+  return found == std::end(kClients) ? std::string_view() : found->second;
+}
+
+// After -p, -w or -a of whatever program: a word with letters and digits, which no port is and no
+// path.
+bool looks_like_password(std::string_view word) {
+  constexpr size_t kLeast = 6;
+  if (word.size() < kLeast || word.find_first_of("/.:=") != word.npos) return false;
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  return std::ranges::any_of(word, is_digit) &&
+         std::ranges::any_of(word, [&](char c) { return is_alnum(c) && !is_digit(c); });
+}
+
 class Hider {
  public:
-  Hider(std::string_view text, TextIs kind) : text_(text), kind_(kind) {}
-  std::string run() {
+  explicit Hider(TextIs kind) : kind_(kind) {}
+  void add(std::string_view text) {
+    text_ = text;
+    at_ = 0;
     while (at_ < text_.size()) {
-      if (hide_pem()) continue;
+      if (hide_pem() || hide_quoted()) continue;
       if (is_one_of(text_[at_], kBetweenWords)) {
         // What a name announced on one line is not on the next one.
-        if (text_[at_] == '\n') is_next_secret_ = false;
+        if (is_one_of(text_[at_], "\n;|&")) forget();
         out_ += text_[at_++];
         continue;
       }
@@ -76,16 +103,43 @@ class Hider {
       at_ = end;
       take(word);
     }
-    return std::move(out_);
   }
+  // One with spaces is one value.
+  void add_argument(std::string_view word) {
+    if (!out_.empty()) out_ += ' ';
+    if (std::exchange(is_next_secret_, false)) {
+      out_ += kHidden;
+    } else {
+      add(word);
+    }
+  }
+  std::string finish() { return std::move(out_); }
 
  private:
+  void forget() {
+    is_next_secret_ = is_next_suspect_ = false;
+    letters_ = {};
+  }
+
   bool hide_pem() {
     constexpr std::string_view kBegin = "-----BEGIN ", kEnd = "-----END ";
     if (!text_.substr(at_).starts_with(kBegin)) return false;
     out_ += kHidden;
     const size_t end = text_.find(kEnd, at_);
     at_ = end == text_.npos ? text_.size() : std::min(text_.find('\n', end), text_.size());
+    return true;
+  }
+
+  // A secret in quotes, whatever is between them.
+  bool hide_quoted() {
+    const char quote = text_[at_];
+    const bool opens = at_ > 0 && is_one_of(text_[at_ - 1], " =:");
+    if (!is_next_secret_ || !opens || !is_one_of(quote, "\"'")) return false;
+    const size_t end = text_.find(quote, at_ + 1);
+    if (end == text_.npos) return false;
+    is_next_secret_ = false;
+    out_ += cat(std::string_view(&quote, 1), kHidden, std::string_view(&quote, 1));
+    at_ = end + 1;
     return true;
   }
 
@@ -102,10 +156,12 @@ class Hider {
       out_ += word;
       return;
     }
-    if (std::exchange(is_next_secret_, false)) {
+    const bool is_suspect = std::exchange(is_next_suspect_, false) && looks_like_password(word);
+    if (std::exchange(is_next_secret_, false) || is_suspect) {
       out_ += kHidden;
       return;
     }
+    if (kind_ == TextIs::arguments && take_short_flag(word)) return;
     const size_t equals = word.find_first_of(word.find("://") == word.npos ? "=:" : "=");
     const std::string_view name = word.substr(0, equals);
     if (equals != word.npos && equals + 1 < word.size()) {
@@ -121,13 +177,43 @@ class Hider {
     out_ += looks_secret(word, kind_) ? std::string(kHidden) : hide_login(word);
   }
 
-  const std::string_view text_;
+  // "-pWORD" and "-p" of those that take a password so, and what looks as if.
+  bool take_short_flag(std::string_view word) {
+    if (const std::string_view known = password_letters(word); !known.empty()) letters_ = known;
+    if (word.size() < 2 || word[0] != '-' || word[1] == '-') return false;
+    const std::string_view value = word.substr(2);
+    const bool is_known = is_one_of(word[1], letters_);
+    const bool may_be = is_one_of(word[1], "pwa");
+    if (!is_known && !may_be) return false;
+    if (value.empty()) {
+      is_next_secret_ = is_known;
+      is_next_suspect_ = !is_known;
+      out_ += word;
+      return true;
+    }
+    if (!is_known && !looks_like_password(value)) return false;
+    out_ += cat(word.substr(0, 2), kHidden);
+    return true;
+  }
+
+  std::string_view text_;
   const TextIs kind_;
   size_t at_ = 0;
-  bool is_next_secret_ = false;
+  bool is_next_secret_ = false, is_next_suspect_ = false;
+  std::string_view letters_;  // of the client whose flags these are
   std::string out_;
 };
 }  // namespace
 
-std::string hide_secrets(std::string_view text, TextIs kind) { return Hider(text, kind).run(); }
+std::string hide_secrets(std::string_view text, TextIs kind) {
+  Hider hider(kind);
+  hider.add(text);
+  return hider.finish();
+}
+
+std::string hide_secrets(const std::vector<std::string>& arguments) {
+  Hider hider(TextIs::arguments);
+  for (const std::string& word : arguments) hider.add_argument(word);
+  return hider.finish();
+}
 }  // namespace gantry::cli

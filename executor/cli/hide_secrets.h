@@ -3,11 +3,15 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace gantry::cli {
 // What a name says is one (password=…, --token …, "secret": "…"), what is known by its looks (keys
 // of clouds and forges, JSON web tokens, PEM, user and password of an address), and with
-// `arguments` also values of variables (NAME=…) and long words of letters and digits, ids included.
+// `arguments` also values of variables (NAME=…), long words of letters and digits, ids included,
+// and what known clients take as a password (`mysql -pWORD`, `curl -u USER:WORD`).
 enum class TextIs { log, arguments };
 std::string hide_secrets(std::string_view text, TextIs kind);
+// Of a command's words, with spaces between them.
+std::string hide_secrets(const std::vector<std::string>& arguments);
 }  // namespace gantry::cli

@@ -100,7 +100,7 @@ class Image final : public Command {
       const Result<JsonDocument> image = ask(session, word);
       if (!image) {
         write_error(image.error().to_string());
-        status = 1;
+        status = status_of(image.error());
         continue;
       }
       list.PushBack(Json(*image, list.GetAllocator()), list.GetAllocator());
@@ -129,12 +129,12 @@ class Image final : public Command {
     };
     for (const Json* step : list_of(image, "config.history")) {
       const double size = flag_of(*step, "empty_layer") ? 0 : size_of_next();
-      rows.push_back({text_of(*step, "created").substr(0, 19), format_bytes(size),
+      rows.push_back({text_of(*step, "created", "-").substr(0, 19), format_bytes(size),
                       one_line(text_of(*step, "created_by"), 60), text_of(*step, "comment")});
     }
     while (layer < layers.size()) {
       const double size = size_of_next();
-      rows.push_back({"", format_bytes(size), "", "nothing is known of how it was made"});
+      rows.push_back({"-", format_bytes(size), "", "nothing is known of how it was made"});
     }
     if (session.json()) {
       const Json* steps = find(image, "config.history");

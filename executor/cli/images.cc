@@ -111,7 +111,7 @@ class Rmi final : public Command {
       Result<JsonDocument> answer = session.call(json.close().close().take());
       if (!answer) {
         write_error(answer.error().to_string());
-        status = 1;
+        status = status_of(answer.error());
         continue;
       }
       if (session.json()) {

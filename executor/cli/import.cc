@@ -6,6 +6,7 @@
 
 #include <cerrno>
 
+#include "base/printable.h"
 #include "base/sys.h"
 #include "base/tar_writer.h"
 #include "executor/cli/command_list.h"
@@ -116,6 +117,10 @@ int report_images(const Session& session, const JsonDocument& answer, std::strin
   if (session.json()) {
     write_json_member(answer, "gantry_import");
     return 0;
+  }
+  for (const Json* name : list_of(answer, "gantry_import.refused_names")) {
+    write_error(cat("left out a name in the archive, which no image can have: \"",
+                    printable(name->GetString()), "\""));
   }
   for (const Json* image : list_of(answer, "gantry_import.images")) {
     std::string names;

@@ -47,7 +47,7 @@ class Inspect final : public Command {
           session.call(container_call("GANTRY_INSPECT", "gantry_inspect", word));
       if (!answer) {
         write_error(explain_missing(answer.error(), word));
-        status = 1;
+        status = status_of(answer.error());
         continue;
       }
       const Json* details = find(*answer, "gantry_inspect");

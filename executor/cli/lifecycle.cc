@@ -23,7 +23,7 @@ int for_each_container(const std::vector<std::string>& words,
     const Result<void> result = action(word);
     if (result) continue;
     write_error(explain(result.error(), word));
-    status = 1;
+    status = status_of(result.error());
   }
   return status;
 }

@@ -123,7 +123,7 @@ class Logs final : public Command {
       head = GANTRY_TRY(connection.receive_head());
     }
     if (head.status != 200) {
-      const Error error = refusal(GANTRY_TRY(connection.receive()));
+      const Error error = refusal(GANTRY_TRY(connection.receive()), request(container));
       return Error(error.code(), explain_missing(error, container));
     }
     is_heard_ = true;

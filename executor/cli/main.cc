@@ -75,7 +75,9 @@ int run_command(const CommandInfo& info, GlobalOptions& options,
   const Result<int> status = prepared ? command->run(session, std::move(arguments).value())
                                       : Result<int>(prepared.error());
   if (status) return *status;
-  if (is_usage_error(status.error())) return fail_usage(status.error().to_string(), info.name);
+  if (is_usage_error(status.error())) {
+    return fail_usage(in_plain_words(status.error().to_string()), info.name);
+  }
   write_error(in_plain_words(status.error().to_string()));
   return info.failure_status;
 }

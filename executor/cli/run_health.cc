@@ -5,6 +5,7 @@
 #include <cmath>
 #include <iterator>
 
+#include "api/types/health.h"
 #include "executor/cli/command.h"
 #include "executor/cli/print.h"
 #include "executor/cli/request_words.h"
@@ -33,7 +34,10 @@ Result<int64_t> milliseconds(std::string_view flag, std::string_view text) {
     const size_t end = std::min(rest.find_first_of("0123456789.", digits), rest.size());
     const Result<double> part = parse_seconds(flag, rest.substr(0, end));
     if (!part) {
-      return usage_error(cat(flag, " is a time like 500ms, 10s or 1m30s, not \"", text, "\""));
+      return usage_error(cat(flag,
+                             " is a time like 500ms, 10s or 1m30s, in h, m, s and ms (a number "
+                             "alone is seconds, which docker refuses), not \"",
+                             text, "\""));
     }
     seconds += *part;
     rest.remove_prefix(end);
@@ -45,6 +49,13 @@ Result<int64_t> milliseconds(std::string_view flag, std::string_view text) {
   if (ms == 0 && seconds > 0) return usage_error(cat(flag, " is at least 1ms, not \"", text, "\""));
   return ms;
 }
+
+Result<uint32_t> retries_of(std::string_view text) {
+  uint32_t retries = 0;
+  if (parse_number(text, retries) && retries <= HealthSpec::kMostRetries) return retries;
+  return usage_error(cat("--health-retries is a whole number from 1 to ", HealthSpec::kMostRetries,
+                         " (0: as if it were not given), not \"", text, "\""));
+}
 }  // namespace
 
 void RunOptions::declare_health(Flags& flags) {
@@ -52,8 +63,10 @@ void RunOptions::declare_health(Flags& flags) {
   flags.add(0, "health-cmd", "COMMAND", &health_cmd,
             "what /bin/sh -c runs inside, again and again: exit status 0 is healthy (default: the "
             "image's HEALTHCHECK)");
-  flags.add(0, "health-interval", "TIME", &health_interval,
-            "from the start to the first check, and between two, e.g. 10s (30s)");
+  flags.add(
+      0, "health-interval", "TIME", &health_interval,
+      "from the start to the first check, and between two: 500ms, 10s, 1m30s; a number alone is "
+      "seconds (30s)");
   flags.add(0, "health-timeout", "TIME", &health_timeout,
             "a check that takes longer is killed and has failed (30s)");
   flags.add(0, "health-retries", "N", &health_retries,
@@ -107,8 +120,7 @@ Result<void> write_health(JsonWriter& json, const RunOptions& options) {
     if (value != 0 || key == "start_period_ms") json.integer(key, value);
   }
   if (!options.health_retries.empty()) {
-    const auto retries =
-        GANTRY_TRY(whole_number<uint32_t>("--health-retries", options.health_retries));
+    const uint32_t retries = GANTRY_TRY(retries_of(options.health_retries));
     if (retries != 0) json.integer("retries", retries);
   }
   if (!options.health_on_failure.empty()) {

@@ -98,13 +98,15 @@ Error refusal(const HttpResponse& response) {
   while (text.ends_with('\n')) text.pop_back();
   // Mesos' introduction, for whoever writes calls by hand.
   constexpr std::string_view kIntroduction = "Failed to validate agent::Call: ";
-  if (text.starts_with(kIntroduction)) text.erase(0, kIntroduction.size());
+  const bool is_wrong = text.starts_with(kIntroduction);
+  if (is_wrong) text.erase(0, kIntroduction.size());
   if (text.empty())
     text = cat("the executor answered ", response.head.status, " ", response.head.reason);
   constexpr std::string_view kAbsent = "no container '";
   if (text.starts_with(kAbsent) && text.find('\'', kAbsent.size()) == text.size() - 1) {
     text = no_container(text.substr(kAbsent.size(), text.size() - kAbsent.size() - 1));
   }
+  if (is_wrong && response.head.status == 400) return usage_error(text);
   switch (response.head.status) {
     case 404:
       return {Errc::not_found, text};
@@ -115,6 +117,41 @@ Error refusal(const HttpResponse& response) {
     default:
       return {Errc::refused, text};
   }
+}
+
+namespace {
+// The container that a call of ours is about; of a command in one the latter.
+std::string_view container_of(std::string_view call) {
+  constexpr std::string_view kBefore = R"("container_id":{"value":")";
+  constexpr std::string_view kParent = R"(","parent":{"value":")";
+  const size_t at = call.find(kBefore);
+  if (at == call.npos) return {};
+  call.remove_prefix(at + kBefore.size());
+  const std::string_view name = call.substr(0, call.find('"'));
+  call.remove_prefix(name.size());
+  if (!call.starts_with(kParent)) return name;
+  call.remove_prefix(kParent.size());
+  return call.substr(0, call.find('"'));
+}
+
+// The executor calls containers by their ids.
+std::string as_asked(std::string text, std::string_view name) {
+  constexpr std::string_view kBefore = "container '";
+  constexpr size_t kDigits = 32;
+  for (size_t at = text.find(kBefore); at != text.npos; at = text.find(kBefore, at)) {
+    at += kBefore.size();
+    const size_t end = text.find_first_not_of("0123456789abcdef", at);
+    if (end == at + kDigits && text[end] == '\'') text.replace(at, kDigits, name);
+  }
+  return text;
+}
+}  // namespace
+
+Error refusal(const HttpResponse& response, std::string_view call) {
+  Error error = refusal(response);
+  const std::string_view name = container_of(call);
+  if (name.empty()) return error;
+  return {error.code(), as_asked(error.to_string(), name)};
 }
 
 std::string no_container(std::string_view name) {
@@ -185,7 +222,7 @@ Result<HttpResponse> Session::exchange(const std::string& body) {
 
 Result<JsonDocument> Session::call(const std::string& body) {
   const HttpResponse response = GANTRY_TRY(exchange(body));
-  if (response.head.status / 100 != 2) return refusal(response);
+  if (response.head.status / 100 != 2) return refusal(response, body);
   if (response.body.empty()) return JsonDocument();
   return parse_json(response.body, "the executor's answer");
 }

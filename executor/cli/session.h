@@ -39,6 +39,8 @@ struct GlobalOptions {
 
 // The answer to a call that was refused: the HTTP status and the executor's sentence.
 Error refusal(const HttpResponse& response);
+// The same, with the container called as `call` does, by its name or by the beginning of its id.
+Error refusal(const HttpResponse& response, std::string_view call);
 
 // The one sentence about a container that is not there.
 std::string no_container(std::string_view name);

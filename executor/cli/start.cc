@@ -28,7 +28,7 @@ int for_each(const Session& session, const std::vector<std::string>& words, Acti
       report(session, word);
     } else {
       write_error(explain_missing(done.error(), word));
-      status = 1;
+      status = status_of(done.error());
     }
   }
   return status;
@@ -40,10 +40,10 @@ Result<void> start(Session& session, const std::string& word) {
 }
 
 // One that removes itself waits until its output was read.
-Result<void> start_for_reader(Session& session, const std::string& id) {
+Result<void> start_for_reader(Session& session, const std::string& word) {
   JsonWriter json;
   json.open().text("type", "GANTRY_START").open("gantry_start");
-  json.open("container_id").text("value", id).close();
+  json.open("container_id").text("value", word).close();
   GANTRY_TRY(session.call(json.boolean("await_reader", true).close().close().take()));
   return {};
 }
@@ -84,7 +84,7 @@ class Start final : public Command {
     if (options.terminal) GANTRY_TRY(check_terminal(true));
     const std::string id = text_of(*answer, "gantry_inspect.container.container_id.value");
     return attach_in_foreground(session, {.id = id, .parent = {}}, options,
-                                [&session, &id] { return start_for_reader(session, id); });
+                                [&session, &word] { return start_for_reader(session, word); });
   }
 
   bool attach_ = false, interactive_ = false;

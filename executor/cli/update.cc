@@ -33,7 +33,7 @@ class Update final : public Command {
       write_error(answer.error().is(Errc::not_found)
                       ? no_container(word)
                       : in_flags(answer.error().to_string(), request));
-      status = 1;
+      status = status_of(answer.error());
     }
     return status;
   }
@@ -66,7 +66,10 @@ class Rename final : public Command {
     json.open().text("type", "GANTRY_UPDATE").open("gantry_update");
     json.open("container_id").text("value", words[0]).close().text("name", words[1]);
     const Result<JsonDocument> answer = session.call(json.close().close().take());
-    if (!answer) {
+    // Asked again after an executor's death: the refusal says that its predecessor has done it.
+    const bool is_done =
+        !answer && session.has_asked_again() && answer.error().to_string().ends_with("' already");
+    if (!answer && !is_done) {
       constexpr std::string_view kName = "gantry_update.gantry_spec.name: ";
       std::string text = explain_missing(answer.error(), words[0]);
       if (text.starts_with(kName)) text.replace(0, kName.size(), cat("\"", words[1], "\": "));

@@ -79,8 +79,9 @@ class ResponseStream {
   // One chunk, in one write. Waits while the client does not read. Errc::cancelled when it is gone.
   virtual Co<Result<void>> write(std::string_view bytes) = 0;
   // The end of the response; the connection goes on. Without it the connection is cut, so that the
-  // client sees that something is missing.
-  virtual Co<Result<void>> finish() = 0;
+  // client sees that something is missing. A client of HTTP/1.0 is not told the trailers.
+  virtual Co<Result<void>> finish(Headers trailers) = 0;
+  Co<Result<void>> finish() { return finish({}); }
 };
 
 class Exchange {

@@ -89,7 +89,7 @@ class HttpConnection final : public Connection,
   void wait_without_deadline() override { body_limit_ = kNoLimit; }
   // ResponseStream
   Co<Result<void>> write(std::string_view bytes) override;
-  Co<Result<void>> finish() override;
+  Co<Result<void>> finish(Headers trailers) override;
 
   Socket socket_;
   const std::unique_ptr<TlsStream> tls_;  // null: none

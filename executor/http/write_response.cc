@@ -130,9 +130,12 @@ Co<Result<void>> HttpConnection::write(std::string_view bytes) {
   co_return Result<void>();
 }
 
-Co<Result<void>> HttpConnection::finish() {
+Co<Result<void>> HttpConnection::finish(Headers trailers) {
   GANTRY_CHECK(streaming_ == Streaming::open);
-  if (gone_ || (takes_chunks_ && !co_await send("0\r\n\r\n", {}, {}, true))) {
+  std::string end = "0\r\n";
+  for (const auto& [name, value] : trailers) end += cat(name, ": ", value, "\r\n");
+  end += "\r\n";
+  if (gone_ || (takes_chunks_ && !co_await send(end, {}, {}, true))) {
     co_return Error(Errc::cancelled, "the client is gone");
   }
   streaming_ = Streaming::finished;

@@ -19,6 +19,7 @@ std::string_view layer_type(Compression compression) {
     case Compression::zstd:
       return oci::media::kLayerZstd;
     case Compression::none:
+    case Compression::other:
       break;
   }
   return oci::media::kLayer;
@@ -130,6 +131,11 @@ Result<StoredImage> image_of_docker(const oci::DockerArchiveImage& source,
   for (const std::string& path : source.layer_paths) {
     Blob layer = GANTRY_TRY(members.follow(path));
     std::string head = GANTRY_TRY(staging.head(layer, 16));
+    if (detect_compression(head) == Compression::other) {
+      return Error(Errc::unsupported,
+                   cat("the layer ", path.substr(0, 200),
+                       " is compressed with xz or bzip2, which no image's layer can be"));
+    }
     manifest.layers.push_back(
         {std::string(layer_type(detect_compression(head))), layer.digest, layer.size, {}, {}});
     layers.push_back(std::move(layer));

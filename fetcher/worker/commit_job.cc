@@ -38,10 +38,13 @@ Result<void> require_room(int staging, uint64_t bytes) {
   if (::fstatfs(staging, &fs) != 0) return Error::from_errno(errno, "look for room");
   const uint64_t free = fs.f_bavail * static_cast<uint64_t>(fs.f_bsize);
   if (bytes + kKeptFree <= free) return {};
-  return Error(Errc::exhausted, cat("has ", bytes,
-                                    " bytes, holes included, and the disk of images "
-                                    "has ",
-                                    free, " left"));
+  const auto mib = [](uint64_t size) { return cat((size + (1u << 20) - 1) >> 20, " MiB"); };
+  return Error(Errc::exhausted,
+               cat("takes ", mib(bytes),
+                   " in the layer, where holes are zeros, and the disk of "
+                   "images has ",
+                   mib(free), " left, of which ", mib(kKeptFree),
+                   " stay free: make room (`gantry prune --images`), or remove it"));
 }
 
 Result<Blob> write_layer(int upper, int root, const std::set<std::string>& places,

@@ -43,7 +43,13 @@ Result<DirFd> enter_container(const Fields& request, const std::vector<int>& fds
 
 Error missing(const Error& error, std::string_view path) {
   if (!error.is_errno(ENOENT) && !error.is_errno(ENOTDIR)) return Error(error).context(path);
-  return {Errc::not_found, cat("there is no ", path, " in the container")};
+  const bool is_self = path.starts_with("/proc/self") || path.starts_with("/proc/thread-self");
+  return {
+      Errc::not_found,
+      cat("there is no ", path, " in the container",
+          is_self ? ": that is the process that asks, and none of its own does; take one by its "
+                    "number, /proc/1"
+                  : "")};
 }
 
 // "/a/b/" -> "/a", "b"; the root has no name.
@@ -71,10 +77,15 @@ Result<void> collect(const DirFd& root, std::string_view path, TarWriter& tar) {
   }
   auto parent = root.open_in_root(split.parent, O_RDONLY | O_DIRECTORY);
   if (!parent) return missing(parent.error(), path);
-  if (auto there = sys::stat_at(parent->get(), split.name.c_str(), AT_SYMLINK_NOFOLLOW); !there) {
-    return missing(there.error(), path);
-  }
-  return tar.add(parent->get(), split.name, split.name);
+  const auto there = sys::stat_at(parent->get(), split.name.c_str(), AT_SYMLINK_NOFOLLOW);
+  if (!there) return missing(there.error(), path);
+  GANTRY_TRY(tar.add(parent->get(), split.name, split.name));
+  if (S_ISDIR(there->st_mode) || tar.left_out() == 0) return {};
+  return Error(Errc::unsupported,
+               cat(path, S_ISSOCK(there->st_mode)
+                             ? " is a socket: there is nothing in it that could be copied"
+                             : " is a device node: there is nothing in it that could be copied; "
+                               "as a tar (to -) it is"));
 }
 
 // Where a tar goes whose entries are all below one name.
@@ -114,12 +125,16 @@ Result<Fields> collect_job(const Job& job) {
   const DirFd root = GANTRY_TRY(enter_container(job.request, {job.fds.begin(), job.fds.end() - 1}));
   GANTRY_TRY(keep_capabilities(kRead));
   GANTRY_TRY(restrict_system_calls(SystemCalls::files));
-  TarWriter tar(
-      [&](std::string_view bytes) { return sys::write_all(output.get(), bytes); },
-      {.enters_mounts = !job.request.has("stay"), .takes_devices = !job.request.has("no_devices")});
+  const bool takes_devices = !job.request.has("no_devices");
+  TarWriter tar([&](std::string_view bytes) { return sys::write_all(output.get(), bytes); },
+                {.enters_mounts = !job.request.has("stay"),
+                 .takes_devices = takes_devices,
+                 .keeps_holes = job.request.has("sparse")});
   GANTRY_TRY(collect(root, job.request.get("path"), tar));
   GANTRY_TRY(tar.finish());
-  return Fields();
+  Fields answer;
+  answer.add_number("left_out", tar.left_out());
+  return answer;
 }
 
 Result<Fields> place_job(const Job& job) {

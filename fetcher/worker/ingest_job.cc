@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <optional>
 #include <set>
 
@@ -68,6 +69,11 @@ class Ingest {
 
  private:
   Result<void> take(const TarEntry& entry, const std::string& path);
+  void drop_spool() {
+    raw_.set_tee(-1);
+    inflated_.set_tee(-1);
+    staging_.forget(spool_);
+  }
   Result<std::vector<StoredImage>> finish_archive();
   Result<std::vector<StoredImage>> finish_root();
 
@@ -109,6 +115,14 @@ Result<std::vector<StoredImage>> Ingest::run() {
   // While it may still be a root file system, the stream itself is what will be stored.
   spool_fd_ = GANTRY_TRY(staging_.create(&spool_));
   raw_.set_tee(spool_fd_.get());
+  // No layer can be compressed so: then what is in it is stored.
+  if (GANTRY_TRY(inflated_.detect()) == Compression::other) {
+    raw_.set_tee(-1);
+    if (::ftruncate(spool_fd_.get(), 0) != 0 || ::lseek(spool_fd_.get(), 0, SEEK_SET) != 0) {
+      return Error::from_errno(errno, "store the stream");
+    }
+    inflated_.set_tee(spool_fd_.get());
+  }
   bool decided = false;
   size_t entries = 0;
   while (auto entry = GANTRY_TRY(reader_.next())) {
@@ -119,16 +133,14 @@ Result<std::vector<StoredImage>> Ingest::run() {
       if (verdict == Verdict::root_file_system) return finish_root();
       if (verdict == Verdict::image_archive) {
         decided = true;
-        raw_.set_tee(-1);
-        staging_.forget(spool_);
+        drop_spool();
       }
     }
     GANTRY_TRY(take(*entry, join(path)));
   }
   if (entries == 0) return Error(Errc::invalid, "the archive is empty");
   if (decided || members_.looks_like_an_image()) {
-    raw_.set_tee(-1);
-    staging_.forget(spool_);
+    drop_spool();
     return finish_archive();
   }
   return finish_root();
@@ -153,10 +165,13 @@ Result<std::vector<StoredImage>> Ingest::finish_root() {
   }
   GANTRY_TRY(reader_.drain());
   spool_fd_.reset();
-  Blob layer{spool_, raw_.digest(), raw_.count()};
+  const oci::Digest diff_id = inflated_.digest();
+  const bool is_stored_as_read = inflated_.compression() != Compression::other;
+  Blob layer = is_stored_as_read ? Blob{spool_, raw_.digest(), raw_.count()}
+                                 : Blob{spool_, diff_id, inflated_.count()};
   staging_.learn(layer);
   std::vector<StoredImage> images;
-  images.push_back(GANTRY_TRY(image_of_root(layer, inflated_.compression(), inflated_.digest(),
+  images.push_back(GANTRY_TRY(image_of_root(layer, inflated_.compression(), diff_id,
                                             config_.value_or(oci::ImageConfig()), staging_)));
   return images;
 }

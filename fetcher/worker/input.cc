@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "base/sys.h"
+#include "fetcher/worker/archive_filter.h"
 
 namespace gantry::worker {
 namespace {
@@ -58,6 +59,11 @@ Compression detect_compression(std::string_view head) {
   if (head.size() >= 4 && (head[0] & 0xf0) == 0x50 && head.substr(1, 3) == "\x2a\x4d\x18") {
     return Compression::zstd;
   }
+  constexpr std::string_view kXz(
+      "\xfd"
+      "7zXZ\0",
+      6);
+  if (head.starts_with(kXz) || head.starts_with("BZh")) return Compression::other;
   return Compression::none;
 }
 
@@ -139,17 +145,12 @@ Result<void> Inflater::start() {
   if (compression_ == Compression::gzip) codec_ = std::make_unique<Gzip>();
   if (compression_ == Compression::zstd) codec_ = std::make_unique<Zstd>();
   if (codec_) buffer_.resize(kPiece);
-  constexpr std::pair<std::string_view, const char*> kUnsupported[] = {{std::string_view("\xfd"
-                                                                                         "7zXZ\0",
-                                                                                         6),
-                                                                        "xz"},
-                                                                       {"BZh", "bzip2"},
-                                                                       {"\x5d\0\0", "lzma"}};
-  for (const auto& [magic, name] : kUnsupported) {
-    if (magic.size() > 2 && head_.starts_with(magic)) {
-      return Error(Errc::unsupported,
-                   cat("the stream is compressed with ", name, "; use gzip, zstd or none"));
-    }
+  if (compression_ == Compression::other) {
+    filter_ = std::make_unique<ArchiveFilter>([this] { return next_raw(); });
+  }
+  if (head_.starts_with(std::string_view("\x5d\0\0", 3))) {
+    return Error(Errc::unsupported,
+                 "the stream is compressed with lzma; use gzip, zstd, xz, bzip2 or none");
   }
   return {};
 }
@@ -188,17 +189,27 @@ Result<std::string_view> Inflater::decode() {
   return std::string_view(buffer_.data(), buffer_.size() - room);
 }
 
+Result<std::string_view> Inflater::next_raw() {
+  if (!pending_.empty()) return std::exchange(pending_, {});
+  if (input_ended_) return std::string_view();
+  const std::string_view piece = GANTRY_TRY(from_.next());
+  in_ += piece.size();
+  input_ended_ = piece.empty();
+  return piece;
+}
+
+Result<Compression> Inflater::detect() {
+  if (!started_) GANTRY_TRY(start());
+  return compression_;
+}
+
 Result<std::string_view> Inflater::next() {
   if (!started_) GANTRY_TRY(start());
   std::string_view piece;
   if (codec_) {
     piece = GANTRY_TRY(decode());
-  } else if (!pending_.empty()) {
-    piece = std::exchange(pending_, {});
-  } else if (!input_ended_) {
-    piece = GANTRY_TRY(from_.next());
-    in_ += piece.size();
-    input_ended_ = piece.empty();
+  } else {
+    piece = GANTRY_TRY(filter_ ? filter_->next() : next_raw());
   }
   out_ += piece.size();
   if (out_ > max_bytes_) {
@@ -208,6 +219,7 @@ Result<std::string_view> Inflater::next() {
     return Error(Errc::exhausted, "it expands more than a thousandfold: a decompression bomb");
   }
   if (digests_ == Digests::yes) hasher_.update(piece);
+  if (tee_ >= 0) GANTRY_TRY(sys::write_all(tee_, piece).context("store the stream"));
   return piece;
 }
 }  // namespace gantry::worker

@@ -43,19 +43,26 @@ class FdInput final : public Input {
   uint64_t count_ = 0;
 };
 
-enum class Compression { none, gzip, zstd };
+// `other`: xz or bzip2, which no layer of an image is stored with.
+enum class Compression { none, gzip, zstd, other };
 // By the first bytes.
 Compression detect_compression(std::string_view head);
 
+class ArchiveFilter;
+
 // The uncompressed bytes of `from`, whatever it is compressed with (gzip with any number of
-// members, zstd with any number of frames, or nothing). Refuses bombs: more than max_bytes, or more
-// than 1000 times what went in once 16 MiB came out. xz, bzip2 and lzma are named in the error.
+// members, zstd with any number of frames, xz, bzip2 or nothing). Refuses bombs: more than
+// max_bytes, or more than 1000 times what went in once 16 MiB came out. lzma is named in the error.
 class Inflater final : public Input {
  public:
   enum class Digests { yes, no };
   Inflater(Input& from, uint64_t max_bytes, Digests digests = Digests::yes);
   ~Inflater() override;
   Result<std::string_view> next() override;
+  // Reads as much as tells it.
+  Result<Compression> detect();
+  // From the first next() on: what is handed out goes there, too.
+  void set_tee(int fd) { tee_ = fd; }
   // Known after the first next().
   Compression compression() const { return compression_; }
   oci::Digest digest() { return hasher_.finish(); }  // with Digests::yes
@@ -67,6 +74,7 @@ class Inflater final : public Input {
   struct Zstd;
   Result<void> start();
   Result<std::string_view> decode();
+  Result<std::string_view> next_raw();
 
   Input& from_;
   const Digests digests_;
@@ -76,6 +84,8 @@ class Inflater final : public Input {
   std::string head_;          // bytes read to detect the compression
   std::string_view pending_;  // compressed bytes not yet consumed
   std::unique_ptr<Codec> codec_;
+  std::unique_ptr<ArchiveFilter> filter_;
+  int tee_ = -1;
   std::string buffer_;
   oci::Hasher hasher_;
 };

@@ -40,11 +40,12 @@ teardown_file() { end_private_host; }
   [ "$(gantry image inspect plain:good | jq -c '.[0] | [(.image.references | index("plain:1") != null), .config.config.Cmd, (.layers | length)]')" = '[true,["/bin/true"],1]' ]
   [ "$(gantry image inspect -f '{{.config.os}}' plain:1)" = linux ]
   [[ "$(gantry image history plain:1 | head -n 1)" == CREATED*SIZE*"MADE BY"*COMMENT ]]
+  [[ "$(gantry image history plain:1 | sed -n 2p)" == "-  "*"nothing is known of how it was made" ]]
   gantry rmi plain:1
   gantry run --rm plain:good
   run -1 --separate-stderr gantry image tag nope plain:x
   [[ "$stderr" == "gantry: no image 'nope"* ]]
-  run -1 --separate-stderr gantry image tag plain:good 'No Such'
+  run -125 --separate-stderr gantry image tag plain:good 'No Such'
   [[ "$stderr" == 'gantry: image "No Such": '* ]]
   run -125 --separate-stderr gantry image inspcet plain:good
   [[ "$stderr" == *'did you mean "gantry image inspect"?'* ]]
@@ -73,6 +74,21 @@ teardown_file() { end_private_host; }
   gantry image load -q -i "$DIR/docker.tar"
   gantry run --rm again:1
   wait_until gantry rmi again:1
+  mkdir "$DIR/docker" && tar -C "$DIR/docker" -xf "$DIR/docker.tar"
+  jq '.[0].RepoTags += ["Bad Name:1", "good:2"]' "$DIR/docker/manifest.json" >"$DIR/names" && cp "$DIR/names" "$DIR/docker/manifest.json"
+  run -0 --separate-stderr gantry image load -q -i <(tar -C "$DIR/docker" -c .)
+  [ "$stderr" = 'gantry: left out a name in the archive, which no image can have: "Bad Name:1"' ]
+  [[ "$output" == "loaded again:1, good:2 sha256:"* ]]
+  gantry rmi again:1 good:2
+  echo '[]' >"$DIR/docker/manifest.json"
+  run -1 --separate-stderr gantry image load -i <(tar -C "$DIR/docker" -c .)
+  [[ "$stderr" == *": manifest.json: names no image" ]]
+  for z in xz bzip2; do
+    "$z" -k <"$DIR/docker.tar" >"$DIR/docker.tar.$z"
+    gantry image load -q -i "$DIR/docker.tar.$z"
+    gantry run --rm again:1
+    wait_until gantry rmi again:1
+  done
   tar -C "$ROOT" -cf "$DIR/plain.tar" .
   run -1 --separate-stderr gantry image load -i "$DIR/plain.tar"
   [[ "$stderr" == *"it is no image, neither an OCI layout nor of"*"gantry import"* ]]
@@ -82,7 +98,7 @@ teardown_file() { end_private_host; }
   gantry import "$ROOT" saved:1 --cmd /bin/true
   run -1 --separate-stderr gantry image save -o "$DIR/none.tar" saved:1 nope:3
   [[ "$stderr" == "gantry: no image 'nope:3'"* ]]
-  run -1 --separate-stderr gantry image save -o "$DIR/none.tar" 'No Such'
+  run -125 --separate-stderr gantry image save -o "$DIR/none.tar" 'No Such'
   [[ "$stderr" == 'gantry: image "No Such": '* ]]
   [ -z "$(ls "$DIR"/none.tar* 2>/dev/null)" ]
   run -1 --separate-stderr bash -c "'$BIN/gantry' image save saved:1 >/dev/full"
@@ -129,7 +145,7 @@ teardown_file() { end_private_host; }
   wait_until gantry exec work /bin/busybox test -s /tmp/.wh.odd
   before=$(gantry images --json)
   run -1 --separate-stderr gantry commit work made:1
-  [[ "$stderr" == *"/tmp/.wh.odd: in a layer such a name takes away what is called odd"* ]]
+  [[ "$stderr" == *"gantry: /tmp/.wh.odd: an image cannot have a file of that name: in its layers "*"NAME was removed. Rename it or remove it, and commit again" ]]
   for change in 'RUN x' 'ENV' 'ENV =x' 'CMD [1]' 'LABEL "a=b' ''; do
     run -125 --separate-stderr gantry commit -c "$change" work made:1
     [[ "$stderr" == *"--change"* ]]
@@ -160,7 +176,7 @@ teardown_file() { end_private_host; }
   [ "$(gantry run --rm --entrypoint /bin/sh said -c "$script")" = $'value 1000 /srv/app\n1' ]
   run -125 --separate-stderr gantry import "$ROOT" wrong -e =x
   [[ "$stderr" == *'-e "=x" has no name'* ]]
-  run -1 --separate-stderr gantry import "$ROOT" wrong -w relative
+  run -125 --separate-stderr gantry import "$ROOT" wrong -w relative
   [[ "$stderr" == *cwd*absolute* ]]
   run ! grep -q '^wrong' <(gantry images)
 }
@@ -205,6 +221,8 @@ teardown_file() { end_private_host; }
   run ! grep -q '^tools' <(gantry images)
   run -1 --separate-stderr gantry rmi tools
   [[ "$stderr" == "gantry: "*tools* ]]
+  run -125 --separate-stderr gantry rmi 'No Such'
+  run -125 --separate-stderr gantry image inspect 'No Such'
   run -125 --separate-stderr gantry run --rm tools /bin/true
 }
 
@@ -215,6 +233,6 @@ teardown_file() { end_private_host; }
   [[ "$stderr" == "gantry: "* ]]
   head -c 100000 "$DIR/root.tar" >"$DIR/cut.tar"
   run -1 --separate-stderr gantry import "$DIR/cut.tar" cut
-  run -1 --separate-stderr gantry import "$DIR/root.tar" 'No Such:Name:Here'
+  run -125 --separate-stderr gantry import "$DIR/root.tar" 'No Such:Name:Here'
   [ "$(gantry images --json | jq -c 'map(.references) | sort')" = "$before" ]
 }

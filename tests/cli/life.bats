@@ -164,13 +164,13 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
 }
 
 @test "doctor --bundle: a report without secrets, also where none runs" {
-  gantry run -d --name web --label token=tell-nobody --rootfs "$ROOT" -e PLAIN=tell-nobody /bin/sh -c 'sleep 1000 # --password tell-nobody KEY=tell-nobody'
+  gantry run -d --name web --label token=tell-nobody --rootfs "$ROOT" -e PLAIN=tell-nobody /bin/sh -c 'sleep 1000 # --password tell-nobody KEY=tell-nobody; mysql -ptell-nobody; x -p tellN0body'
   cd "$BATS_TEST_TMPDIR"
   run -0 --separate-stderr gantry doctor --bundle
   [[ "$output" == "wrote gantry-report-"*.tar:* ]]
   tar -xf gantry-report-*.tar
   [ "$(ls gantry-report | tr '\n' ' ')" = "README.txt cgroups.txt config.txt containers.json directories.txt doctor.txt executor.log host.txt images.json metrics.json mounts.txt settings.json version.json " ]
-  ! grep -rq tell-nobody gantry-report
+  ! grep -rqi 'tell-\?n[o0]body' gantry-report
   grep -q '"web"' gantry-report/containers.json
   grep -q 'sleep 1000' gantry-report/containers.json
   grep -q 'ok .*kernel' gantry-report/doctor.txt
@@ -179,6 +179,14 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   run -1 --separate-stderr gantry doctor --bundle no/such/place.tar
   [[ "$stderr" == *no/such/place.tar* ]]
   run -125 --separate-stderr gantry doctor --bundle a b
+  run -125 --separate-stderr gantry doctor --bundle=a b
+  [[ "$stderr" == "gantry: two files: a and b"* ]]
+  [ "$(gantry doctor --bundle=named.tar)" = "wrote named.tar: read it before you hand it on" ]
+  tar -tf named.tar | grep -qx gantry-report/doctor.txt
+  for words in '--bundle -' '--bundle=-'; do
+    # shellcheck disable=SC2086
+    gantry doctor $words | tar -xO gantry-report/containers.json | grep -q '"web"'
+  done
   # Where none can be started.
   run -0 --separate-stderr env GANTRY_DATA_DIR=/proc/nothing "$BIN/gantry" doctor --runtime-dir /proc/nothing --bundle down.tar
   tar -xOf down.tar gantry-report/doctor.txt | grep -q 'missing *executor'
@@ -268,8 +276,17 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   [ "$(gantry logs job)" = $'run\nrun\nrun' ]
   [ "$(gantry inspect -f '{{.id}}' job)" = "$id" ]
   start web /bin/sleep 100
-  run -1 --separate-stderr gantry start web
-  [[ "$stderr" == "gantry: container '"*"' is running, only a created or an exited one can be started" ]]
+  id=$(gantry inspect -f '{{.id}}' web)
+  for word in web "${id:0:6}" "$id"; do  # as it was asked for
+    run -1 --separate-stderr gantry start "$word"
+    [ "$stderr" = "gantry: container '$word' is running, only a created or an exited one can be started" ]
+  done
+  run -1 --separate-stderr gantry start -a web
+  [ "$stderr" = "gantry: container 'web' is running, only a created or an exited one can be started" ]
+  gantry pause web
+  run -125 --separate-stderr gantry exec web true
+  [[ "$stderr" == "gantry: container 'web' is paused"* ]]
+  gantry resume web
   run -1 --separate-stderr gantry start nope
   [ "$stderr" = "gantry: no container \"nope\". 'gantry ps -a' lists those there are" ]
   run -125 --separate-stderr gantry start -i job
@@ -309,8 +326,11 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   [ "$(gantry inspect -f '{{.launch.gantry_spec.restart.policy}}' web)" = ON_FAILURE ]
   run -125 --separate-stderr gantry update web
   [[ "$stderr" == "gantry: says what to change"* ]]
-  run -1 --separate-stderr gantry update --cpus 9999 web
-  [ "$stderr" = "gantry: --cpus 9999: must be 0.01 to 8192" ]
+  run -125 --separate-stderr gantry update --cpus 9999 web
+  cpus=$(nproc --all)
+  [[ "$stderr" = "gantry: --cpus 9999: must be 0.01 to $cpus: this host has $cpus CPU"* ]]
+  run -125 --separate-stderr gantry update --cpus "$cpus.5" web
+  gantry update --cpus "$cpus" web
   run -1 --separate-stderr gantry update --cpus 1 nope
   [[ "$stderr" == 'gantry: no container "nope"'* ]]
 }
@@ -321,10 +341,12 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   [ "$(gantry rename web front)" = front ]
   kill -9 "$(executor_pid)"
   [ "$(gantry ps --format '{{.ID}} {{.Name}}' --no-trunc)" = "$id front" ]
+  run -1 --separate-stderr gantry rename front front
+  [ "$stderr" = "gantry: container 'front' is called 'front' already" ]
   start web /bin/sleep 100
   run -1 --separate-stderr gantry rename web front
   [ "$stderr" = "gantry: name: 'front' is taken by another container" ]
-  run -1 --separate-stderr gantry rename web 'a b'
+  run -125 --separate-stderr gantry rename web 'a b'
   [[ "$stderr" == 'gantry: "a b": '* ]]
   gantry rm -f front web
 }
@@ -455,8 +477,12 @@ start() { gantry run -d --name "$1" --rootfs "$ROOT" "${@:2}"; }
   refused '--no-healthcheck and --health-cmd true contradict' --no-healthcheck --health-cmd true
   refused '--health-retries needs --health-cmd: a directory' --health-retries 3
   refused '--health-on-failure restart and --rm exclude' --health-cmd x --health-on-failure restart
-  refused '--health-retries' --health-cmd x --health-retries 9999999
-  refused '--health-interval is a time' --health-cmd x --health-interval fast
+  for count in 9999999 -1 many 1.5; do
+    refused "--health-retries is a whole number from 1 to 1000000 (0: as if it were not given), not \"$count\"" --health-cmd x --health-retries="$count"
+  done
+  for time in fast 10x "1m 30s"; do
+    refused "--health-interval is a time like 500ms, 10s or 1m30s, in h, m, s and ms (a number alone is seconds, which docker refuses), not \"$time\"" --health-cmd x --health-interval "$time"
+  done
   [ -z "$(gantry ps -aq)" ]
 }
 

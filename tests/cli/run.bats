@@ -184,7 +184,7 @@ taken() { ! grep -q '^ShdPnd:.*[1-9a-f]' "/proc/$1/status"; }  # PID has read al
 @test "a name is unique and can be used again after rm" {
   gantry run -d --name one --rootfs "$ROOT" /bin/sleep 100
   run -125 --separate-stderr gantry run -d --name one --rootfs "$ROOT" /bin/sleep 100
-  [[ "$stderr" == *"'one' is taken"* ]]
+  [ "$stderr" = "gantry: name: 'one' is taken by another container; remove it or choose another name" ]
   gantry rm -f one
   gantry run -d --name one --rootfs "$ROOT" /bin/true
   gantry wait one

@@ -52,6 +52,9 @@ TEST(OciConfig, ErrorsNameTheField) {
   EXPECT_NE(error_of(parse_image_config("{}")).find("rootfs"), std::string::npos);
   EXPECT_NE(error_of(parse_image_config(R"({"rootfs":{"type":"other"}})")).find("'other'"),
             std::string::npos);
+  EXPECT_EQ(error_of(parse_docker_manifest("[]")), "manifest.json: names no image");
+  EXPECT_EQ(error_of(parse_docker_manifest(R"([{"Config":"c"}])")),
+            "manifest.json: [0] has no layer");
   EXPECT_NE(error_of(parse_image_config("[]")).find("not a JSON object"), std::string::npos);
   EXPECT_NE(error_of(parse_image_config("{")).find("at byte"), std::string::npos);
 }

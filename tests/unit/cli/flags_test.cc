@@ -34,6 +34,16 @@ TEST(Flags, EverySpellingOfAValue) {
   EXPECT_EQ(options.env, (Words{"A=1", "B=2", "C=3", "D=4", "E="}));
 }
 
+TEST(Flags, TheValueOfSomeMayBeAbsent) {
+  std::optional<std::string> file;
+  Flags flags;
+  flags.add(0, "bundle", "[FILE]", &file, "");
+  EXPECT_EQ(flags.parse({"--bundle", "x"}).value(), Words{"x"});
+  EXPECT_EQ(file, "");
+  EXPECT_TRUE(flags.parse({"--bundle=x"}).value().empty());
+  EXPECT_EQ(file, "x");
+}
+
 TEST(Flags, SwitchesJoinAndTakeABoolean) {
   Options options;
   const Flags flags = declare(options);

@@ -40,6 +40,28 @@ TEST(HideSecrets, WhatIsNoneStays) {
             "/usr/lib/x86_64-linux-gnu/program --port=80");
 }
 
+TEST(HideSecrets, PasswordsOfKnownClients) {
+  EXPECT_EQ(of_arguments("mysql -u root -phunter db"), "mysql -u root -p[hidden] db");
+  EXPECT_EQ(of_arguments("sh -c 'sshpass -p hunter ssh h'"), "sh -c 'sshpass -p [hidden] ssh h'");
+  EXPECT_EQ(of_arguments("/usr/bin/redis-cli -a hunter get x"),
+            "/usr/bin/redis-cli -a [hidden] get x");
+  EXPECT_EQ(of_arguments("curl -u bob:hunter https://h/; nc -u h"),
+            "curl -u [hidden] https://h/; nc -u h");
+  EXPECT_EQ(of_arguments("client -p argS3cretPW3"), "client -p [hidden]");
+  EXPECT_EQ(of_arguments("client -pargS3cretPW3"), "client -p[hidden]");
+  EXPECT_EQ(of_arguments("server -p 8080 -a 10.0.0.1:80 -w /srv1/data && mkdir -p a"),
+            "server -p 8080 -a 10.0.0.1:80 -w /srv1/data && mkdir -p a");
+}
+
+TEST(HideSecrets, AValueIsHiddenAsAWhole) {
+  EXPECT_EQ(hide_secrets({"app", "--password", "my own secret", "-v"}),
+            "app --password [hidden] -v");
+  EXPECT_EQ(hide_secrets({"sh", "-c", "app --db-password 'my own secret' -v"}),
+            "sh -c app --db-password '[hidden]' -v");
+  EXPECT_EQ(of_log(R"({"password": "my own secret", "x": "y z"})"),
+            R"({"password": "[hidden]", "x": "y z"})");
+}
+
 TEST(HideSecrets, ArgumentsTellLess) {
   EXPECT_EQ(of_arguments("env DSN=postgres MODE=x ./run"), "env DSN=[hidden] MODE=[hidden] ./run");
   EXPECT_EQ(of_arguments("login 2f1c0b9a8d7e6f5a4b3c2d1e"), "login [hidden]");
