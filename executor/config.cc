@@ -150,6 +150,11 @@ std::string setting_key(std::string_view flag) {
   return key;
 }
 
+Result<FileLimits> own_file_limits(const Config& config) {
+  return FileLimits{.max_size = GANTRY_TRY(parse_log_size(config.log_file_max_size)),
+                    .max_files = config.log_file_max_files};
+}
+
 Result<uint64_t> parse_log_size(std::string_view text) {
   const std::string_view units = "kmg";
   const size_t unit = text.empty() ? units.npos : units.find(text.back());
