@@ -87,6 +87,7 @@ Result<void> validate_tls(const Config& config) {
   for (auto [name, value] : {std::pair("--listen-tls-cert", &config.listen_tls_cert),
                              std::pair("--listen-tls-key", &config.listen_tls_key),
                              std::pair("--listen-tls-client-ca", &config.listen_tls_client_ca),
+                             std::pair("--listen-tls-crl", &config.listen_tls_crl),
                              std::pair("--listen-tls-token-file", &config.listen_tls_token_file)}) {
     if (value->empty()) continue;
     names_files = true;
@@ -100,6 +101,12 @@ Result<void> validate_tls(const Config& config) {
   if (config.listen_tls.empty()) return {};
   if (config.listen_tls_cert.empty() || config.listen_tls_key.empty()) {
     return Error(Errc::invalid, "--listen-tls needs --listen-tls-cert and --listen-tls-key");
+  }
+  if (!config.listen_tls_crl.empty() && config.listen_tls_client_ca.empty()) {
+    return Error(
+        Errc::invalid,
+        "--listen-tls-crl: says which certificates of --listen-tls-client-ca do not count; "
+        "give that too");
   }
   if (config.listen_tls_client_ca.empty() && config.listen_tls_token_file.empty()) {
     return Error(Errc::invalid,

@@ -18,7 +18,8 @@ struct Config {
   std::string listen_insecure;  // 127.0.0.1:PORT, scheduler API only; empty: none
   std::string listen_metrics;   // ADDRESS:PORT, /metrics and /health only; empty: none
   std::string listen_tls;       // ADDRESS:PORT, everything; empty: none. The rest says who may:
-  std::string listen_tls_cert, listen_tls_key, listen_tls_client_ca, listen_tls_token_file;
+  std::string listen_tls_cert, listen_tls_key, listen_tls_client_ca, listen_tls_crl,
+      listen_tls_token_file;
   std::string criu;          // path of the criu program; empty: found
   std::string network_pool;  // CIDR of the bridge's addresses; empty: the default
   std::string log_max_size;  // of one log file, like 10m; empty: any

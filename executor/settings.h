@@ -33,6 +33,9 @@ inline constexpr TextSetting kTextSettings[] = {
      "its key, PEM, which not every user may read"},
     {"listen-tls-client-ca", &Config::listen_tls_client_ca, "FILE",
      "who has a certificate of this CA is root here"},
+    {"listen-tls-crl", &Config::listen_tls_crl, "FILE",
+     "revocation lists of that CA, PEM: whose certificates do not count; read anew when it "
+     "changes"},
     {"listen-tls-token-file", &Config::listen_tls_token_file, "FILE",
      "who says the token in this file, of mode 600, is root here"},
     {"criu", &Config::criu, "PROGRAM", "the criu program for checkpoint and restore"},
