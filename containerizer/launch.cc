@@ -273,7 +273,8 @@ Co<Result<void>> Launch::make_root(ContainerSpec& spec) {
 Co<Result<void>> Launch::prepare(bool may_be_prepared) {
   c_.transition(ContainerState::preparing);
   kind_ = prelude_kind(*c_.spec, c_.rootfs);
-  if (may_be_prepared && !c_.parent) {
+  // A prepared child is in ROOT/containers, and would be slow to move.
+  if (may_be_prepared && !c_.parent && c_.spec->cgroup_parent.empty()) {
     prepared_ = owner_.prepared_.claim(kind_, needed_mounts(*c_.spec, c_.rootfs));
   }
   GANTRY_CO_TRY(co_await prepare_isolators());

@@ -40,6 +40,7 @@ ContainerSpec nested_spec(ContainerSpec asked, const ContainerSpec& parent) {
   out.name.clear();
   out.restart = RestartPolicy();
   out.health.reset();
+  out.cgroup_parent.clear();  // it is in its parent's cgroups
   if (asked.log.max_size) out.log = asked.log;
   out.uris.clear();
   out.labels = std::move(asked.labels);

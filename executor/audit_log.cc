@@ -1,15 +1,15 @@
 #include "executor/audit_log.h"
 
-#include <fcntl.h>
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
 #include "base/sys.h"
 
 namespace gantry {
-Result<AuditLog> AuditLog::open(const std::string& data_dir) {
-  return AuditLog(GANTRY_TRY(
-      sys::open(data_dir + "/audit.log", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600)));
+Result<AuditLog> AuditLog::open(const std::string& data_dir, FileLimits limits) {
+  RotatingFile file(data_dir + "/audit.log", limits);
+  GANTRY_TRY(file.open());
+  return AuditLog(std::move(file));
 }
 
 void AuditLog::write(const http::Peer& peer, const OperatorBackend::AuditLine& line) {
@@ -45,7 +45,9 @@ void AuditLog::write(const http::Peer& peer, const OperatorBackend::AuditLine& l
   }
   json.EndObject();
   text.Put('\n');
-  sys::write_all(file_.get(), {text.GetString(), text.GetSize()})
+  file_.make_room(text.GetSize());
+  sys::write_all(file_.fd(), {text.GetString(), text.GetSize()})
       .ignore("a full disk must not stop kills and removals");
+  file_.wrote(text.GetSize());
 }
 }  // namespace gantry

@@ -87,6 +87,7 @@ Result<void> validate_tls(const Config& config) {
   for (auto [name, value] : {std::pair("--listen-tls-cert", &config.listen_tls_cert),
                              std::pair("--listen-tls-key", &config.listen_tls_key),
                              std::pair("--listen-tls-client-ca", &config.listen_tls_client_ca),
+                             std::pair("--listen-tls-crl", &config.listen_tls_crl),
                              std::pair("--listen-tls-token-file", &config.listen_tls_token_file)}) {
     if (value->empty()) continue;
     names_files = true;
@@ -100,6 +101,12 @@ Result<void> validate_tls(const Config& config) {
   if (config.listen_tls.empty()) return {};
   if (config.listen_tls_cert.empty() || config.listen_tls_key.empty()) {
     return Error(Errc::invalid, "--listen-tls needs --listen-tls-cert and --listen-tls-key");
+  }
+  if (!config.listen_tls_crl.empty() && config.listen_tls_client_ca.empty()) {
+    return Error(
+        Errc::invalid,
+        "--listen-tls-crl: says which certificates of --listen-tls-client-ca do not count; "
+        "give that too");
   }
   if (config.listen_tls_client_ca.empty() && config.listen_tls_token_file.empty()) {
     return Error(Errc::invalid,
@@ -148,6 +155,11 @@ std::string setting_key(std::string_view flag) {
   std::string key(flag);
   std::replace(key.begin(), key.end(), '-', '_');
   return key;
+}
+
+Result<FileLimits> own_file_limits(const Config& config) {
+  return FileLimits{.max_size = GANTRY_TRY(parse_log_size(config.log_file_max_size)),
+                    .max_files = config.log_file_max_files};
 }
 
 Result<uint64_t> parse_log_size(std::string_view text) {

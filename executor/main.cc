@@ -25,10 +25,8 @@ Result<std::unique_ptr<OwnLog>> start_logging(const Config& config) {
     google::SetLogDestination(severity, "");
   }
   google::InitGoogleLogging("gantry-executor");
-  auto log =
-      GANTRY_TRY(OwnLog::open({.file = config.log_file,
-                               .max_size = GANTRY_TRY(parse_log_size(config.log_file_max_size)),
-                               .max_files = config.log_file_max_files}));
+  auto log = GANTRY_TRY(
+      OwnLog::open({.file = config.log_file, .limits = GANTRY_TRY(own_file_limits(config))}));
   // Who started it on demand reads stderr until it serves, to say why it does not.
   log->copy_to_stderr(config.on_demand);
   return log;

@@ -1,8 +1,6 @@
 #include "executor/own_log.h"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,9 +24,9 @@ bool write_now(int fd, std::string_view line) {
 }  // namespace
 
 Result<std::unique_ptr<OwnLog>> OwnLog::open(OwnLogOptions options) {
-  std::unique_ptr<OwnLog> log(new OwnLog(std::move(options)));
-  if (!log->options_.file.empty()) {
-    const Result<void> opened = log->open_file();
+  std::unique_ptr<OwnLog> log(new OwnLog(options));
+  if (!options.file.empty()) {
+    const Result<void> opened = log->file_.open();
     // Where the disk has no room for it, it is said on stderr.
     if (!opened && !opened.error().is_errno(ENOSPC) && !opened.error().is_errno(EDQUOT)) {
       return opened.error();
@@ -43,42 +41,18 @@ OwnLog::~OwnLog() {
   say_repeated(Which::all);
 }
 
-Result<void> OwnLog::open_file() {
-  UniqueFd file = GANTRY_TRY(
-      sys::open(options_.file, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK, 0600));
-  struct ::stat st;
-  if (::fstat(file.get(), &st) != 0) {
-    return Error::from_errno(errno, cat("look at ", options_.file));
-  }
-  size_ = static_cast<uint64_t>(st.st_size);
-  file_ = std::move(file);
-  return {};
-}
-
-// FILE becomes FILE.1, that FILE.2, and so on. Where that fails the log goes on where it is.
-void OwnLog::rotate() {
-  size_ = 0;  // tried again after as much again
-  if (options_.max_files == 1 && ::ftruncate(file_.get(), 0) != 0) return;
-  for (int number = options_.max_files - 1; number > 0; --number) {
-    const std::string from = number == 1 ? options_.file : cat(options_.file, ".", number - 1);
-    ::rename(from.c_str(), cat(options_.file, ".", number).c_str());
-  }
-  open_file().ignore("the renamed one is still open");
-}
-
 void OwnLog::write_line(const std::string& line) {
-  if (file_ && options_.max_size != 0 && size_ != 0 && size_ + line.size() > options_.max_size) {
-    rotate();
-  }
-  const int fd = file_ ? file_.get() : STDERR_FILENO;
+  file_.make_room(line.size());
+  const bool is_open = file_.fd() >= 0;
+  const int fd = is_open ? file_.fd() : STDERR_FILENO;
   if (lost_ != 0 && write_now(fd, cat("… ", lost_, " lines could not be written here\n")))
     lost_ = 0;
   if (lost_ == 0 && write_now(fd, line)) {
-    size_ += line.size();
+    file_.wrote(line.size());
   } else {
     ++lost_;
   }
-  if (copies_ && file_) (void)write_now(STDERR_FILENO, line);
+  if (copies_ && is_open) (void)write_now(STDERR_FILENO, line);
 }
 
 void OwnLog::say_repeated(Said& said) {

@@ -1,5 +1,4 @@
-// OwnLog: the executor's own log, for glog: to stderr, or to a file that goes on in a new one at a
-// size, of which so many are kept.
+// OwnLog: the executor's own log, for glog: to stderr, or to a file that rotates.
 //
 // A line has no control characters, whoever's words are in it. What is said again within a minute
 // is counted, and said once more with its number when the minute is over. What cannot be written is
@@ -18,13 +17,12 @@
 #include <string>
 
 #include "base/result.h"
-#include "base/unique_fd.h"
+#include "executor/rotating_file.h"
 
 namespace gantry {
 struct OwnLogOptions {
-  std::string file;       // empty: stderr
-  uint64_t max_size = 0;  // of a file; 0: any
-  int max_files = 1;      // with the current one
+  std::string file;  // empty: stderr
+  FileLimits limits = {};
 };
 
 class OwnLog final : public google::LogSink {
@@ -54,16 +52,12 @@ class OwnLog final : public google::LogSink {
     int64_t since_ns;
     uint64_t again;  // not said
   };
-  explicit OwnLog(OwnLogOptions options) : options_(std::move(options)) {}
-  Result<void> open_file();
+  explicit OwnLog(const OwnLogOptions& options) : file_(options.file, options.limits) {}
   void write_line(const std::string& line);
-  void rotate();
   void say_repeated(Said& said);
 
-  const OwnLogOptions options_;
   std::mutex mutex_;
-  UniqueFd file_;
-  uint64_t size_ = 0;
+  RotatingFile file_;
   uint64_t lost_ = 0;  // lines
   bool copies_ = false;
   std::list<Said> said_;  // the oldest first

@@ -203,7 +203,7 @@ void write_executor(const HostMetrics& host, const ProcessMetrics& process, Page
               "Connections refused or closed for others' sake, because there were too many.");
   page.sample(static_cast<double>(host.refused_connections));
   page.family("gantry_tls_handshake_failures_total", "counter",
-              "Clients of --listen-tls that had a wrong certificate, or spoke no TLS.");
+              "Clients of --listen-tls that had a wrong or revoked certificate, or spoke no TLS.");
   page.sample(static_cast<double>(host.failed_handshakes));
   page.family("gantry_http_unauthorized_requests_total", "counter",
               "Requests by way of --listen-tls with neither certificate nor token.");

@@ -33,6 +33,9 @@ inline constexpr TextSetting kTextSettings[] = {
      "its key, PEM, which not every user may read"},
     {"listen-tls-client-ca", &Config::listen_tls_client_ca, "FILE",
      "who has a certificate of this CA is root here"},
+    {"listen-tls-crl", &Config::listen_tls_crl, "FILE",
+     "revocation lists of that CA, PEM: whose certificates do not count; read anew when it "
+     "changes"},
     {"listen-tls-token-file", &Config::listen_tls_token_file, "FILE",
      "who says the token in this file, of mode 600, is root here"},
     {"criu", &Config::criu, "PROGRAM", "the criu program for checkpoint and restore"},
@@ -40,7 +43,7 @@ inline constexpr TextSetting kTextSettings[] = {
     {"log-file", &Config::log_file, "FILE",
      "the executor's own log (default: stderr; on demand: DATA_DIR/executor.log)"},
     {"log-file-max-size", &Config::log_file_max_size, "SIZE",
-     "begin a new file of it at so many bytes; 0: never (default 10m)"},
+     "begin a new file of it, and of DATA_DIR/audit.log, at so many bytes; 0: never (default 10m)"},
     {"log-max-size", &Config::log_max_size, "SIZE",
      "begin a new log file of a container at so many bytes, e.g. 10m (default: never)"},
     {"failpoints", &Config::failpoints, "NAME=ACTION[,...]", "for tests (see --list-failpoints)"},
@@ -65,7 +68,7 @@ inline constexpr NumberSetting kNumberSettings[] = {
     {"log-max-files", &Config::log_max_files, 1, 1000, "N",
      "log files kept of each stream of a container, with the current one (default 1)"},
     {"log-file-max-files", &Config::log_file_max_files, 1, 1000, "N",
-     "files kept of it, with the current one (default 3)"},
+     "files kept of each of the two, with the current one (default 3)"},
     {"prepared-children", &Config::prepared_children, 0, 1000, "N",
      "children kept ready for the next launches, of each kind; 0: none (default 32)"},
 };

@@ -152,9 +152,9 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs st
   std::string programs = GANTRY_TRY(program_directory());
   Sealed sealed = GANTRY_TRY(seal_programs(programs, config.runtime_dir));
   UniqueFd criu_tar = std::move(sealed.criu_tar);
-  auto parts =
-      std::make_unique<Parts>(config, executor, std::move(programs), std::move(sealed),
-                              std::move(cgroups), GANTRY_TRY(AuditLog::open(config.data_dir)));
+  auto parts = std::make_unique<Parts>(
+      config, executor, std::move(programs), std::move(sealed), std::move(cgroups),
+      GANTRY_TRY(AuditLog::open(config.data_dir, GANTRY_TRY(own_file_limits(config)))));
   Parts& p = *parts;
   p.provisioner = GANTRY_TRY(open_provisioner(executor, p.worker, {.data_dir = config.data_dir}));
   p.isolators = make_default_isolators(executor, *p.cgroups);

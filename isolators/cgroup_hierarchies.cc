@@ -86,22 +86,26 @@ Result<ContainerCgroups::Hierarchy> ContainerCgroups::open_hierarchy(const Cgrou
     }
     GANTRY_TRY(std::move(enabled).context("cgroup ", base));
   }
-  const std::string below = cat(options_.root, "/", kContainers);
-  for (std::string_view part : split(below, '/')) {
+  const auto ensure = [&](const std::string& at) -> Result<void> {
+    GANTRY_TRY(cgroup::ensure_at(base_fd.get(), at).context("in ", base));
+    if (mounted.is_v2) return enable_controllers(base_fd.get(), at);
+    if (!mounted.has("cpuset")) return {};
+    return prepare_cpuset(base_fd.get(), at).context("in ", base);
+  };
+  for (std::string_view part : split(options_.root, '/')) {
     if (part.empty()) continue;
     path += (path.empty() ? "" : "/") + std::string(part);
-    GANTRY_TRY(cgroup::ensure_at(base_fd.get(), path).context("in ", base));
-    if (mounted.is_v2) GANTRY_TRY(enable_controllers(base_fd.get(), path));
-    if (mounted.has("cpuset") && !mounted.is_v2) {
-      GANTRY_TRY(prepare_cpuset(base_fd.get(), path).context("in ", base));
-    }
+    GANTRY_TRY(ensure(path));
   }
+  const std::string containers = cat(path, "/", kContainers);
+  GANTRY_TRY(ensure(containers));
+  GANTRY_TRY(ensure(cat(path, "/", kParents)));
   Hierarchy out;
   out.is_v2 = mounted.is_v2;
   out.controllers = mounted.controllers;
   if (mounted.is_v2) {
     const std::string text =
-        GANTRY_TRY(cgroup::read_at(base_fd.get(), path, "cgroup.subtree_control"));
+        GANTRY_TRY(cgroup::read_at(base_fd.get(), containers, "cgroup.subtree_control"));
     out.controllers.clear();
     for (std::string_view name : split(trim(text), ' ')) {
       if (!name.empty()) out.controllers.emplace_back(name);
@@ -109,9 +113,10 @@ Result<ContainerCgroups::Hierarchy> ContainerCgroups::open_hierarchy(const Cgrou
   }
   out.key = mounted.is_v2 ? "" : join_names(mounted.controllers);
   out.root_path = cat(base, options_.root);
-  out.proc_prefix =
-      cat(with_prefix(mounted.mount_root, below_own ? own : ""), options_.root, "/", kContainers);
-  out.containers = GANTRY_TRY(sys::open_at(base_fd.get(), path.c_str(), O_PATH | O_DIRECTORY));
+  out.proc_prefix = cat(with_prefix(mounted.mount_root, below_own ? own : ""), options_.root);
+  out.root = GANTRY_TRY(sys::open_at(base_fd.get(), path.c_str(), O_PATH | O_DIRECTORY));
+  out.containers =
+      GANTRY_TRY(sys::open_at(base_fd.get(), containers.c_str(), O_PATH | O_DIRECTORY));
   return out;
 }
 
@@ -217,8 +222,9 @@ Co<Result<void>> ContainerCgroups::close() {
   }
   co_await pool_->close();
   for (Hierarchy& hierarchy : hierarchies_) {
-    for (const std::string& path : {cat(hierarchy.root_path, "/", kContainers),
-                                    cat(hierarchy.root_path, "/launcher"), hierarchy.root_path}) {
+    for (const std::string& path :
+         {cat(hierarchy.root_path, "/", kContainers), cat(hierarchy.root_path, "/", kParents),
+          cat(hierarchy.root_path, "/launcher"), hierarchy.root_path}) {
       // Busy while containers or the launcher are in it: then it stays.
       ::unlinkat(AT_FDCWD, path.c_str(), AT_REMOVEDIR);
     }

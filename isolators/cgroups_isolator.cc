@@ -29,7 +29,7 @@ Co<Result<void>> CgroupsIsolator::recover(const std::vector<RecoveredContainer>&
   for (const RecoveredContainer& container : known) {
     const std::string name = name_of(container.id);
     names.insert(name.substr(0, name.find('/')));
-    cgroups_.adopt(name, container.isolator_record);
+    cgroups_.adopt(name, container.isolator_record, container.spec->cgroup_parent);
   }
   const auto end = std::chrono::steady_clock::now() + kOrphansLimit;
   Result<void> all_gone;
@@ -41,13 +41,14 @@ Co<Result<void>> CgroupsIsolator::recover(const std::vector<RecoveredContainer>&
     cgroups_.destroy_later(name);
     all_gone = std::move(gone);
   }
+  GANTRY_CO_TRY(cgroups_.remove_unused_parents());
   cgroups_.refill_pool();
   co_return all_gone;
 }
 
 Co<Result<void>> CgroupsIsolator::prepare(const LaunchContext& context, LaunchPlan::Builder& plan) {
   const std::string name = name_of(context.id);
-  GANTRY_CO_TRY(context.prepared.empty() ? cgroups_.create(name, plan)
+  GANTRY_CO_TRY(context.prepared.empty() ? cgroups_.create(name, plan, context.spec.cgroup_parent)
                                          : cgroups_.take_over(context.prepared, name));
   if (!can_reach_cgroups(context.spec)) cgroups_.allow_recycling(name);
   co_return Result<void>();

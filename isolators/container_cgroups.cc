@@ -7,11 +7,15 @@
 #include <iterator>
 #include <utility>
 
+#include "base/failpoint.h"
 #include "base/sys.h"
+#include "isolators/cgroup_parents.h"
 
 namespace gantry {
 namespace {
-bool is_nested(std::string_view name) { return name.find('/') != name.npos; }
+bool is_nested(std::string_view name) {
+  return !name.starts_with('/') && name.find('/') != name.npos;
+}
 // "ID/n/CHILD": "ID/n" and "ID".
 std::string above(const std::string& name) { return name.substr(0, name.rfind('/')); }
 std::string parent_of(const std::string& name) { return above(above(name)); }
@@ -27,35 +31,38 @@ std::string ContainerCgroups::name_of(const ContainerId& id) {
 
 Result<void> ContainerCgroups::create_v1(size_t index, const std::string& name,
                                          LaunchPlan::Builder& plan) {
-  const int fd = hierarchies_[index].containers.get();
+  const Hierarchy& hierarchy = hierarchies_[index];
+  const int fd = hierarchy.root.get();
+  const std::string path = place(hierarchy, name);
   if (is_nested(name)) {
     // It begins with its parent's values, which may be narrower than the defaults.
-    if (has_own(hierarchies_[index], name)) GANTRY_TRY(cgroup::create_at(fd, name));
-    return join_v1(hierarchies_[index], name, plan);
+    if (has_own(hierarchy, name)) GANTRY_TRY(cgroup::create_at(fd, path));
+    return join_v1(hierarchy, name, plan);
   }
-  std::optional<UniqueFd> tasks = GANTRY_TRY(pool_->take(index, name));
+  std::optional<UniqueFd> tasks;
+  if (is_poolable(name)) tasks = GANTRY_TRY(pool_->take(index, name));
   if (tasks) {
     plan.add(Stage::cgroups, {.kind = OpKind::kJoinCgroup, .fd = plan.fd(std::move(*tasks))});
     return {};
   }
-  GANTRY_TRY(cgroup::create_at(fd, name));
+  GANTRY_TRY(cgroup::create_at(fd, path));
   for (const CgroupDefault& value : pool_->defaults(index)) {
-    GANTRY_TRY(apply_default(fd, name, value));
+    GANTRY_TRY(apply_default(fd, path, value));
   }
-  return join_v1(hierarchies_[index], name, plan);
+  return join_v1(hierarchy, name, plan);
 }
 
 Result<void> ContainerCgroups::join_v1(const Hierarchy& hierarchy, const std::string& name,
                                        LaunchPlan::Builder& plan) const {
   UniqueFd tasks =
-      GANTRY_TRY(cgroup::open_join_at(hierarchy.containers.get(), place(hierarchy, name), false));
+      GANTRY_TRY(cgroup::open_join_at(hierarchy.root.get(), place(hierarchy, name), false));
   plan.add(Stage::cgroups, {.kind = OpKind::kJoinCgroup, .fd = plan.fd(std::move(tasks))});
   return {};
 }
 
 Result<void> ContainerCgroups::create_v2(const Hierarchy& hierarchy, const std::string& name,
                                          LaunchPlan::Builder& plan) {
-  const int fd = hierarchy.containers.get();
+  const int fd = hierarchy.root.get();
   GANTRY_TRY(cgroup::create_at(fd, place(hierarchy, name)));
   const std::string birthplace = cat(place(hierarchy, name), leaf(hierarchy, name));
   if (!is_nested(name)) GANTRY_TRY(cgroup::create_at(fd, birthplace));
@@ -65,30 +72,39 @@ Result<void> ContainerCgroups::create_v2(const Hierarchy& hierarchy, const std::
 }
 
 Result<void> ContainerCgroups::create_all(const std::string& name, LaunchPlan::Builder& plan) {
+  if (const std::string& parent = groups_[name].parent; !parent.empty()) {
+    for (const Hierarchy& hierarchy : hierarchies_) GANTRY_TRY(create_parents(hierarchy, parent));
+    GANTRY_FAILPOINT_TRY("launch.after_cgroup_parents");
+  }
   for (size_t i = 0; i < hierarchies_.size(); ++i) {
     const Hierarchy& hierarchy = hierarchies_[i];
     // Stays as long as the container does.
     if (is_nested(name) && has_own(hierarchy, name)) {
-      GANTRY_TRY(cgroup::ensure_at(hierarchy.containers.get(), above(place(hierarchy, name))));
+      GANTRY_TRY(cgroup::ensure_at(hierarchy.root.get(), above(place(hierarchy, name))));
     }
     GANTRY_TRY(hierarchy.is_v2 ? create_v2(hierarchy, name, plan) : create_v1(i, name, plan));
   }
   return {};
 }
 
-Result<void> ContainerCgroups::create(const std::string& name, LaunchPlan::Builder& plan) {
+Result<void> ContainerCgroups::create(const std::string& name, LaunchPlan::Builder& plan,
+                                      const std::string& parent) {
   if (groups_.contains(name)) return Error(Errc::already_exists, cat("cgroup ", name, " exists"));
   groups_[name].freezer_v2 = layout_.unified() != nullptr;
+  groups_[name].parent = parent;
   // One that others were made in is not as new.
-  if (auto parent = groups_.find(parent_of(name)); is_nested(name) && parent != groups_.end()) {
-    parent->second.may_recycle = false;
+  if (auto outer = groups_.find(parent_of(name)); is_nested(name) && outer != groups_.end()) {
+    outer->second.may_recycle = false;
   }
   auto done = create_all(name, plan);
   // One that was there before us, under the same name, is not ours to remove.
   if (!done && !done.error().is(Errc::already_exists)) {
     try_remove_all(name).ignore("the creation failed already; recovery removes orphans");
   }
-  if (!done) groups_.erase(name);
+  if (!done) {
+    remove_parents(parent_place(name));
+    groups_.erase(name);
+  }
   return done;
 }
 
@@ -101,13 +117,17 @@ const char* ContainerCgroups::leaf(const Hierarchy& hierarchy, const std::string
 }
 
 std::string ContainerCgroups::place(const Hierarchy& hierarchy, const std::string& name) const {
+  if (name.starts_with('/')) return name.substr(1);
   if (!has_own(hierarchy, name)) return place(hierarchy, outermost_of(name));
-  if (!hierarchy.is_v2) return name;
-  const size_t slash = name.find('/');
-  const auto group = groups_.find(name.substr(0, slash));
-  if (group == groups_.end() || group->second.v2_name.empty()) return name;
-  return slash == std::string::npos ? group->second.v2_name
-                                    : group->second.v2_name + name.substr(slash);
+  const size_t slash = std::min(name.find('/'), name.size());
+  std::string top = name.substr(0, slash);
+  const auto group = groups_.find(top);
+  const bool is_known = group != groups_.end();
+  if (is_known && hierarchy.is_v2 && !group->second.v2_name.empty()) top = group->second.v2_name;
+  const std::string path = is_known && !group->second.parent.empty()
+                               ? cat(kParents, "/", group->second.parent, "/@", top)
+                               : cat(kContainers, "/", top);
+  return path + name.substr(slash);
 }
 
 Result<void> ContainerCgroups::take_over(const std::string& from, const std::string& name) {
@@ -129,7 +149,7 @@ Result<void> ContainerCgroups::take_over(const std::string& from, const std::str
 
 Result<void> ContainerCgroups::join(const std::string& name, LaunchPlan::Builder& plan) {
   for (const Hierarchy& hierarchy : hierarchies_) {
-    const int fd = hierarchy.containers.get();
+    const int fd = hierarchy.root.get();
     if (hierarchy.is_v2) {
       const std::string path = cat(place(hierarchy, name), leaf(hierarchy, name));
       plan.set_cgroup_fd(plan.fd(GANTRY_TRY(sys::open_at(fd, path.c_str(), O_PATH | O_DIRECTORY))));
@@ -185,13 +205,13 @@ void ContainerCgroups::allow_recycling(const std::string& name) {
 Result<std::string> ContainerCgroups::read(const std::string& name, std::string_view controller,
                                            std::string_view file) const {
   const Hierarchy* hierarchy = GANTRY_TRY(need(controller));
-  return cgroup::read_at(hierarchy->containers.get(), place(*hierarchy, name), file);
+  return cgroup::read_at(hierarchy->root.get(), place(*hierarchy, name), file);
 }
 
 Result<uint64_t> ContainerCgroups::read_number(const std::string& name, std::string_view controller,
                                                std::string_view file) const {
   const Hierarchy* hierarchy = GANTRY_TRY(need(controller));
-  return cgroup::read_number_at(hierarchy->containers.get(), place(*hierarchy, name), file);
+  return cgroup::read_number_at(hierarchy->root.get(), place(*hierarchy, name), file);
 }
 
 Result<void> ContainerCgroups::write(const std::string& name, std::string_view controller,
@@ -200,7 +220,7 @@ Result<void> ContainerCgroups::write(const std::string& name, std::string_view c
   if (auto group = groups_.find(name); group != groups_.end()) {
     group->second.written.insert(static_cast<size_t>(hierarchy - hierarchies_.data()));
   }
-  return cgroup::write_at(hierarchy->containers.get(), place(*hierarchy, name), file, value);
+  return cgroup::write_at(hierarchy->root.get(), place(*hierarchy, name), file, value);
 }
 
 Result<void> ContainerCgroups::write_checked(const std::string& name, std::string_view controller,
@@ -216,20 +236,20 @@ Result<UniqueFd> ContainerCgroups::open_file(const std::string& name, std::strin
                                              std::string_view file, int flags) const {
   const Hierarchy* hierarchy = GANTRY_TRY(need(controller));
   const std::string path = place(*hierarchy, name);
-  return sys::open_at(hierarchy->containers.get(),
+  return sys::open_at(hierarchy->root.get(),
                       file.empty() ? path.c_str() : cat(path, "/", file).c_str(), flags);
 }
 
 Result<ContainerCgroups::Place> ContainerCgroups::place_of(const std::string& name,
                                                            std::string_view controller) const {
   const Hierarchy* hierarchy = GANTRY_TRY(need(controller));
-  return Place{hierarchy->containers.get(), place(*hierarchy, name)};
+  return Place{hierarchy->root.get(), place(*hierarchy, name)};
 }
 
 Result<UniqueFd> ContainerCgroups::open_v2_directory(const std::string& name) const {
   for (const Hierarchy& hierarchy : hierarchies_) {
     if (hierarchy.is_v2) {
-      return sys::open_at(hierarchy.containers.get(), place(hierarchy, name).c_str(),
+      return sys::open_at(hierarchy.root.get(), place(hierarchy, name).c_str(),
                           O_RDONLY | O_DIRECTORY);
     }
   }
@@ -258,16 +278,14 @@ const ContainerCgroups::Hierarchy* ContainerCgroups::freezer(const std::string& 
 std::vector<std::string> ContainerCgroups::paths(const std::string& name) const {
   std::vector<std::string> out;
   for (const Hierarchy& hierarchy : hierarchies_) {
-    out.push_back(cat(hierarchy.root_path, "/", kContainers, "/", place(hierarchy, name)));
+    out.push_back(cat(hierarchy.root_path, "/", place(hierarchy, name)));
   }
   return out;
 }
 
 std::string ContainerCgroups::freezer_path(const std::string& name) const {
   const Hierarchy* hierarchy = freezer(name);
-  return hierarchy == nullptr
-             ? ""
-             : cat(hierarchy->root_path, "/", kContainers, "/", place(*hierarchy, name));
+  return hierarchy == nullptr ? "" : cat(hierarchy->root_path, "/", place(*hierarchy, name));
 }
 
 std::string ContainerCgroups::freezer_launcher_path(const std::string& name) const {
@@ -278,28 +296,29 @@ std::string ContainerCgroups::freezer_launcher_path(const std::string& name) con
 Co<Result<void>> ContainerCgroups::pause(std::string name, Duration limit) {
   const Hierarchy* hierarchy = freezer(name);
   if (hierarchy == nullptr) co_return Error(Errc::unsupported, "this host has no cgroup freezer");
-  co_return co_await cgroup::freeze_at(hierarchy->containers.get(), place(*hierarchy, name),
+  co_return co_await cgroup::freeze_at(hierarchy->root.get(), place(*hierarchy, name),
                                        hierarchy->is_v2, limit);
 }
 
 Co<Result<void>> ContainerCgroups::resume(std::string name, Duration limit) {
   const Hierarchy* hierarchy = freezer(name);
   if (hierarchy == nullptr) co_return Error(Errc::unsupported, "this host has no cgroup freezer");
-  co_return co_await cgroup::thaw_at(hierarchy->containers.get(), place(*hierarchy, name),
+  co_return co_await cgroup::thaw_at(hierarchy->root.get(), place(*hierarchy, name),
                                      hierarchy->is_v2, limit);
 }
 
 Co<Result<void>> ContainerCgroups::kill_all(std::string name, Duration limit) {
   const Hierarchy* hierarchy = freezer(name);
   if (hierarchy == nullptr) co_return Error(Errc::unsupported, "this host has no cgroup freezer");
-  const int fd = hierarchy->containers.get();
+  const int fd = hierarchy->root.get();
   if (GANTRY_CO_TRY(cgroup::is_empty_at(fd, place(*hierarchy, name), hierarchy->is_v2))) {
     co_return Result<void>();
   }
   if (hierarchy->is_v2 && find("freezer") != nullptr) {
     // Nothing of ours writes the v1 freezer of a hybrid host, but a process frozen there by
     // somebody else ignores cgroup.kill (measured): thaw it.
-    cgroup::thaw_tree_at(find("freezer")->containers.get(), place(*find("freezer"), name));
+    const Hierarchy& v1 = *find("freezer");
+    cgroup::thaw_tree_at(v1.root.get(), place(v1, name));
   }
   auto killed = co_await cgroup::kill_at(fd, place(*hierarchy, name), hierarchy->is_v2, limit);
   if (!killed && killed.error().is_errno(ENOENT)) co_return Result<void>();
@@ -309,7 +328,7 @@ Co<Result<void>> ContainerCgroups::kill_all(std::string name, Duration limit) {
 Result<std::vector<pid_t>> ContainerCgroups::processes(const std::string& name) const {
   const Hierarchy* hierarchy = freezer(name);
   if (hierarchy == nullptr) return Error(Errc::unsupported, "this host has no cgroup freezer");
-  return cgroup::processes_at(hierarchy->containers.get(), place(*hierarchy, name));
+  return cgroup::processes_at(hierarchy->root.get(), place(*hierarchy, name));
 }
 
 // KERNEL: unlike rmdir, rename takes a v1 directory with members, and frozen as it is.
@@ -326,19 +345,19 @@ bool ContainerCgroups::is_at_rest(const Hierarchy& hierarchy, const std::string&
 Result<bool> ContainerCgroups::try_remove(size_t index, const std::string& name) {
   const Hierarchy& hierarchy = hierarchies_[index];
   if (!has_own(hierarchy, name)) return true;
-  const int fd = hierarchy.containers.get();
+  const int fd = hierarchy.root.get();
+  const std::string path = place(hierarchy, name);
   if (hierarchy.is_v2) {
     // Most have their leaf and nothing else.
-    const std::string path = place(hierarchy, name);
     if (!is_nested(name)) ::unlinkat(fd, (path + "/0").c_str(), AT_REMOVEDIR);
     return cgroup::try_remove_tree_at(fd, path);
   }
   const auto group = groups_.find(name);
   const bool may_recycle = group != groups_.end() && group->second.may_recycle &&
-                           !group->second.written.contains(index) && !is_nested(name);
+                           !group->second.written.contains(index) && is_poolable(name);
   if (may_recycle && is_at_rest(hierarchy, name) && pool_->give_back(index, name)) return true;
-  if (!is_nested(name) && pool_->discard(index, name)) return true;
-  return cgroup::try_remove_tree_at(fd, name);
+  if (is_poolable(name) && pool_->discard(index, name)) return true;
+  return cgroup::try_remove_tree_at(fd, path);
 }
 
 Result<bool> ContainerCgroups::try_remove_all(const std::string& name) {
@@ -374,10 +393,11 @@ Co<Result<void>> ContainerCgroups::try_destroy(std::string name, Duration limit)
       if (!has_own(hierarchy, name)) continue;
       const Duration left =
           std::max<Duration>(end - std::chrono::steady_clock::now(), std::chrono::milliseconds(1));
-      GANTRY_CO_TRY(co_await cgroup::remove_tree_at(hierarchy.containers.get(),
-                                                    place(hierarchy, name), left));
+      GANTRY_CO_TRY(
+          co_await cgroup::remove_tree_at(hierarchy.root.get(), place(hierarchy, name), left));
     }
   }
+  remove_parents(parent_place(name));
   groups_.erase(name);
   co_return Result<void>();
 }
@@ -390,20 +410,28 @@ std::string ContainerCgroups::record(const std::string& name) const {
   return cat(freezer_is_v2(name) ? "v2" : "v1", v2_name.empty() ? "" : " ", v2_name);
 }
 
-void ContainerCgroups::adopt(const std::string& name, std::string_view record) {
+void ContainerCgroups::adopt(const std::string& name, std::string_view record, std::string parent) {
   const size_t space = record.find(' ');
+  groups_[name].parent = std::move(parent);
   groups_[name].freezer_v2 = record.substr(0, space) == "v2";
   if (space != record.npos) groups_[name].v2_name = record.substr(space + 1);
 }
 
 Result<std::vector<std::string>> ContainerCgroups::orphans(
     const std::set<std::string>& known) const {
-  std::set<std::string> v1_orphans, v2_orphans, v2_names;
+  std::set<std::string> v1_orphans, v2_orphans, v2_names, in_parents;
   for (const std::string& name : known) {
     const auto group = groups_.find(name);
-    if (group != groups_.end()) v2_names.insert(group->second.v2_name);
+    if (group == groups_.end()) continue;
+    v2_names.insert(group->second.v2_name);
+    in_parents.insert(cat(parent_place(name), "/@", name));
   }
   for (const Hierarchy& hierarchy : hierarchies_) {
+    for (const std::string& path :
+         GANTRY_TRY(cgroup_parents::find(hierarchy.root.get())).containers) {
+      if (in_parents.contains(path)) continue;
+      (hierarchy.is_v2 ? v2_orphans : v1_orphans).insert(cat("/", path));
+    }
     for (std::string& name : GANTRY_TRY(cgroup::children_at(hierarchy.containers.get(), ""))) {
       if (hierarchy.is_v2 && v2_names.contains(name)) continue;
       if (known.contains(name) || CgroupPool::is_pool_name(name)) continue;

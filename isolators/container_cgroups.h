@@ -5,6 +5,7 @@
 //   ROOT/containers/ID/0      v2 only: where processes are born (inner nodes may hold none)
 //   ROOT/containers/ID/n/ID2  a nested container, in the freezer's hierarchy alone: it is killed by
 //                             itself, and limited with its container
+//   ROOT/parents/NAME/@ID     one with a cgroup parent (isolators/cgroup_parents.h)
 //   ROOT/launcher             launcher and logger
 //   ROOT/containers/pool.HEX  v1 only: made ahead of need (isolators/cgroup_pool.h)
 //
@@ -12,7 +13,8 @@
 // pause. A container that was a prepared child (docs/adr/0013) has its id's name in v1 hierarchies
 // and keeps the name it was prepared under in v2's; its record tells which.
 //
-// A container is named here by its path below ROOT/containers, name_of(id). Threads: loop only.
+// A container is named here by name_of(id), its path below ROOT/containers or its parent; with a
+// slash in front it is a path below ROOT (an orphan in a parent). Threads: loop only.
 // Nothing is held open per container: ten hierarchies times a thousand containers is too many.
 #pragma once
 
@@ -47,8 +49,8 @@ struct CgroupOptions {
 class ContainerCgroups {
  public:
   using Options = CgroupOptions;
-  // Makes ROOT and ROOT/containers where they are missing and removes pool directories that a dead
-  // executor left. Errc::unsupported where no hierarchy is mounted.
+  // Makes ROOT, ROOT/containers and ROOT/parents where they are missing and removes pool
+  // directories that a dead executor left. Errc::unsupported where no hierarchy is mounted.
   static Result<std::unique_ptr<ContainerCgroups>> open(asio::any_io_executor executor,
                                                         CgroupLayout layout, Options options);
   ~ContainerCgroups();
@@ -63,7 +65,9 @@ class ContainerCgroups {
   // ---- Launch ---------------------------------------------------------------------------------
   // Makes the container's cgroup in every hierarchy and adds the moves of the child to the plan:
   // born in the v2 leaf, then one kJoinCgroup per v1 hierarchy. A failure leaves none of them.
-  Result<void> create(const std::string& name, LaunchPlan::Builder& plan);
+  // `parent`: the cgroup below ROOT/parents that it is made in; empty: none.
+  Result<void> create(const std::string& name, LaunchPlan::Builder& plan,
+                      const std::string& parent = "");
   // The cgroups made under the name `from`, with who is in them, become those of `name`.
   Result<void> take_over(const std::string& from, const std::string& name);
   // Moves a child into an existing container's cgroups (exec).
@@ -96,9 +100,9 @@ class ContainerCgroups {
   Result<UniqueFd> open_file(const std::string& name, std::string_view controller,
                              std::string_view file, int flags) const;
   // Where the container's directory of a controller is, for work on the thread pool; the
-  // descriptor, of ROOT/containers, stays ours.
+  // descriptor, of ROOT, stays ours.
   struct Place {
-    int containers_fd;
+    int root_fd;
     std::string path;
   };
   Result<Place> place_of(const std::string& name, std::string_view controller) const;
@@ -132,9 +136,11 @@ class ContainerCgroups {
   // ---- Recovery -------------------------------------------------------------------------------
   // One freezer per container, recorded at launch: "v1" or "v2".
   std::string record(const std::string& name) const;
-  void adopt(const std::string& name, std::string_view record);
-  // Top-level directories that belong to none of `known`, in any hierarchy.
+  void adopt(const std::string& name, std::string_view record, std::string parent);
+  // Directories of top-level containers that belong to none of `known`, in any hierarchy.
   Result<std::vector<std::string>> orphans(const std::set<std::string>& known) const;
+  // Removes the parents that were made for containers and have none.
+  Result<void> remove_unused_parents();
 
   // ---- The executor's own ---------------------------------------------------------------------
   // Moves a process (launcher, logger) into ROOT/launcher in every hierarchy.
@@ -148,17 +154,19 @@ class ContainerCgroups {
     std::vector<std::string> controllers;  // v2: those enabled for our containers
     std::string key;                       // as /proc/PID/cgroup spells it
     std::string root_path;                 // absolute path of ROOT
-    std::string proc_prefix;               // ROOT/containers as /proc/PID/cgroup shows it
-    UniqueFd containers;                   // ROOT/containers, O_PATH
+    std::string proc_prefix;               // ROOT as /proc/PID/cgroup shows it
+    UniqueFd root;                         // O_PATH
+    UniqueFd containers;                   // ROOT/containers, O_PATH; v1: what the pool works in
   };
   struct Group {
     bool freezer_v2 = false;
     std::string v2_name;  // of the v2 directory, where it is another than the container's
+    std::string parent;   // below ROOT/parents; empty: it is in ROOT/containers
     bool may_recycle = false;
     std::set<size_t> written;  // hierarchies with values that are not the defaults
   };
 
-  static constexpr std::string_view kContainers = "containers";
+  static constexpr std::string_view kContainers = "containers", kParents = "parents";
 
   ContainerCgroups(asio::any_io_executor executor, CgroupLayout layout, Options options);
   Result<Hierarchy> open_hierarchy(const CgroupHierarchy& mounted, const std::string& own) const;
@@ -169,7 +177,7 @@ class ContainerCgroups {
   bool has_own(const Hierarchy& hierarchy, const std::string& name) const;
   // What comes behind its place for its processes' own directory.
   static const char* leaf(const Hierarchy& hierarchy, const std::string& name);
-  // The container's directory below `hierarchy.containers`.
+  // The container's directory below ROOT.
   std::string place(const Hierarchy& hierarchy, const std::string& name) const;
   Result<void> create_v1(size_t index, const std::string& name, LaunchPlan::Builder& plan);
   Result<void> join_v1(const Hierarchy& hierarchy, const std::string& name,
@@ -177,6 +185,13 @@ class ContainerCgroups {
   Result<void> create_v2(const Hierarchy& hierarchy, const std::string& name,
                          LaunchPlan::Builder& plan);
   Result<void> create_all(const std::string& name, LaunchPlan::Builder& plan);
+  Result<void> create_parents(const Hierarchy& hierarchy, const std::string& parent);
+  // The directory of the container's parent below ROOT; empty: it has none.
+  std::string parent_place(const std::string& name) const;
+  // Those from `path` upwards that were made for containers and have nothing in them.
+  void remove_parents(std::string path);
+  // Whether the pool's directories can become its: those are in ROOT/containers.
+  bool is_poolable(const std::string& name) const;
   Result<const Hierarchy*> need(std::string_view controller) const;
   const Hierarchy* find(std::string_view controller) const;
   const Hierarchy* freezer(const std::string& name) const;

@@ -91,6 +91,7 @@ Co<Result<void>> MemoryIsolator::prepare(const LaunchContext& context, LaunchPla
   }
   if (resources.memory_limit) {
     limited_[name].bytes = *resources.memory_limit;
+    limited_[name].cgroup_parent = context.spec.cgroup_parent;
     if (!is_v2()) GANTRY_CO_TRY(register_notice(name).context("memory_limit"));
   }
   co_return Result<void>();
@@ -102,6 +103,7 @@ Co<Result<void>> MemoryIsolator::recover(const std::vector<RecoveredContainer>& 
     if (!limit || container.process.pid == 0) continue;
     const std::string name = name_of(container.id);
     limited_[name].bytes = *limit;
+    limited_[name].cgroup_parent = container.spec->cgroup_parent;
     // A container that is gone by now has no cgroup to register; its exit is seen elsewhere.
     if (!is_v2()) register_notice(name).ignore("limitation_at_exit still looks");
   }
@@ -134,8 +136,10 @@ std::optional<Limitation> MemoryIsolator::look(const std::string& name) const {
   if (limit == limited_.end()) return std::nullopt;
   auto kills = oom_kills(name);
   if (!kills || *kills == 0) return std::nullopt;
+  const std::string& parent = limit->second.cgroup_parent;
   return Limitation{.resource = "memory",
                     .message = cat("memory limit of ", in_units(limit->second.bytes),
+                                   parent.empty() ? "" : cat(" or of cgroup parent ", parent),
                                    " reached: the OOM killer "
                                    "ended ",
                                    *kills == 1 ? "a process" : cat(*kills, " processes"))};
@@ -227,10 +231,9 @@ Co<Result<void>> MemoryIsolator::update(ContainerId id, const ResourceSpec& reso
   auto done = co_await offload([at, wanted, before]() -> Result<void> {
     auto write_all = [&](auto begin, auto end) -> Result<void> {
       for (auto setting = begin; setting != end; ++setting) {
-        auto written = cgroup::write_at(at.containers_fd, at.path, setting->file, setting->value);
+        auto written = cgroup::write_at(at.root_fd, at.path, setting->file, setting->value);
         if (!written && written.error().is_errno(EBUSY)) {
-          const auto used =
-              cgroup::read_number_at(at.containers_fd, at.path, "memory.usage_in_bytes");
+          const auto used = cgroup::read_number_at(at.root_fd, at.path, "memory.usage_in_bytes");
           return std::move(written).context(setting->field, ": more is in use",
                                             used ? cat(" (", *used, " bytes)") : "");
         }
@@ -245,7 +248,7 @@ Co<Result<void>> MemoryIsolator::update(ContainerId id, const ResourceSpec& reso
     if (!written) {
       for (int pass = 0; pass < 2; ++pass) {
         for (const Setting& old : before) {
-          cgroup::write_at(at.containers_fd, at.path, old.file, old.value)
+          cgroup::write_at(at.root_fd, at.path, old.file, old.value)
               .ignore("best effort: both orders");
         }
       }

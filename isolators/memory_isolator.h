@@ -31,7 +31,8 @@ class MemoryIsolator final : public ControllerIsolator {
  private:
   struct Limit {
     Bytes bytes = 0;
-    bool has_notice = false;  // v1: registered with the eventfd
+    std::string cgroup_parent = {};  // another limit that may have been reached; empty: none
+    bool has_notice = false;         // v1: registered with the eventfd
     bool was_hit = false;
   };
   // A kernel file and what to write into it.

@@ -196,7 +196,8 @@ struct ContainerSpec {
   RestartPolicy restart;
   LogSpec log;  // absent: the executor's settings
   std::optional<HealthSpec> health;
-  bool is_session = false;  // it ends with the client that launched it
+  std::string cgroup_parent;  // "web/front"; empty: none
+  bool is_session = false;    // it ends with the client that launched it
   // Command tasks: where the sandbox appears inside; empty: not mounted.
   std::string sandbox_mount;
   // The request as it came (framed by api/), kept for restart and for `inspect`; opaque here.

@@ -430,6 +430,10 @@ class GantryParser {
     }
     out_.stop_timeout = std::chrono::seconds(in_.stop_timeout_seconds());
     out_.remove_on_exit = in_.remove_on_exit();
+    if (in_.has_cgroup_parent()) {
+      GANTRY_TRY(check_cgroup_parent(field_ / "cgroup_parent", in_.cgroup_parent()));
+      out_.cgroup_parent = in_.cgroup_parent();
+    }
     GANTRY_TRY(log());
     if (in_.has_health()) GANTRY_TRY(add_health(field_ / "health", in_, out_));
     return restart();

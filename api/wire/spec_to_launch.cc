@@ -217,6 +217,7 @@ agent::Call::LaunchContainer to_launch(const ContainerId& id, const ContainerSpe
   if (spec.log.max_size) out.mutable_log()->set_max_size_bytes(*spec.log.max_size);
   if (spec.log.max_files) out.mutable_log()->set_max_files(*spec.log.max_files);
   if (spec.health) to_health(*spec.health, *out.mutable_health());
+  if (!spec.cgroup_parent.empty()) out.set_cgroup_parent(spec.cgroup_parent);
   if (!spec.sandbox_mount.empty()) out.set_sandbox_mount(spec.sandbox_mount);
   return launch;
 }

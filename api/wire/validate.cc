@@ -163,6 +163,30 @@ Result<void> check_hostname(const Field& field, std::string_view value) {
   return {};
 }
 
+Result<void> check_cgroup_parent(const Field& field, std::string_view value) {
+  constexpr size_t kMostNames = 8, kLongestName = 64;
+  size_t names = 0;
+  for (bool is_last = false; !is_last; ++names) {
+    const size_t slash = value.find('/');
+    is_last = slash == value.npos;
+    const std::string_view name = value.substr(0, slash);
+    const bool legal =
+        !name.empty() && name.size() <= kLongestName && name != "." && name != ".." &&
+        names < kMostNames &&
+        consists_of(
+            name,
+            [](char c) { return is_letter(c) || is_digit(c) || c == '.' || c == '_' || c == '-'; });
+    if (!legal) {
+      return invalid(
+          field,
+          "must be a path like web or web/front below the executor's ROOT/parents, of at "
+          "most 8 names of at most 64 of A-Z a-z 0-9 . _ - each, none of them . or ..");
+    }
+    if (!is_last) value.remove_prefix(slash + 1);
+  }
+  return {};
+}
+
 Result<void> check_ip_address(const Field& field, std::string_view value) {
   unsigned char address[16];
   const std::string text(value);

@@ -44,6 +44,8 @@ Result<void> check_mount_point(const Field& field, std::string_view value);
 // [A-Za-z0-9][A-Za-z0-9_-]*, at most 128: also a legal container id, so that it may stand for one.
 Result<void> check_container_name(const Field& field, std::string_view value);
 Result<void> check_hostname(const Field& field, std::string_view value);
+// "web/front": a path of 1 to 8 names, none of them . or ..
+Result<void> check_cgroup_parent(const Field& field, std::string_view value);
 Result<void> check_ip_address(const Field& field, std::string_view value);
 // "name", "uid", "name:group", "uid:gid".
 Result<void> check_user(const Field& field, std::string_view value);

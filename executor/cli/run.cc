@@ -20,9 +20,6 @@ constexpr ForeignFlag kForeignFlags[] = {
     {"cpuset-cpus", "cpuset", {}},
     {"P", {}, "name each port: -p HOST:CONTAINER"},
     {"publish-all", {}, "name each port: -p HOST:CONTAINER"},
-    {"cgroup-parent",
-     {},
-     "every container has a cgroup of its own, below the executor's --cgroup-root"},
     {"gpus", {}, "name each device: --device /dev/dri/card0"},
     {"expose", {}, "every port is open to the host; -p HOST:CONTAINER publishes one"},
     {"log-driver", {}, "`gantry logs` reads the output, and so do files in the sandbox"},
@@ -103,6 +100,10 @@ void RunOptions::declare_common(Flags& flags) {
             "fetch a file (file, http, https) into the sandbox, /mnt/mesos/sandbox inside; more "
             "after &: extract, executable, name=FILE");
   declare_limits(flags);
+  flags.add(
+      0, "cgroup-parent", "NAME", &cgroup_parent,
+      "its cgroup is below ROOT/parents/NAME, e.g. web or web/front: limits that are set there "
+      "hold for all containers in it together");
   flags.section("Network");
   flags.add(0, "network", "MODE", &network,
             "none (loopback only, the default), host, or bridge (the default with -p)");

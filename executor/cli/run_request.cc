@@ -200,6 +200,7 @@ Result<void> write_spec(JsonWriter& json, const RunOptions& options,
   GANTRY_TRY(write_uris(json, options.uris));
   GANTRY_TRY(write_network(json, options));
   if (!options.hostname.empty()) json.text("hostname", options.hostname);
+  if (!options.cgroup_parent.empty()) json.text("cgroup_parent", options.cgroup_parent);
   GANTRY_TRY(write_map(json, "labels", "--label", options.labels));
   if (!options.stop_signal.empty()) {
     GANTRY_TRY(parse_signal(options.stop_signal).context("--stop-signal"));

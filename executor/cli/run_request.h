@@ -17,7 +17,7 @@ struct RunOptions {
        init = false, privileged = false;
   std::string name, workdir, user, hostname, memory, memory_reservation, memory_swap, cpus,
       cpu_shares, cpuset, cpuset_mems, pids, network, rootfs, stop_signal, stop_timeout, restart,
-      oom_score_adj, shm_size, cidfile, pidfile, blkio_weight, pull;
+      oom_score_adj, shm_size, cidfile, pidfile, blkio_weight, cgroup_parent, pull;
   std::string health_cmd, health_interval, health_timeout, health_retries, health_start_period,
       health_start_interval, health_on_failure;
   bool no_healthcheck = false;

@@ -39,6 +39,29 @@ Result<std::string> read_key(const std::string& path) {
   return sys::read_all(file.get(), kMostPem);
 }
 
+Result<void> load_crl(SSL_CTX* context, const std::string& path) {
+  X509_STORE* store = SSL_CTX_get_cert_store(context);
+  X509_LOOKUP* lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
+  if (lookup == nullptr || X509_load_crl_file(lookup, path.c_str(), X509_FILETYPE_PEM) <= 0) {
+    return Error(Errc::invalid, cat(path, ": has no revocation list in PEM"));
+  }
+  X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+  return {};
+}
+
+// What a changed file differs in; a rename over it is another inode.
+struct FileState {
+  ino_t inode = 0;
+  off_t size = 0;
+  int64_t changed_ns = 0;
+  bool operator==(const FileState&) const = default;
+};
+FileState state_of(const std::string& path) {
+  struct ::stat st;
+  if (path.empty() || ::stat(path.c_str(), &st) != 0) return {};
+  return {st.st_ino, st.st_size, st.st_ctim.tv_sec * 1'000'000'000 + st.st_ctim.tv_nsec};
+}
+
 Result<std::shared_ptr<ssl::context>> make_context(const TlsFiles& files) {
   auto context = std::make_shared<ssl::context>(ssl::context::tls_server);
   SSL_CTX* raw = context->native_handle();
@@ -61,6 +84,7 @@ Result<std::shared_ptr<ssl::context>> make_context(const TlsFiles& files) {
   if (files.client_ca.empty()) return context;
   context->load_verify_file(files.client_ca, code);
   GANTRY_TRY(check(code, files.client_ca));
+  if (!files.crl.empty()) GANTRY_TRY(load_crl(raw, files.crl));
   SSL_CTX_set_client_CA_list(raw, SSL_load_client_CA_file(files.client_ca.c_str()));
   const ssl::verify_mode required =
       files.certificate_optional ? 0 : ssl::verify_fail_if_no_peer_cert;
@@ -71,16 +95,23 @@ Result<std::shared_ptr<ssl::context>> make_context(const TlsFiles& files) {
 
 class OpenSslContext final : public TlsContext {
  public:
-  OpenSslContext(TlsFiles files, std::shared_ptr<ssl::context> context)
-      : context(std::move(context)), files_(std::move(files)) {}
+  explicit OpenSslContext(TlsFiles files) : files_(std::move(files)) {}
   Result<void> reload() override {
-    context = GANTRY_TRY(make_context(files_));
+    // ORDER: before they are read: a change meanwhile is one more.
+    crl_ = state_of(files_.crl);
+    context_ = GANTRY_TRY(make_context(files_));
     return {};
   }
-  std::shared_ptr<ssl::context> context;
+  // For the next connection.
+  std::shared_ptr<ssl::context> current() {
+    if (state_of(files_.crl) != crl_) files_.on_new_crl(reload());
+    return context_;
+  }
 
  private:
   TlsFiles files_;
+  FileState crl_;
+  std::shared_ptr<ssl::context> context_;
 };
 
 // "CN=ops,O=Example", what is unprintable escaped; empty: there is no certificate.
@@ -126,12 +157,12 @@ class OpenSslStream final : public TlsStream {
 }  // namespace
 
 Result<std::unique_ptr<TlsContext>> TlsContext::open(TlsFiles files) {
-  auto context = GANTRY_TRY(make_context(files));
-  return std::unique_ptr<TlsContext>(
-      std::make_unique<OpenSslContext>(std::move(files), std::move(context)));
+  auto context = std::make_unique<OpenSslContext>(std::move(files));
+  GANTRY_TRY(context->reload());
+  return std::unique_ptr<TlsContext>(std::move(context));
 }
 
 std::unique_ptr<TlsStream> make_tls_stream(TlsContext& context, TlsStream::Socket& socket) {
-  return std::make_unique<OpenSslStream>(static_cast<OpenSslContext&>(context).context, socket);
+  return std::make_unique<OpenSslStream>(static_cast<OpenSslContext&>(context).current(), socket);
 }
 }  // namespace gantry::http

@@ -148,6 +148,20 @@ taken() { ! grep -q '^ShdPnd:.*[1-9a-f]' "/proc/$1/status"; }  # PID has read al
   [ "$(in_root --ulimit nofile=77:99 /bin/sh -c 'ulimit -n; ulimit -Hn' | tr '\n' ' ')" = "77 99 " ]
 }
 
+@test "--cgroup-parent: its cgroups are below it, with create, too" {
+  gantry run -d --name front --cgroup-parent web/front --rootfs "$ROOT" /bin/sleep 1000
+  gantry inspect front | grep -q "/parents/web/front/@"
+  [ "$(gantry inspect front | grep -c "$GANTRY_CGROUP_ROOT/containers/")" = 0 ]
+  gantry rm -f front
+  gantry create --name later --cgroup-parent web --rootfs "$ROOT" /bin/sleep 1000
+  gantry start later
+  gantry inspect later | grep -q "/parents/web/@"
+  gantry rm -f later
+  run -125 --separate-stderr in_root --cgroup-parent /web /bin/true
+  [[ "$stderr" == "gantry: "*'--cgroup-parent /web: must be a path like web'* ]]
+  wait_until none_left
+}
+
 @test "capabilities: added, dropped, and the wrong name named" {
   all=$(in_root /bin/grep CapEff /proc/self/status)
   [ "$(in_root --cap-drop ALL /bin/grep CapEff /proc/self/status)" = $'CapEff:\t0000000000000000' ]

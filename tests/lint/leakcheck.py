@@ -57,6 +57,14 @@ def main():
         for path in (cgroup / "containers/lost", cgroup / "containers", cgroup):
             path.rmdir()
 
+    def make_shared(mode):
+        (cgroup / "parents/web").mkdir(parents=True)
+        (cgroup / "parents/web").chmod(mode)
+
+    def remove_shared():
+        for path in (cgroup / "parents/web", cgroup / "parents", cgroup):
+            path.rmdir()
+
     sleeper = []
 
     def start_process():
@@ -88,6 +96,11 @@ def main():
         if os.access(cgroup.parent, os.W_OK):
             expect("cgroup", make_cgroup, remove_cgroup)
             expect("process", start_process, end_process)
+            expect("cgroup", functools.partial(make_shared, 0o1755), remove_shared)
+            make_shared(0o755)
+            if found():
+                failures.append(f"somebody else's shared cgroup was called a leak: {found()!r}")
+            remove_shared()
         lost = runtime / "containers/lost"
         expect("directory", lambda: lost.mkdir(parents=True), lost.rmdir)
         expect("record", lambda: (lost.mkdir(), (lost / "record").write_bytes(b"rubbish")), lambda: shutil.rmtree(lost))

@@ -22,7 +22,7 @@ class Failpoints(GantryTest):
         # A layer of this round's own, or an earlier round's unpacked one is taken.
         (self.root / "etc/round").write_text(point)
         self.executor.import_tar(rootfs_tar(self.root), "busybox", volumes=["/root"])
-        self.executor.launch("victim", ["/bin/sh", "-c", "echo out; exit 3"], image="busybox", name="v",
+        self.executor.launch("victim", ["/bin/sh", "-c", "echo out; exit 3"], image="busybox", name="v", cgroup_parent="web/front",
                              network={"mode": "BRIDGE", "ports": [{"host_port": self.port, "container_port": 80}]})
         self.executor.wait("victim")
         self.executor.call("GANTRY_COMMIT", gantry_commit={"container_id": container_id("victim"), "reference": "made"})

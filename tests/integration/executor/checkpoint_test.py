@@ -95,6 +95,17 @@ class Checkpoint(CheckpointTest):
         lines = (volume / "log").read_text().split()
         self.assertEqual(lines, [str(i) for i in range(len(lines))])
 
+    def test_it_comes_back_into_its_cgroup_parent(self):
+        self.launch_counter(cgroup_parent="web/front")
+        cgroups = self.executor.inspect("c")["cgroups"]
+        self.checkpoint()
+        self.assertFalse(any(os.path.exists(path) for path in cgroups))
+        self.executor.restart()
+        self.restore()
+        self.wait_for_numbers()
+        self.assertEqual(self.executor.inspect("c")["cgroups"], cgroups)
+        self.assertIn("/parents/web/front/@c", pathlib.Path(f"/proc/{self.pid()}/cgroup").read_text())
+
     def test_a_user_that_is_not_root(self):
         self.launch_counter(user="1000:1000")
         if not has_capability(CAP_SYS_RESOURCE):

@@ -69,6 +69,19 @@ class OperatorApi(GantryTest):
         self.assertEqual(headers["Content-Type"], "text/plain; version=0.0.4; charset=utf-8")
         return prometheus.parse(text)
 
+    def test_the_audit_log_rotates_as_the_executors_own_does(self):
+        self.executor.restart("--log-file-max-size", "2k", "--log-file-max-files", "3")
+        for number in range(60):
+            self.refused(lambda n=number: self.executor.remove(f"absent-{n}"))
+        files = [self.executor.data / name for name in ("audit.log.2", "audit.log.1", "audit.log")]
+        for file in files:
+            self.assertLessEqual(file.stat().st_size, 2048)
+            self.assertEqual(file.stat().st_mode & 0o777, 0o600)
+        self.assertFalse((self.executor.data / "audit.log.3").exists())
+        ids = [json.loads(line)["id"] for file in files for line in file.read_text().splitlines()]
+        self.assertEqual(ids, [f"absent-{n}" for n in range(60 - len(ids), 60)])
+        self.assertGreater(len(ids), 20)
+
     def test_agent_calls_show_the_host_its_frameworks_and_tasks(self):
         call = self.executor.call
         for kind in ("GET_FRAMEWORKS", "GET_EXECUTORS", "GET_TASKS", "GET_OPERATIONS"):

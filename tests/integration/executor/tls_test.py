@@ -28,6 +28,20 @@ class Certificates:
     def openssl(*words):
         subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
 
+    @classmethod
+    def write_crl(cls, top, *revoked, days=2):
+        """crl.pem: the CA's list, with these certificates in it."""
+        work = pathlib.Path(tempfile.mkdtemp(dir=top))
+        (work / "index").touch()
+        (work / "number").write_text("01\n")
+        (work / "config").write_text(f"[ca]\ndefault_ca=d\n[d]\ndatabase={work}/index\ncrlnumber={work}/number\n"
+                                     "default_md=sha256\n")
+        ca = ["ca", "-config", work / "config", "-keyfile", top / "ca.key", "-cert", top / "ca.pem"]
+        for name in revoked:
+            cls.openssl(*ca, "-revoke", top / f"{name}.pem")
+        cls.openssl(*ca, "-gencrl", "-crldays", days, "-out", work / "crl.pem")
+        (work / "crl.pem").rename(top / "crl.pem")
+
     def key(self, name):
         return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
                 str(self.top / f"{name}.key")]
@@ -155,6 +169,33 @@ class Tls(GantryTest):
             for secret in (TOKEN, "another-token", key):
                 self.assertNotIn(secret, text)
 
+    def test_a_revoked_certificate_is_refused_and_counted_as_soon_as_the_list_says_so(self):
+        Certificates.write_crl(self.top)
+        self.executor.restart(*self.files(), "--listen-tls-crl", self.path("crl.pem"), "--listen-tls", f"127.0.0.1:{self.port}")
+        self.assertEqual(self.curl(*self.as_client("client"))[0], 200)
+        before = self.counted("gantry_tls_handshake_failures_total")
+        Certificates.write_crl(self.top, "client")
+        self.assertEqual(self.curl(*self.as_client("client"))[0], 0)
+        self.assertEqual(self.counted("gantry_tls_handshake_failures_total"), before + 1)
+        self.assertIn("are read anew", self.executor.log.read_text())
+        # A list that cannot be read leaves the former one, which counts on.
+        (self.top / "crl.pem").write_text("no list")
+        self.assertEqual(self.curl(*self.as_client("client"))[0], 0)
+        self.assertIn("the old revocation lists count on: ", self.executor.log.read_text())
+        Certificates.write_crl(self.top)
+        self.assertEqual(self.curl(*self.as_client("client"))[0], 200)
+        # One that is out of date says nothing about anybody any more.
+        Certificates.openssl("ca", "-config", *self.outdated())
+        self.assertEqual(self.curl(*self.as_client("client"))[0], 0)
+        self.assertEqual(self.curl(*self.bearer(TOKEN))[0], 200)
+
+    def outdated(self):
+        """Of openssl ca: writes a list that was to be replaced long ago."""
+        (self.top / "index").touch()
+        (self.top / "config").write_text(f"[ca]\ndefault_ca=d\n[d]\ndatabase={self.top}/index\ndefault_md=sha256\n")
+        return [self.top / "config", "-keyfile", self.path("ca.key"), "-cert", self.path("ca.pem"), "-gencrl", "-crl_lastupdate",
+                "20200101000000Z", "-crl_nextupdate", "20200102000000Z", "-out", self.path("crl.pem")]
+
     def test_what_cannot_be_used_is_refused_by_name(self):
         public = self.top / "public"
         public.write_text(TOKEN)
@@ -177,6 +218,10 @@ class Tls(GantryTest):
                 ([*listen, *both, "--listen-tls-token-file", str(short)], "a token is one line of 16 to 4096"),
                 ([*listen, *both, "--listen-tls-token-file", "/nonexistent"], "--listen-tls-token-file"),
                 ([*listen, *both, "--listen-tls-client-ca", "/dev/null"], "/dev/null"),
+                ([*listen, *both, *ca, "--listen-tls-crl", self.path("ca.pem")], "ca.pem: has no revocation list"),
+                ([*listen, *both, *ca, "--listen-tls-crl", "/nonexistent"], "/nonexistent: has no revocation list"),
+                ([*listen, *both, "--listen-tls-token-file", str(self.token_file), "--listen-tls-crl", self.path("ca.pem")],
+                 "of --listen-tls-client-ca do not count; give that too"),
                 ([*listen, "--listen-tls-cert", self.path("client.pem"), *both[2:], *ca], "server.key: key values mismatch"),
                 ([*listen, *both[:2], "--listen-tls-key", str(readable), *ca], f"chmod o= {readable}"),
                 ([*listen, *both[:2], "--listen-tls-key", self.path("ca.pem"), *ca], self.path("ca.pem"))):

@@ -34,11 +34,12 @@ class ContainerCgroupsTest : public test::CgroupTest {
     body();
     ::_exit(0);
   }
-  LaunchPlan create(ContainerCgroups& cgroups, const std::string& name) {
+  LaunchPlan create(ContainerCgroups& cgroups, const std::string& name,
+                    const std::string& parent = "") {
     LaunchPlan::Builder builder;
     builder.set_args({"true"});
     builder.add(Stage::exec, {.kind = OpKind::kExec, .s1 = builder.str("true")});
-    ok(cgroups.create(name, builder));
+    ok(cgroups.create(name, builder, parent));
     return ok(std::move(builder).seal());
   }
   static int wait_for(pid_t pid) {
@@ -53,9 +54,9 @@ class ContainerCgroupsTest : public test::CgroupTest {
     if (at != mountinfo.npos) mountinfo.replace(at, 11, " - tmpfs00 ");
     return CgroupLayout::parse(mountinfo);
   }
-  bool exists(const std::string& name) {
+  bool exists(const std::string& name, const std::string& below = "containers") {
     for (const CgroupHierarchy& hierarchy : layout_.hierarchies()) {
-      if (::access(cat(hierarchy.path, root_, "/containers/", name).c_str(), F_OK) == 0)
+      if (::access(cat(hierarchy.path, root_, "/", below, "/", name).c_str(), F_OK) == 0)
         return true;
     }
     return false;
@@ -236,6 +237,88 @@ TEST_F(ContainerCgroupsTest, AFrozenDirectoryOrOneWithMembersDoesNotComeBackFrom
     ok(run(loop_, cgroups->pause(name, seconds(5))));
     ok(run(loop_, cgroups->destroy(name, seconds(5))));
   }
+  close(*cgroups);
+}
+
+// In every hierarchy of the host, then on one with v1 alone.
+TEST_F(ContainerCgroupsTest, AParentIsMadeWithTheFirstContainerAndGoesWithTheLast) {
+  for (const CgroupLayout& layout : {ok(CgroupLayout::detect()), without_v2()}) {
+    if (layout.hierarchies().empty()) continue;
+    auto cgroups = open_cgroups(layout, {.pool_size = 2});
+    cgroups->refill_pool();
+    run(loop_, cgroups->settle_pool());
+    const LaunchPlan plan = create(*cgroups, "a", "web/front");
+    const LaunchPlan second = create(*cgroups, "b", "web");
+    const pid_t pid = child_in(plan, [] { ::pause(); });
+    ok(run(loop_, cgroups->verify("a", pid, seconds(5))));
+    for (const std::string& path : cgroups->paths("a")) {
+      EXPECT_TRUE(path.ends_with(cat(root_, "/parents/web/front/@a"))) << path;
+    }
+    EXPECT_EQ(ok(cgroups->processes("a")), std::vector<pid_t>{pid});
+    ok(run(loop_, cgroups->pause("a", seconds(5))));
+    cgroups->allow_recycling("a");
+    ok(run(loop_, cgroups->destroy("a", seconds(10))));
+    EXPECT_EQ(WTERMSIG(wait_for(pid)), SIGKILL);
+    EXPECT_FALSE(exists("web/front", "parents"));
+    EXPECT_TRUE(exists("web", "parents"));
+    ok(run(loop_, cgroups->destroy("b", seconds(10))));
+    EXPECT_FALSE(exists("web", "parents"));
+    close(*cgroups);
+  }
+}
+
+TEST_F(ContainerCgroupsTest, AParentThatSomebodyElseMadeStays) {
+  auto cgroups = open_cgroups({});
+  const std::string web = cat(layout_.hierarchies()[0].path, root_, "/parents/web");
+  ASSERT_EQ(::mkdir(web.c_str(), 0755), 0);
+  create(*cgroups, "a", "web/front");
+  ok(run(loop_, cgroups->destroy("a", seconds(10))));
+  EXPECT_FALSE(exists("web/front", "parents"));
+  EXPECT_EQ(::access(web.c_str(), F_OK), 0);
+  ok(cgroups->remove_unused_parents());
+  ASSERT_EQ(::rmdir(web.c_str()), 0);
+  EXPECT_FALSE(exists("web", "parents"));
+  close(*cgroups);
+}
+
+TEST_F(ContainerCgroupsTest, RecoveryFindsContainersAndLeftoversInParents) {
+  auto cgroups = open_cgroups({});
+  create(*cgroups, "kept", "web");
+  create(*cgroups, "lost", "web");
+  create(*cgroups, "alone", "web/front");
+  // As if killed.
+  auto heir = open_cgroups({});
+  heir->adopt("kept", cgroups->record("kept"), "web");
+  EXPECT_EQ(ok(heir->orphans({"kept"})),
+            (std::vector<std::string>{"/parents/web/@lost", "/parents/web/front/@alone"}));
+  // The same name elsewhere is another container's.
+  heir->adopt("lost", "v1", "");
+  EXPECT_EQ(ok(heir->orphans({"kept", "lost"})).size(), 2u);
+  ok(run(loop_, heir->destroy("/parents/web/@lost", seconds(5))));
+  EXPECT_TRUE(exists("web/front", "parents"));
+  ok(run(loop_, heir->destroy("/parents/web/front/@alone", seconds(5))));
+  EXPECT_FALSE(exists("web/front", "parents"));
+  EXPECT_TRUE(exists("web/@kept", "parents"));
+  for (const CgroupHierarchy& hierarchy : layout_.hierarchies()) {  // half made
+    const std::string path = cat(hierarchy.path, root_, "/parents/half");
+    ASSERT_EQ(::mkdir(path.c_str(), S_ISVTX | 0755), 0);
+  }
+  ok(heir->remove_unused_parents());
+  EXPECT_FALSE(exists("half", "parents"));
+  ok(run(loop_, heir->destroy("kept", seconds(5))));
+  EXPECT_FALSE(exists("web", "parents"));
+  close(*heir);
+  close(*cgroups);
+}
+
+TEST_F(ContainerCgroupsTest, AParentThatCannotBeIsRefusedAndLeavesNothing) {
+  auto cgroups = open_cgroups({});
+  LaunchPlan::Builder builder;
+  auto refused = cgroups->create("a", builder, "web/cgroup.procs");
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_NE(refused.error().to_string().find("is a file of the kernel's"), std::string::npos);
+  EXPECT_FALSE(cgroups->knows("a"));
+  EXPECT_FALSE(exists("web", "parents"));
   close(*cgroups);
 }
 

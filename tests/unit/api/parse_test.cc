@@ -293,6 +293,10 @@ TEST(ParseGantry, NamesTheFieldOfEveryMistake) {
       {R"("env":["A\u0000=b"])", "env[0]: must not contain NUL"},
       {R"("env":["A=1","x"])", "env[1]: must be NAME=VALUE"},
       {R"("env":["A\nB=1"])", "env[0]: must not have control characters in its name"},
+      {R"("cgroup_parent":"/a")",
+       "cgroup_parent: must be a path like web or web/front below the executor's ROOT/parents, of "
+       "at "
+       "most 8 names of at most 64 of A-Z a-z 0-9 . _ - each, none of them . or .."},
       {R"("hostname":"a b")",
        "hostname: must be 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit"},
       {R"("hostname":"a","namespaces":{"uts":{"kind":"HOST"}})",
@@ -440,7 +444,7 @@ constexpr std::string_view kEverything = R"("gantry_spec":{"name":"web","image":
     "network":{"mode":"BRIDGE","ports":[{"host_port":8080,"container_port":80,"protocol":"udp",
     "host_ip":"127.0.0.1"}],"dns_servers":["::1"],"extra_hosts":[{"name":"db","address":"10.0.0.1"}]},
     "hostname":"h","labels":{"k":"v"},"stop_signal":"HUP","stop_timeout_seconds":3,
-    "remove_on_exit":true,"log":{"max_size_bytes":4096,"max_files":5},
+    "remove_on_exit":true,"cgroup_parent":"web/a.b_c-1","log":{"max_size_bytes":4096,"max_files":5},
     "health":{"shell":"true","interval_ms":1,"timeout_ms":2,"start_period_ms":0,"start_interval_ms":4,
     "retries":5,"on_failure":"KILL"}})";
 
@@ -465,6 +469,7 @@ TEST(ToLaunch, SaysEverythingASpecSays) {
   EXPECT_EQ(spec.network.ports[0].protocol, PortMapping::Protocol::udp);
   EXPECT_FALSE(spec.resources.device_rules[0].minor);
   EXPECT_EQ(spec.uris[0].output_file, "y");
+  EXPECT_EQ(spec.cgroup_parent, "web/a.b_c-1");
 }
 TEST(ToLaunch, TheRequestsBytesGiveTheSameSpecAgain) {
   const ContainerSpec spec = parsed(kEverything);

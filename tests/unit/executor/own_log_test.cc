@@ -31,7 +31,7 @@ class OwnLogTest : public ::testing::Test {
     std::filesystem::remove_all(top_);
   }
   void open(uint64_t max_size = 0, int max_files = 1) {
-    auto log = OwnLog::open({file(), max_size, max_files});
+    auto log = OwnLog::open({file(), {max_size, max_files}});
     ASSERT_TRUE(log) << log.error().to_string();
     log_ = std::move(log).value();
   }
