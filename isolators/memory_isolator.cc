@@ -77,6 +77,8 @@ Co<Result<void>> MemoryIsolator::prepare(const LaunchContext& context, LaunchPla
   (void)plan;
   const ResourceSpec& resources = context.spec.resources;
   const std::string name = name_of(context.id);
+  const std::string& parent = context.spec.cgroup_parent;
+  if (!parent.empty()) limited_[name].cgroup_parent = parent;
   if (!resources.memory_limit && !resources.memory_reservation && !resources.memory_swap) {
     co_return Result<void>();
   }
@@ -91,7 +93,6 @@ Co<Result<void>> MemoryIsolator::prepare(const LaunchContext& context, LaunchPla
   }
   if (resources.memory_limit) {
     limited_[name].bytes = *resources.memory_limit;
-    limited_[name].cgroup_parent = context.spec.cgroup_parent;
     if (!is_v2()) GANTRY_CO_TRY(register_notice(name).context("memory_limit"));
   }
   co_return Result<void>();
@@ -100,10 +101,12 @@ Co<Result<void>> MemoryIsolator::prepare(const LaunchContext& context, LaunchPla
 Co<Result<void>> MemoryIsolator::recover(const std::vector<RecoveredContainer>& known) {
   for (const RecoveredContainer& container : known) {
     const auto& limit = container.spec->resources.memory_limit;
-    if (!limit || container.process.pid == 0) continue;
+    const std::string& parent = container.spec->cgroup_parent;
+    if ((!limit && parent.empty()) || container.process.pid == 0) continue;
     const std::string name = name_of(container.id);
+    limited_[name].cgroup_parent = parent;
+    if (!limit) continue;
     limited_[name].bytes = *limit;
-    limited_[name].cgroup_parent = container.spec->cgroup_parent;
     // A container that is gone by now has no cgroup to register; its exit is seen elsewhere.
     if (!is_v2()) register_notice(name).ignore("limitation_at_exit still looks");
   }
@@ -131,15 +134,20 @@ Result<uint64_t> MemoryIsolator::oom_kills(const std::string& name) const {
   return kills == counters.end() ? 0 : kills->second;
 }
 
+// Which of the two was reached the kernel does not tell.
+std::string MemoryIsolator::Limit::to_string() const {
+  const std::string own = bytes == 0 ? "" : in_units(bytes);
+  if (cgroup_parent.empty()) return own;
+  return cat(own, own.empty() ? "" : " or of ", "cgroup parent ", cgroup_parent);
+}
+
 std::optional<Limitation> MemoryIsolator::look(const std::string& name) const {
   const auto limit = limited_.find(name);
   if (limit == limited_.end()) return std::nullopt;
   auto kills = oom_kills(name);
   if (!kills || *kills == 0) return std::nullopt;
-  const std::string& parent = limit->second.cgroup_parent;
   return Limitation{.resource = "memory",
-                    .message = cat("memory limit of ", in_units(limit->second.bytes),
-                                   parent.empty() ? "" : cat(" or of cgroup parent ", parent),
+                    .message = cat("memory limit of ", limit->second.to_string(),
                                    " reached: the OOM killer "
                                    "ended ",
                                    *kills == 1 ? "a process" : cat(*kills, " processes"))};
@@ -258,7 +266,7 @@ Co<Result<void>> MemoryIsolator::update(ContainerId id, const ResourceSpec& reso
   if (!done) co_return done;
   GANTRY_CO_TRY(check(name, wanted));
   if (resources.memory_limit) {
-    const bool is_new = !limited_.contains(name);
+    const bool is_new = limited_[name].bytes == 0;
     limited_[name].bytes = *resources.memory_limit;
     if (is_new && !is_v2()) GANTRY_CO_TRY(register_notice(name).context("memory_limit"));
   }

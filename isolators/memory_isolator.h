@@ -21,7 +21,10 @@ class MemoryIsolator final : public ControllerIsolator {
   std::string_view name() const override { return "memory"; }
   Co<Result<void>> recover(const std::vector<RecoveredContainer>& known) override;
   Co<Result<void>> prepare(const LaunchContext& context, LaunchPlan::Builder& plan) override;
-  bool watches(const ContainerId& id) const override { return limited_.contains(name_of(id)); }
+  bool watches(const ContainerId& id) const override {
+    const auto limit = limited_.find(name_of(id));
+    return limit != limited_.end() && limit->second.bytes != 0;
+  }
   Co<Result<Limitation>> watch(ContainerId id) override;
   Co<std::optional<Limitation>> limitation_at_exit(ContainerId id) override;
   Co<Result<void>> update(ContainerId id, const ResourceSpec& resources) override;
@@ -30,10 +33,11 @@ class MemoryIsolator final : public ControllerIsolator {
 
  private:
   struct Limit {
-    Bytes bytes = 0;
-    std::string cgroup_parent = {};  // another limit that may have been reached; empty: none
+    Bytes bytes = 0;                 // 0: none of its own
+    std::string cgroup_parent = {};  // whose limit may have been reached; empty: none
     bool has_notice = false;         // v1: registered with the eventfd
     bool was_hit = false;
+    std::string to_string() const;
   };
   // A kernel file and what to write into it.
   struct Setting {

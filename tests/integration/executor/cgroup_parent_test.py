@@ -74,6 +74,19 @@ class Limits(CgroupParentTest):
         message = self.executor.wait(ended)["message"]
         self.assertIn("memory limit of 60 MiB or of cgroup parent web reached", message)
 
+    def test_who_has_no_limit_of_its_own_is_told_whose_it_was(self):
+        self.make("web")
+        self.set_limit("web", 64 << 20, "memory.limit_in_bytes", "memory.max")
+        fill = "while [ ! -e /tmp/go ]; do usleep 20000; done; exec dd if=/dev/zero of=/dev/null bs=200M count=1"
+        self.launch("a", fill)
+        self.executor.restart()
+        self.launch("b", fill)
+        (self.root / "tmp/go").touch()
+        for name in ("a", "b"):
+            answer = self.executor.wait(name)
+            self.assertEqual((answer["exit_status"], answer["message"]), (
+                signal.SIGKILL, "memory limit of cgroup parent web reached: the OOM killer ended a process"))
+
     def test_a_new_executor_finds_them_and_what_is_left_of_others(self):
         self.launch("kept", "while [ ! -e /tmp/go ]; do sleep 0.05; done; exit 3", parent="web/front")
         self.executor.kill()
