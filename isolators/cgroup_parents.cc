@@ -49,14 +49,17 @@ Result<void> ContainerCgroups::create_parents(const Hierarchy& hierarchy,
     path += cat("/", name);
     GANTRY_TRY(cgroup_parents::ensure(hierarchy.root.get(), path));
     if (!hierarchy.is_v2) continue;
-    const Result<void> enabled = enable_controllers(hierarchy.root.get(), path);
-    if (!enabled && enabled.error().is_errno(EBUSY)) {
+    // KERNEL: with processes in it some controllers can be enabled, and it then takes neither the
+    // others nor a process below.
+    const std::string own = GANTRY_TRY(cgroup::read_at(hierarchy.root.get(), path, "cgroup.procs"));
+    if (!own.empty()) {
       return Error(Errc::conflict,
                    cat("cgroup_parent: ", hierarchy.root_path, "/", path,
-                       " has processes of its own, which cgroup2 allows only in cgroups below it (",
-                       cgroup::name_processes(hierarchy.root.get(), path), "): move them"));
+                       " has processes of its own, which cgroup2 allows only in cgroups below it: "
+                       "move pid ",
+                       split(own, '\n')[0]));
     }
-    GANTRY_TRY(enabled);
+    GANTRY_TRY(enable_controllers(hierarchy.root.get(), path));
   }
   return {};
 }
