@@ -256,8 +256,8 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "system (a directory\nor a tar; `-` reads a tar from stdin). Tars may be compressed (gzip, "
      "zstd, "
      "xz, bzip2). It is read by this\nprogram, so the executor needs no access to it. A root file "
-     "system says nothing about its command: the "
-     "flags do, a flag for each word, or `gantry run`\ndoes it each time.",
+     "system says nothing about its command: the flags\ndo, a flag for each word, or `gantry run` "
+     "does it each time.",
      "gantry import ./rootfs tools  # a directory\n"
      "gantry import ./rootfs web --entrypoint nginx --cmd=-g --cmd='daemon off;' --volume "
      "/var/log\n"

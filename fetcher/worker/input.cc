@@ -63,7 +63,8 @@ Compression detect_compression(std::string_view head) {
       "\xfd"
       "7zXZ\0",
       6);
-  if (head.starts_with(kXz) || head.starts_with("BZh")) return Compression::other;
+  const bool is_bzip2 = head.starts_with("BZh") && head.size() >= 6 && head.substr(4, 2) == "1A";
+  if (head.starts_with(kXz) || is_bzip2) return Compression::other;
   return Compression::none;
 }
 

@@ -119,7 +119,8 @@ TEST(Inflater, BombsAndForeignCodecs) {
                     100)
                 .error,
             "");
-  EXPECT_NE(inflate("BZh91AY", 100).error, "");
+  EXPECT_NE(inflate("BZh91AY&SY and nothing of it", 100).error, "");
+  EXPECT_EQ(inflate("BZhardly", 100).bytes, "BZhardly");
   EXPECT_NE(inflate(std::string("\x5d\0\0abc", 6), 100).error.find("lzma"), std::string::npos);
   EXPECT_EQ(inflate("", 1).error, "");
 }
