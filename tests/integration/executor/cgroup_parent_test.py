@@ -182,7 +182,7 @@ class Life(CgroupParentTest):
                    and self.there("web/@c"))
         wait_until(lambda: self.executor.inspect("c")["container"]["state"] == "exited"
                    and self.executor.inspect("c")["container"].get("restarts") == 2)
-        self.assertEqual(self.there("web"), [])
+        self.wait_gone("web")
 
     def test_one_that_was_created_starts_in_it(self):
         self.executor.create("c", ["/bin/sleep", "1000"], self.root, cgroup_parent="web")
