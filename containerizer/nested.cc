@@ -75,8 +75,6 @@ Co<Result<void>> Launch::provision_nested() {
     if (!found) co_return Error(Errc::invalid, found.error().to_string());
     c_.credentials = std::move(*found);
   }
-  GANTRY_CO_TRY(create_sandbox(owner_.sandbox_of(c_), c_.credentials.uid, c_.credentials.gid));
-  GANTRY_FAILPOINT_CO_TRY("exec.after_sandbox");
   co_return Result<void>();
 }
 
@@ -97,6 +95,9 @@ Co<Result<void>> Launch::clone_helper() {
   GANTRY_FAILPOINT_CO_TRY("exec.after_clone");
   helper_.emplace(std::move(child.process));
   report_read_ = std::move(child.report_pipe);
+  // While the helper is at work; nothing writes into it before it is adopted.
+  GANTRY_CO_TRY(create_sandbox(owner_.sandbox_of(c_), c_.credentials.uid, c_.credentials.gid));
+  GANTRY_FAILPOINT_CO_TRY("exec.after_sandbox");
   co_return Result<void>();
 }
 

@@ -203,7 +203,14 @@ Result<void> ContainerOutput::refresh_times() {
   return times_.refresh(GANTRY_TRY(DirFd::open(sandbox_)));
 }
 
+// What the logger said last was all that there will ever be.
+bool ContainerOutput::is_read_to_its_end() const {
+  return container_->has_output_ended && known_.out_ended && known_.err_ended &&
+         known_.out <= streams_[0].offset && known_.err <= streams_[1].offset;
+}
+
 Result<std::optional<OutputChunk>> ContainerOutput::read_some() {
+  if (is_read_to_its_end()) return std::optional<OutputChunk>();
   // ORDER: sizes first: an entry of the index is written before the bytes it is about.
   const uint64_t out = GANTRY_TRY(unread(streams_[0])), err = GANTRY_TRY(unread(streams_[1]));
   if (out == 0 && err == 0) return std::optional<OutputChunk>();

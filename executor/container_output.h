@@ -40,6 +40,7 @@ class ContainerOutput final : public OutputStream {
     uint64_t end = UINT64_MAX;  // what comes later is not wanted
     UniqueFd handed{};          // somebody else reads this file
   };
+  bool is_read_to_its_end() const;
   // Where both streams have something, what came first: by the index, to its hundredth of a second.
   Result<std::optional<OutputChunk>> read_some();
   Result<std::optional<OutputChunk>> read_stream(Stream& stream, uint64_t most);
@@ -69,7 +70,7 @@ class ContainerOutput final : public OutputStream {
   asio::any_io_executor executor_;
   OutputTimes times_;
   int turn_ = 0;    // without an index: whose turn it is, so that neither starves the other
-  LogSizes known_;  // which streams have ended
+  LogSizes known_;  // as the logger said last; at least what has been read
   int told_stall_ = 0;
 };
 }  // namespace gantry
