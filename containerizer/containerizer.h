@@ -99,8 +99,9 @@ class Containerizer {
   Co<Result<void>> stop(ContainerId id, std::optional<std::chrono::seconds> grace,
                         std::optional<int> signal = std::nullopt);
   // A created one runs, an exited one again: same id, sandbox and writable layer. Errc::busy while
-  // it runs.
-  Co<Result<void>> start(ContainerId id);
+  // it runs. `after_end_ns`: the end it had when this was decided (0: none): where it has been
+  // started since, that was it.
+  Co<Result<void>> start(ContainerId id, std::optional<int64_t> after_end_ns = std::nullopt);
   // Other limits, restart policy and name, at once and for later runs: those of `wanted`, which is
   // what it shall be. What the kernel refuses changes nothing.
   Co<Result<void>> update(ContainerId id, ContainerSpec wanted);

@@ -33,6 +33,12 @@ bool is_changing(ContainerState state) {
          state == ContainerState::provisioning || state == ContainerState::preparing ||
          state == ContainerState::launching;
 }
+
+// A restart that was cut short is as if it had not been.
+bool has_started_since(const Container& container, int64_t end_ns) {
+  if (!container.outcome) return container.state() != ContainerState::created;
+  return container.exited_ns != end_ns && container.outcome->kind != ExitOutcome::Kind::failed;
+}
 }  // namespace
 
 Result<void> Containerizer::require_unwritten(const Container& container) {
@@ -41,7 +47,7 @@ Result<void> Containerizer::require_unwritten(const Container& container) {
                                "': ask again when that has ended"));
 }
 
-Co<Result<void>> Containerizer::start(ContainerId id) {
+Co<Result<void>> Containerizer::start(ContainerId id, std::optional<int64_t> after_end_ns) {
   ContainerPtr container = GANTRY_CO_TRY(require(id));
   const auto deadline = std::chrono::steady_clock::now() + kEndingLimit;
   while (is_changing(container->state())) {
@@ -50,6 +56,7 @@ Co<Result<void>> Containerizer::start(ContainerId id) {
     co_await container->changed.wait(left);
     if (co_await is_cancelled()) co_return Error(Errc::cancelled, "the client went away");
   }
+  if (after_end_ns && has_started_since(*container, *after_end_ns)) co_return Result<void>();
   GANTRY_CO_TRY(require_startable(*container));
   GANTRY_CO_TRY(require_unwritten(*container));
   GANTRY_CO_TRY(require_room(container->id));

@@ -143,11 +143,12 @@ Co<Result<ExitOutcome>> Daemon::stop(ContainerId id, std::optional<std::chrono::
   co_return co_await containerizer_.wait(container->id);
 }
 
-Co<Result<void>> Daemon::start(ContainerId id, Readers readers) {
+Co<Result<void>> Daemon::start(ContainerId id, Readers readers,
+                               std::optional<int64_t> after_end_ns) {
   last_request_ns_ = sys::monotonic_ns();
   ContainerPtr container = GANTRY_CO_TRY(resolve(id));
   if (readers == Readers::come) container->awaits_reader = true;
-  co_return co_await containerizer_.start(container->id);
+  co_return co_await containerizer_.start(container->id, after_end_ns);
 }
 
 Co<Result<void>> Daemon::update(ContainerId id, ContainerSpec wanted) {

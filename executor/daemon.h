@@ -42,7 +42,8 @@ class Daemon final : public OperatorBackend {
   Co<Result<void>> kill(ContainerId id, int signal) override;
   Co<Result<ExitOutcome>> stop(ContainerId id, std::optional<std::chrono::seconds> grace,
                                std::optional<int> signal) override;
-  Co<Result<void>> start(ContainerId id, Readers readers) override;
+  Co<Result<void>> start(ContainerId id, Readers readers,
+                         std::optional<int64_t> after_end_ns) override;
   Co<Result<void>> update(ContainerId id, ContainerSpec wanted) override;
   Co<Result<void>> pause(ContainerId id) override;
   Co<Result<void>> resume(ContainerId id) override;

@@ -259,8 +259,10 @@ class OperatorBackend {
   virtual Co<Result<ExitOutcome>> stop(ContainerId id, std::optional<std::chrono::seconds> grace,
                                        std::optional<int> signal) = 0;
   // A created one runs, an exited one again. Errc::busy while it runs.
-  // Readers::come: one that removes itself waits for them, for a while.
-  virtual Co<Result<void>> start(ContainerId id, Readers readers) = 0;
+  // Readers::come: one that removes itself waits for them, for a while. `after_end_ns`: of
+  // Containerizer::start().
+  virtual Co<Result<void>> start(ContainerId id, Readers readers,
+                                 std::optional<int64_t> after_end_ns) = 0;
   // `wanted`: what it shall be, of which limits, restart policy and name may be others than now.
   virtual Co<Result<void>> update(ContainerId id, ContainerSpec wanted) = 0;
   virtual Co<Result<void>> pause(ContainerId id) = 0;

@@ -13,8 +13,11 @@ using wire::Field;
 Co<Response> OperatorCall::start() {
   ContainerId id =
       GANTRY_CALL_TRY(id_of(Field("gantry_start"), call_.gantry_start().container_id()));
-  const Readers readers = call_.gantry_start().await_reader() ? Readers::come : Readers::none;
-  auto started = co_await backend_.start(std::move(id), readers);
+  const auto& in = call_.gantry_start();
+  const Readers readers = in.await_reader() ? Readers::come : Readers::none;
+  std::optional<int64_t> after_end_ns;
+  if (in.has_after_end()) after_end_ns = in.after_end().nanoseconds();
+  auto started = co_await backend_.start(std::move(id), readers, after_end_ns);
   if (started || started.error().is(Errc::not_found) || started.error().is(Errc::busy)) {
     GANTRY_ANSWER_TRY(std::move(started));
     co_return done();

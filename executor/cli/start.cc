@@ -34,18 +34,33 @@ int for_each(const Session& session, const std::vector<std::string>& words, Acti
   return status;
 }
 
-Result<void> start(Session& session, const std::string& word) {
-  GANTRY_TRY(session.call(container_call("GANTRY_START", "gantry_start", word)));
-  return {};
-}
+enum class Reader { none, comes };  // one that removes itself waits until its output was read
 
-// One that removes itself waits until its output was read.
-Result<void> start_for_reader(Session& session, const std::string& word) {
+// `now`: what GANTRY_INSPECT says of it. One that runs is refused, as it was; one that was started
+// since is what was asked for.
+Result<void> start(Session& session, const std::string& word, const Json& now,
+                   Reader reader = Reader::none) {
   JsonWriter json;
   json.open().text("type", "GANTRY_START").open("gantry_start");
   json.open("container_id").text("value", word).close();
-  GANTRY_TRY(session.call(json.boolean("await_reader", true).close().close().take()));
-  return {};
+  if (reader == Reader::comes) json.boolean("await_reader", true);
+  if (text_of(now, "gantry_inspect.container.state") != "running") {
+    json.open("after_end");
+    json.integer("nanoseconds", integer_of(now, "gantry_inspect.container.finished.nanoseconds"));
+    json.close();
+  }
+  Result<JsonDocument> answer = session.call(json.close().close().take());
+  const bool has_gone = !answer && answer.error().is(Errc::not_found) && session.has_asked_again();
+  if (answer || has_gone) return {};  // it removed itself
+  return std::move(answer).error();
+}
+
+Result<JsonDocument> inspect(Session& session, const std::string& word) {
+  return session.call(container_call("GANTRY_INSPECT", "gantry_inspect", word));
+}
+
+Result<void> look_and_start(Session& session, const std::string& word) {
+  return start(session, word, GANTRY_TRY(inspect(session, word)));
 }
 
 class Start final : public Command {
@@ -62,13 +77,13 @@ class Start final : public Command {
       return usage_error("-i passes on this shell's stdin, which needs -a too");
     }
     if (attach_) return start_attached(session, words[0]);
-    return for_each(session, words, [&](const std::string& word) { return start(session, word); });
+    return for_each(session, words,
+                    [&](const std::string& word) { return look_and_start(session, word); });
   }
 
  private:
   Result<int> start_attached(Session& session, const std::string& word) const {
-    const Result<JsonDocument> answer =
-        session.call(container_call("GANTRY_INSPECT", "gantry_inspect", word));
+    const Result<JsonDocument> answer = inspect(session, word);
     if (!answer) return Error(answer.error().code(), explain_missing(answer.error(), word));
     const bool has_terminal = flag_of(*answer, "gantry_inspect.launch.gantry_spec.tty");
     const bool takes_input =
@@ -84,7 +99,7 @@ class Start final : public Command {
     if (options.terminal) GANTRY_TRY(check_terminal(true));
     const std::string id = text_of(*answer, "gantry_inspect.container.container_id.value");
     return attach_in_foreground(session, {.id = id, .parent = {}}, options,
-                                [&session, &word] { return start_for_reader(session, word); });
+                                [&] { return start(session, word, *answer, Reader::comes); });
   }
 
   bool attach_ = false, interactive_ = false;
@@ -107,7 +122,7 @@ class Restart final : public Command {
       const Result<JsonDocument> stopped = session.call(stop_request(word, seconds));
       // One that was created and never started is only started.
       if (!stopped && !stopped.error().is(Errc::busy)) return stopped.error();
-      Result<void> started = start(session, word);
+      Result<void> started = look_and_start(session, word);
       if (!started && is_started_by_another(session, word, started.error())) return {};
       return stopped || started ? started : Result<void>(stopped.error());
     });
@@ -119,8 +134,7 @@ class Restart final : public Command {
     const bool was_stopped = error.to_string().starts_with("killed while");
     if (!was_stopped && !error.is(Errc::busy)) return false;
     for (int looks = 0; looks < kMostLooks; ++looks) {
-      const Result<JsonDocument> answer =
-          session.call(container_call("GANTRY_INSPECT", "gantry_inspect", word));
+      const Result<JsonDocument> answer = inspect(session, word);
       if (!answer) return false;
       if (text_of(*answer, "gantry_inspect.container.state") == "running") return true;
       ::poll(nullptr, 0, 20);

@@ -148,14 +148,26 @@ struct Flow {
   size_t size() const { return end - begin; }
   const char* data() const { return bytes.data() + begin; }
   void filled(size_t n) { begin = 0, end = n; }
+  void fill(const std::string& text) { filled(text.copy(bytes.data(), bytes.size())); }
 };
+
+// Since TLS 1.3 a certificate of ours is judged after the handshake is over for us. Said as a
+// gateway says it; "" where the connection just ended.
+std::string refused_certificate() {
+  const unsigned long code = ::ERR_peek_error();
+  if (code == 0 || ERR_GET_REASON(code) <= SSL_AD_REASON_OFFSET) return {};
+  const std::string text =
+      cat("TLS: the other end does not take this certificate (--tls-cert): ", openssl_error());
+  return cat("HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: ", text.size(),
+             "\r\nConnection: close\r\n\r\n", text);
+}
 
 bool again() { return errno == EAGAIN || errno == EINTR; }
 
 // Until either end is closed.
 void pass_on(SSL* ssl, int fd) {
   static Flow up, down;
-  bool up_ends = false, down_ends = false;
+  bool up_ends = false, down_ends = false, is_heard = false;
   for (;;) {
     int local = 0, remote = 0;  // what poll(2) is to wait for
     if (up.is_empty() && !up_ends) {
@@ -179,6 +191,8 @@ void pass_on(SSL* ssl, int fd) {
       if (n > 0) down.filled(static_cast<size_t>(n));
       const short wanted = n > 0 ? short{0} : wanted_by(ssl, n);
       down_ends = n <= 0 && wanted == 0;
+      if (down_ends && !is_heard) down.fill(refused_certificate());
+      is_heard = is_heard || n > 0;
       remote |= wanted;
     }
     if (!down.is_empty()) {

@@ -47,6 +47,24 @@ start_doomed() {
   cmp "$DIR/out" <(seq 0 299)
 }
 
+@test "a start whose answer was lost is sent again, and the command runs once" {
+  mkdir "$DIR/count"
+  for words in "start" "start -a" "restart"; do
+    "$BIN/gantry" create --name once -v "$DIR/count:/tmp" --rootfs "$ROOT" /bin/sh -c 'echo x >>/tmp/n; echo once'
+    [ "$words" != restart ] || { "$BIN/gantry" start -a once; rm "$DIR/count/n"; }
+    stop_all
+    start_doomed launch.after_exec
+    # shellcheck disable=SC2086  # a command and its flag
+    run "$BIN/gantry" $words once
+    [ "$status" = 0 ]
+    [ "$("$BIN/gantry" wait once)" = 0 ]
+    [ "$(cat "$DIR/count/n")" = x ] || { echo "$words: it ran more than once" >&2; false; }
+    [ "$words" != "start -a" ] || [ "$output" = once ]
+    "$BIN/gantry" rm once
+    rm "$DIR/count/n"
+  done
+}
+
 @test "what ends while no executor runs is reported, with --rm too" {
   # The next executor takes a second to look around, and by then it is over.
   GANTRY_FAILPOINTS='recover.after_records=sleep(1000)' "$BIN/gantry" run --rm --rootfs "$ROOT" /bin/sh -c 'echo up; sleep 0.5; echo down; exit 9' >"$DIR/out" 3>&- &

@@ -142,7 +142,7 @@ ALL = [Launch, LaunchImage, LaunchPrepared, Exec, ExecTerminal, Destroy, Remove]
 class Leftovers(Operation):
     """What a recovery is about: one that ended meanwhile, one that runs with a command in it, one half-made."""
 
-    crash = ["--failpoints", "launch.before_signal=3*off->kill"]
+    crash = ["--failpoints", "launch.before_signal=2*off->kill"]
 
     def before(self):
         """By an executor with `crash`, which dies of it."""

@@ -88,7 +88,7 @@ class MemoryBackend final : public OperatorBackend {
     finish(id, ExitOutcome::from_wait_status(signal.value_or(15)));
     co_return *find(id)->outcome;
   }
-  Co<Result<void>> start(ContainerId id, Readers) override {
+  Co<Result<void>> start(ContainerId id, Readers, std::optional<int64_t>) override {
     Held* held = find(id);
     if (held == nullptr) co_return Error(Errc::not_found, "no such container");
     if (!held->outcome) co_return Error(Errc::busy, "it runs");
