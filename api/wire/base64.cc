@@ -2,6 +2,7 @@
 #include <cstdint>
 
 #include "api/wire/json.h"
+#include "base/utf8.h"
 
 namespace gantry::wire {
 namespace {
@@ -14,24 +15,6 @@ constexpr std::array<int8_t, 256> kValues = [] {
     out[static_cast<unsigned char>(kAlphabet[i])] = static_cast<int8_t>(i);
   return out;
 }();
-
-// Length of the valid sequence at the start of `text`, 0 when there is none (RFC 3629).
-size_t utf8_sequence(std::string_view text) {
-  auto at = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = at(0);
-  if (lead < 0x80) return 1;
-  const size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-  if (lead < 0xc2 || lead > 0xf4 || text.size() < length) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    if ((at(i) & 0xc0) != 0x80) return 0;
-  }
-  const unsigned char second = at(1);
-  if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f) ||
-      (lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f)) {
-    return 0;  // overlong, a surrogate, beyond U+10FFFF
-  }
-  return length;
-}
 }  // namespace
 
 std::string to_base64(std::string_view bytes) {
@@ -79,19 +62,5 @@ Result<std::string> from_base64(std::string_view text) {
   return out;
 }
 
-std::string to_valid_utf8(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  while (!text.empty()) {
-    const size_t length = utf8_sequence(text);
-    if (length == 0) {
-      out.append("\xef\xbf\xbd");
-      text.remove_prefix(1);
-    } else {
-      out.append(text.substr(0, length));
-      text.remove_prefix(length);
-    }
-  }
-  return out;
-}
+std::string to_valid_utf8(std::string_view text) { return gantry::to_valid_utf8(text); }
 }  // namespace gantry::wire

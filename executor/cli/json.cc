@@ -3,6 +3,8 @@
 #include <rapidjson/error/en.h>
 #include <rapidjson/prettywriter.h>
 
+#include "base/utf8.h"
+
 namespace gantry::cli {
 Result<JsonDocument> parse_json(std::string_view text, std::string_view what) {
   JsonDocument document;
@@ -72,7 +74,7 @@ std::string to_text(const Json& value) {
   rapidjson::StringBuffer buffer;
   rapidjson::Writer<rapidjson::StringBuffer> writer(buffer);
   value.Accept(writer);
-  return {buffer.GetString(), buffer.GetSize()};
+  return to_valid_utf8({buffer.GetString(), buffer.GetSize()});
 }
 
 std::string to_pretty_text(const Json& value) {
@@ -80,7 +82,11 @@ std::string to_pretty_text(const Json& value) {
   rapidjson::PrettyWriter<rapidjson::StringBuffer> writer(buffer);
   writer.SetIndent(' ', 2);
   value.Accept(writer);
-  return {buffer.GetString(), buffer.GetSize()};
+  return to_valid_utf8({buffer.GetString(), buffer.GetSize()});
+}
+
+std::string JsonWriter::line() const {
+  return to_valid_utf8({buffer_.GetString(), buffer_.GetSize()}) + "\n";
 }
 
 namespace {

@@ -32,6 +32,7 @@ std::vector<const Json*> list_of(const Json& value, std::string_view path);
 // executor's own fields. `container` has a container_id.
 void add_id(Json& object, const Json& container, JsonDocument::AllocatorType& allocator);
 
+// Valid whatever bytes are in it, as is JsonWriter::line().
 std::string to_text(const Json& value);
 std::string to_pretty_text(const Json& value);
 
@@ -96,6 +97,7 @@ class JsonWriter {
     return *this;
   }
   std::string take() const { return {buffer_.GetString(), buffer_.GetSize()}; }
+  std::string line() const;  // to be printed
 
  private:
   void name(std::string_view key) {

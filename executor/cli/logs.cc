@@ -3,7 +3,10 @@
 #include <sys/sendfile.h>
 #include <unistd.h>
 
+#include <utility>
+
 #include "base/sys.h"
+#include "base/utf8.h"
 #include "executor/cli/command_list.h"
 #include "executor/cli/print.h"
 #include "executor/cli/session.h"
@@ -133,9 +136,12 @@ class Logs final : public Command {
       while (const std::optional<std::string> record = GANTRY_TRY(records.next())) {
         GANTRY_TRY(print(session, *record));
       }
-      if (connection.is_complete()) return 0;
+      if (connection.is_complete()) break;
       if (!GANTRY_TRY(connection.feed())) return Error(Errc::cancelled, "the executor went away");
     }
+    print_rest(pieces_[0], "stdout");
+    print_rest(pieces_[1], "stderr");
+    return 0;
   }
 
   std::string request(const std::string& container) const {
@@ -171,18 +177,13 @@ class Logs final : public Command {
     next_[is_stderr ? 1 : 0] = offset + length + static_cast<int64_t>(bytes.size());
     const std::string_view stream = is_stderr ? "stderr" : "stdout";
     const int64_t missed = integer_of(record, "data.gantry_missed");
+    const int64_t time = integer_of(record, "data.gantry_time.nanoseconds");
     if (session.json()) {
-      JsonWriter json;
-      json.open().text("stream", stream).text("text", bytes);
-      if (missed != 0) json.integer("missed", missed);
-      const int64_t time = integer_of(record, "data.gantry_time.nanoseconds");
-      if (time != 0) json.integer("time_ns", time);
-      write_out(json.close().take() + "\n");
+      print_json(pieces_[is_stderr ? 1 : 0], stream, bytes, time, missed);
       return {};
     }
     if (missed != 0) write_missed(missed, stream);
     if (timestamps_) {
-      const int64_t time = integer_of(record, "data.gantry_time.nanoseconds");
       bytes = with_times(bytes, cat(timestamp(time), " "), in_line_[is_stderr ? 1 : 0]);
     }
     const int to = is_stderr ? STDERR_FILENO : STDOUT_FILENO;
@@ -190,11 +191,40 @@ class Logs final : public Command {
     return copy_range(files_[is_stderr ? 1 : 0].get(), offset, static_cast<uint64_t>(length), to);
   }
 
+  struct Piece {
+    std::string begun;  // a character whose other bytes may come
+    int64_t time = 0;   // its
+  };
+
+  static void print_json(Piece& piece, std::string_view stream, std::string_view bytes,
+                         int64_t time, int64_t missed) {
+    if (missed != 0) print_rest(piece, stream);
+    const std::string all = std::exchange(piece.begun, {}) + std::string(bytes);
+    const size_t whole = all.size() - incomplete_utf8(all);
+    piece = {all.substr(whole), time};
+    if (whole != 0 || missed != 0) print_line(stream, all.substr(0, whole), time, missed);
+  }
+
+  static void print_rest(Piece& piece, std::string_view stream) {
+    if (!piece.begun.empty()) print_line(stream, piece.begun, piece.time, 0);
+    piece.begun.clear();
+  }
+
+  static void print_line(std::string_view stream, std::string_view text, int64_t time,
+                         int64_t missed) {
+    JsonWriter json;
+    json.open().text("stream", stream).text("text", text);
+    if (missed != 0) json.integer("missed", missed);
+    if (time != 0) json.integer("time_ns", time);
+    write_out(json.close().line());
+  }
+
   bool follow_ = false, timestamps_ = false, no_stdout_ = false, no_stderr_ = false;
   std::string tail_, since_, until_;
   std::optional<uint64_t> tail_lines_;
   std::optional<int64_t> since_ns_, until_ns_;
   std::optional<int64_t> next_[2];  // of stdout, stderr: the offset of what was not printed yet
+  Piece pieces_[2];                 // of stdout, stderr; with --json
   UniqueFd files_[2];               // of stdout, stderr: where the executor handed them over
   bool in_line_[2] = {};            // the last piece ended within a line
   bool is_heard_ = false;           // the executor of now has answered

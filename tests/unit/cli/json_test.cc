@@ -35,5 +35,13 @@ TEST(Json, Base64BothWays) {
   EXPECT_EQ(decode_base64(encode_base64(every)).value_or(std::string()), every);
   EXPECT_FALSE(decode_base64("a b"));
 }
+
+TEST(Json, WhatIsPrintedIsValidWhateverBytesAreInIt) {
+  JsonWriter writer;
+  writer.open().text("text", "\xff").close();
+  EXPECT_EQ(writer.line(), "{\"text\":\"\xef\xbf\xbd\"}\n");
+  EXPECT_EQ(to_text(Json("\xc3")), "\"\xef\xbf\xbd\"");
+  EXPECT_EQ(to_pretty_text(Json("\xc3")), "\"\xef\xbf\xbd\"");
+}
 }  // namespace
 }  // namespace gantry::cli
