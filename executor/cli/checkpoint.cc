@@ -37,7 +37,7 @@ class Checkpoint final : public Command {
     if (locks_) json.boolean("file_locks", true);
     const Result<JsonDocument> called = session.call(json.close().close().take());
     if (!called && session.has_asked_again() && is_made(session, words[0])) {
-      write_out(session.json() ? JsonWriter().open().text("checkpoint", name_).close().take() + "\n"
+      write_out(session.json() ? JsonWriter().open().text("checkpoint", name_).close().line()
                                : name_ + "\n");
       return 0;
     }
@@ -78,16 +78,21 @@ class Restore final : public Command {
     json.open("container_id").text("value", words[0]).close();
     if (tcp_) json.boolean("tcp_established", true);
     const Result<JsonDocument> called = session.call(json.close().close().take());
-    if (!called && (!session.has_asked_again() || !is_running(session, words[0]))) {
-      return called.error();
+    JsonDocument restored(rapidjson::kObjectType);
+    auto& allocator = restored.GetAllocator();
+    if (called) {
+      const Json* answer = find(*called, "gantry_restore");
+      if (answer != nullptr) restored.CopyFrom(*answer, allocator);
+    } else {
+      const JsonDocument details =
+          session.has_asked_again() ? inspect(session, words[0]) : JsonDocument();
+      if (text_of(details, "gantry_inspect.container.state") != "running") return called.error();
+      const Json* id = find(details, "gantry_inspect.container.container_id");
+      if (id != nullptr) restored.AddMember("container_id", Json(*id, allocator), allocator);
     }
     if (session.json()) {
-      if (const Json* restored = called ? find(*called, "gantry_restore") : nullptr) {
-        JsonDocument copy;
-        copy.CopyFrom(*restored, copy.GetAllocator());
-        add_id(copy, *restored, copy.GetAllocator());
-        write_json(copy);
-      }
+      add_id(restored, restored, allocator);
+      write_json(restored);
     } else {
       write_out(words[0] + "\n");
     }
@@ -95,11 +100,6 @@ class Restore final : public Command {
   }
 
  private:
-  static bool is_running(Session& session, const std::string& container) {
-    const JsonDocument details = inspect(session, container);
-    return text_of(details, "gantry_inspect.container.state") == "running";
-  }
-
   std::string checkpoint_;
   bool tcp_ = false;
 };

@@ -101,7 +101,7 @@ class Doctor final : public Command {
     GANTRY_TRY(write_bundle(session, lines_of(findings), path == "-" ? std::string() : path));
     if (path == "-") return 0;
     if (session.json()) {
-      write_out(JsonWriter().open().text("bundle", path).close().take() + "\n");
+      write_out(JsonWriter().open().text("bundle", path).close().line());
     } else {
       write_out(cat("wrote ", path, ": read it before you hand it on\n"));
     }
@@ -133,7 +133,7 @@ class Doctor final : public Command {
       if (!finding.remedy.empty()) json.text("remedy", finding.remedy);
       json.close();
     }
-    write_out(json.close_list().close().take() + "\n");
+    write_out(json.close_list().close().line());
   }
 
   std::optional<std::string> bundle_;

@@ -204,7 +204,8 @@ class Events final : public Command {
     JsonWriter json;
     json.open().text("time", time).integer("time_ns", integer_of(event, "time.nanoseconds"));
     for (const std::string_view key : {"type", "action", "id", "name"}) {
-      json.text(key, text_of(event, key));
+      const std::string value = text_of(event, key);
+      if (!value.empty()) json.text(key, value);
     }
     json.open("attributes");
     const Json* attributes = find(event, "attributes");
@@ -213,7 +214,7 @@ class Events final : public Command {
         json.text(member.name.GetString(), member.value.GetString());
       }
     }
-    return json.close().close().take() + "\n";
+    return json.close().close().line();
   }
 
   std::string since_, until_, format_;

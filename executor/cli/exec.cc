@@ -55,8 +55,7 @@ class Exec final : public Command {
     }
     const HttpResponse response = GANTRY_TRY(session.exchange(request));
     if (response.head.status / 100 != 2) return report_launch_failure(response, request);
-    if (session.json())
-      write_out(JsonWriter().open().text("id", container.id).close().take() + "\n");
+    if (session.json()) write_out(JsonWriter().open().text("id", container.id).close().line());
     return 0;
   }
 

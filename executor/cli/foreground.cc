@@ -395,7 +395,7 @@ int Foreground::finish() {
     JsonWriter json;
     json.open().text("id", container_.id).integer("status", status);
     if (const Json* details = find(exit, "gantry_exit")) json.value("exit", *details);
-    sys::write_all(STDERR_FILENO, json.close().take() + "\n").ignore("nobody else to tell");
+    sys::write_all(STDERR_FILENO, json.close().line()).ignore("nobody else to tell");
   } else if (kind == "LIMITED") {
     const bool is_memory = reason.starts_with("memory");
     write_error(

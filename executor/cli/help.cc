@@ -155,7 +155,7 @@ void declare_global_flags(Flags& flags, GlobalOptions& options) {
   flags.add(0, "tls-key", "FILE", &options.tls_key, "its key, PEM (default: GANTRY_TLS_KEY)");
   flags.add(0, "token-file", "FILE", &options.token_file,
             "the token that lets us in, in a file of mode 600 (default: GANTRY_TOKEN_FILE)");
-  flags.toggle(0, "json", &options.json, "print JSON");
+  flags.toggle(0, "json", &options.json, "print JSON, as docs/json.md says of each command");
   flags.toggle('h', "help", &options.help, "explain the command");
 }
 

@@ -1,4 +1,5 @@
 // gantry image inspect, history, tag, save, load.
+#include <algorithm>
 #include <utility>
 
 #include "executor/cli/command_list.h"
@@ -120,35 +121,43 @@ class Image final : public Command {
   // The newest step first, as docker. A step that changed no file has no layer.
   static Result<int> history(Session& session, const std::vector<std::string>& words) {
     GANTRY_TRY(want_arguments(words, 1, 1, "one image"));
-    const JsonDocument image = GANTRY_TRY(ask(session, words[0]));
-    const std::vector<const Json*> layers = list_of(image, "layers");
-    std::vector<std::vector<std::string>> rows;
-    size_t layer = 0;
-    const auto size_of_next = [&]() -> double {
-      return layer < layers.size() ? number_of(*layers[layer++], "size_bytes") : 0;
-    };
-    for (const Json* step : list_of(image, "config.history")) {
-      const double size = flag_of(*step, "empty_layer") ? 0 : size_of_next();
-      rows.push_back({text_of(*step, "created", "-").substr(0, 19), format_bytes(size),
-                      one_line(text_of(*step, "created_by"), 60), text_of(*step, "comment")});
-    }
-    while (layer < layers.size()) {
-      const double size = size_of_next();
-      rows.push_back({"-", format_bytes(size), "", "nothing is known of how it was made"});
-    }
+    const JsonDocument steps = steps_of(GANTRY_TRY(ask(session, words[0])));
     if (session.json()) {
-      const Json* steps = find(image, "config.history");
-      const Json none(rapidjson::kArrayType);
-      write_json(steps != nullptr ? *steps : none);
+      write_json(steps);
       return 0;
     }
     Table table({"CREATED", "SIZE", "MADE BY", "COMMENT"});
-    while (!rows.empty()) {
-      table.add(std::move(rows.back()));
-      rows.pop_back();
+    for (const Json& step : steps.GetArray()) {
+      const bool is_known = step.MemberCount() > 1;
+      table.add({text_of(step, "created", "-").substr(0, 19),
+                 format_bytes(number_of(step, "size_bytes")),
+                 one_line(text_of(step, "created_by"), 60),
+                 is_known ? text_of(step, "comment") : "nothing is known of how it was made"});
     }
     table.write();
     return 0;
+  }
+
+  // The image's own words about each, and the size; of the layers that it says nothing of, the
+  // size alone.
+  static JsonDocument steps_of(const JsonDocument& image) {
+    JsonDocument out(rapidjson::kArrayType);
+    auto& allocator = out.GetAllocator();
+    const std::vector<const Json*> layers = list_of(image, "layers");
+    size_t layer = 0;
+    const auto add = [&](Json step, bool is_empty) {
+      const bool has_layer = !is_empty && layer < layers.size();
+      const int64_t size = has_layer ? integer_of(*layers[layer++], "size_bytes") : 0;
+      step.RemoveMember("size_bytes");
+      step.AddMember("size_bytes", size, allocator);
+      out.PushBack(step, allocator);
+    };
+    for (const Json* step : list_of(image, "config.history")) {
+      if (step->IsObject()) add(Json(*step, allocator), flag_of(*step, "empty_layer"));
+    }
+    while (layer < layers.size()) add(Json(rapidjson::kObjectType), false);
+    std::reverse(out.Begin(), out.End());
+    return out;
   }
 
   static Result<int> tag(Session& session, const std::vector<std::string>& words) {
@@ -161,11 +170,9 @@ class Image final : public Command {
       const bool is_new_name = answer.error().to_string().starts_with("gantry_tag_image.tag");
       return Error(answer.error().code(), in_words(answer.error(), words[is_new_name ? 1 : 0]));
     }
-    write_out(
-        session.json()
-            ? JsonWriter().open().text("image", words[0]).text("tag", words[1]).close().take() +
-                  "\n"
-            : words[1] + "\n");
+    write_out(session.json()
+                  ? JsonWriter().open().text("image", words[0]).text("tag", words[1]).close().line()
+                  : words[1] + "\n");
     return 0;
   }
 

@@ -20,7 +20,7 @@ class Images final : public Command {
     flags.toggle('q', "quiet", &quiet_, "only digests");
     flags.toggle(0, "no-trunc", &whole_, "whole digests");
     flags.add(0, "format", "TEXT", &format_,
-              "a line for each: {{.Name}} {{.Digest}} {{.Created}} {{.Size}} {{.Layers}}");
+              "a line for each: {{.Name}} {{.Digest}} {{.Created}} {{.Size}} {{.Layers}}, or json");
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {

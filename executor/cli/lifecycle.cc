@@ -53,9 +53,10 @@ class Wait final : public Command {
           // Ordinary ends come as the raw wait status alone, as Mesos says it.
           const int64_t raw = integer_of(answer, "wait_container.exit_status");
           json.open("exit").text("kind", (raw & 127) != 0 ? "SIGNALLED" : "EXITED");
-          json.integer("code", (raw & 127) != 0 ? raw & 127 : raw >> 8 & 255).close();
+          json.integer("code", (raw & 127) != 0 ? raw & 127 : raw >> 8 & 255);
+          json.integer("shell_status", status).close();
         }
-        write_out(json.close().take() + "\n");
+        write_out(json.close().line());
       } else {
         write_out(cat(status, "\n"));
       }
@@ -86,7 +87,7 @@ class Simple : public Command {
           JsonWriter json;
           json.open().text("container", word);
           add_result(json, answer);
-          write_out(json.close().take() + "\n");
+          write_out(json.close().line());
           return {};
         },
         [this](const Error& error, const std::string& word) { return explain(error, word); });

@@ -107,7 +107,7 @@ class Prune final : public Command {
       json.close_list().open_list("images");
       for (const Image& image : images) json.item(image.digest);
       json.close_list().integer("image_bytes", static_cast<int64_t>(freed));
-      write_out(json.close().take() + "\n");
+      write_out(json.close().line());
       return;
     }
     for (const std::string& id : containers) write_out(id + "\n");

@@ -179,7 +179,10 @@ class NewFile {
 
 void print_id(const Session& session, const std::string& id, const std::string& name) {
   if (session.json()) {
-    write_out(JsonWriter().open().text("id", id).text("name", name).close().take() + "\n");
+    JsonWriter json;
+    json.open().text("id", id);
+    if (!name.empty()) json.text("name", name);
+    write_out(json.close().line());
   } else {
     write_out(id + "\n");
   }

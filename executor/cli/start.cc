@@ -14,7 +14,7 @@ namespace {
 constexpr int kMostLooks = 50;
 
 void report(const Session& session, const std::string& word) {
-  write_out(session.json() ? JsonWriter().open().text("container", word).close().take() + "\n"
+  write_out(session.json() ? JsonWriter().open().text("container", word).close().line()
                            : word + "\n");
 }
 

@@ -52,7 +52,7 @@ class Stats final : public Command {
     flags.toggle(0, "no-stream", &once_, "once, as is the default; docker's spelling");
     flags.add(0, "format", "TEXT", &format_,
               "a line for each: {{.ID}} {{.Name}} {{.CPU}} {{.Memory}} {{.Processes}} {{.Read}} "
-              "{{.Written}}");
+              "{{.Written}}, or json");
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {

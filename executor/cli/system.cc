@@ -90,7 +90,7 @@ class System final : public Command {
       for (const auto& [state, count] : states) json.integer(state, count);
       json.close().integer("images", static_cast<int64_t>(image_count));
       json.text("kernel", host.release).text("architecture", host.machine).integer("cpus", cpus);
-      write_out(json.integer("memory_bytes", static_cast<int64_t>(bytes)).close().take() + "\n");
+      write_out(json.integer("memory_bytes", static_cast<int64_t>(bytes)).close().line());
       return 0;
     }
     std::string by_state;
@@ -139,7 +139,7 @@ class System final : public Command {
         json.integer("bytes", static_cast<int64_t>(space.bytes));
         json.integer("reclaimable_bytes", static_cast<int64_t>(space.unused_bytes)).close();
       }
-      write_out(json.close().take() + "\n");
+      write_out(json.close().line());
       return 0;
     }
     Table table({"WHAT", "COUNT", "IN USE", "SIZE", "RECLAIMABLE"});

@@ -96,7 +96,7 @@ class Top final : public Command {
   void declare(Flags& flags) override {
     flags.add(0, "format", "TEXT", &format_,
               "a line for each: {{.PID}} {{.Inside}} {{.Parent}} {{.User}} {{.State}} {{.CPU}} "
-              "{{.Memory}} {{.Command}}");
+              "{{.Memory}} {{.Command}}, or json");
   }
 
   Result<int> run(Session& session, std::vector<std::string> words) override {
@@ -117,7 +117,7 @@ class Top final : public Command {
     for (const int pid : pids_of(*answer)) {
       if (std::optional<Process> process = read_process(pid)) processes.push_back(*process);
     }
-    if (session.json()) {
+    if (session.json() || format_ == "json") {
       print_json(processes);
       return 0;
     }

@@ -26,7 +26,7 @@ class Update final : public Command {
       const std::string request = GANTRY_TRY(make_request(word));
       const Result<JsonDocument> answer = session.call(request);
       if (answer) {
-        write_out(session.json() ? JsonWriter().open().text("container", word).close().take() + "\n"
+        write_out(session.json() ? JsonWriter().open().text("container", word).close().line()
                                  : word + "\n");
         continue;
       }
@@ -75,7 +75,7 @@ class Rename final : public Command {
       if (text.starts_with(kName)) text.replace(0, kName.size(), cat("\"", words[1], "\": "));
       return Error(answer.error().code(), text);
     }
-    write_out(session.json() ? JsonWriter().open().text("name", words[1]).close().take() + "\n"
+    write_out(session.json() ? JsonWriter().open().text("name", words[1]).close().line()
                              : words[1] + "\n");
     return 0;
   }

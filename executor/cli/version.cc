@@ -24,7 +24,7 @@ class Version final : public Command {
       JsonWriter json;
       json.open().text("version", kVersion);
       if (executor_) json.text("executor", theirs);
-      write_out(json.close().take() + "\n");
+      write_out(json.close().line());
       return 0;
     }
     write_out(
