@@ -89,7 +89,7 @@ exit_record='{"exit":{"kind":"EXITED","code":7,"shell_status":7}}'
 
 @test "run: when the executor dies, output goes on where it was" {
   record '{"GANTRY_RUN":{"records":[{"control":"GANTRY_STARTED"},{"stdout":"abc"},{"stderr":"xy"}],"then":"close"},
-           "ATTACH_CONTAINER_OUTPUT":[{"records":[],"then":"close"},{"records":[{"stdout":"d"},{"stderr":"z"}],"then":"close"},{"records":[{"stdout":"ef\n"},'"$exit_record"']}]}'
+           "ATTACH_CONTAINER_OUTPUT":[{"then":"close"},{"records":[{"stdout":"d"},{"stderr":"z"}],"then":"close"},{"records":[{"stdout":"ef\n"},'"$exit_record"']}]}'
   run --separate-stderr gantry run image job
   [ "$status" = 7 ]
   [ "$output" = abcdef ]
@@ -98,20 +98,20 @@ exit_record='{"exit":{"kind":"EXITED","code":7,"shell_status":7}}'
 }
 
 @test "run: an executor that dies while it launches: what runs already is not run again" {
-  record '{"GANTRY_RUN":[{"records":[],"then":"close"},{"status":409,"body":"Container x exists already"}],
+  record '{"GANTRY_RUN":[{"then":"close"},{"status":409,"body":"Container x exists already"}],
            "ATTACH_CONTAINER_OUTPUT":{"records":[{"stdout":"ok\n"},'"$exit_record"']}}'
   run --separate-stderr gantry run image job
   [ "$status" = 7 ]
   [ "$output" = ok ]
   stop_recorded
-  record '{"GANTRY_RUN":[{"records":[],"then":"close"},{"status":409,"body":"name: taken"}],
+  record '{"GANTRY_RUN":[{"then":"close"},{"status":409,"body":"name: taken"}],
            "ATTACH_CONTAINER_OUTPUT":{"status":404,"body":"cannot be found"}}'
   run -125 --separate-stderr gantry run --name taken image job
   [ "$stderr" = "gantry: name: taken" ]
 }
 
 @test "run: an executor that leaves before it answers is asked again" {
-  record '{"GANTRY_RUN":[{"records":[],"then":"close"},{"records":[{"control":"GANTRY_STARTED"},{"stdout":"ok\n"},'"$exit_record"']}]}'
+  record '{"GANTRY_RUN":[{"then":"close"},{"records":[{"control":"GANTRY_STARTED"},{"stdout":"ok\n"},'"$exit_record"']}]}'
   run --separate-stderr gantry run image job
   [ "$status" = 7 ]
   [ "$output" = ok ]
@@ -331,4 +331,11 @@ task_status() { echo '{"type":"UPDATE","update":{"status":{"task_id":{"value":"t
   [ "$status" = 0 ]
   [[ "$output" == *"ok       kernel"*"limited  overlayfs"*"→ modprobe overlay"* ]]
   [ "$(gantry doctor --json | jq -r '.findings[2].verdict')" = limited ]
+}
+
+@test "restore --json: the executor goes away, and the next one has it running" {
+  record '{"GANTRY_RESTORE":[{"then":"close"},{"status":409,"body":"it runs"}],
+           "GANTRY_INSPECT":{"json":{"gantry_inspect":{"container":{"container_id":{"value":"abc"},"state":"running"}}}}}'
+  run -0 --separate-stderr gantry restore --json db
+  [ "$output" = '{"container_id":{"value":"abc"},"id":"abc"}' ]
 }

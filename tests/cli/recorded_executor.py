@@ -4,7 +4,8 @@ stream. recorded_executor.py SOCKET LOG ANSWERS.json
 
 ANSWERS maps a call's type to {"status": 200, "headers": {}, "json": …} or {"body": "text"} or
 {"records": […], "then": "close"|"end"} (a chunked RecordIO stream; "close" breaks it off without
-an end; "at_once": true sends head and records in one piece). A list of those is given out in turn, the last one for ever. A record may be
+an end, and without "records" before any answer; "at_once": true sends head and records in one
+piece). A list of those is given out in turn, the last one for ever. A record may be
 {"sleep": seconds} or {"await": "CALL_TYPE"} (until such a call has come). Every request is one line
 in LOG: {"type", "target", "headers", "body", "bytes"}.
 """
@@ -147,6 +148,8 @@ def serve(connection):
             body = json.loads(stream.read(size))
         log({"type": body["type"], "target": target, "headers": headers, "body": body, "bytes": size})
         answer = next_answer(body["type"])
+        if answer == {"then": "close"}:
+            return
         if "records" in answer:
             if not stream_answer(connection, answer):
                 return
