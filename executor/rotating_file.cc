@@ -1,6 +1,7 @@
 #include "executor/rotating_file.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,6 +20,33 @@ Result<void> RotatingFile::open() {
   return {};
 }
 
+int write_without_waiting(int fd, std::string_view line) {
+  pollfd ready = {fd, POLLOUT, 0};
+  if (::poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0) return EAGAIN;
+  const ssize_t written = ::write(fd, line.data(), line.size());
+  if (written < 0) return errno;
+  // KERNEL: a regular file takes less only where the disk has no room for more.
+  return static_cast<size_t>(written) == line.size() ? 0 : ENOSPC;
+}
+
+int RotatingFile::write_line(std::string_view line) {
+  int error = lost_ == 0 ? 0 : write_now(say_lost_(lost_));
+  if (error == 0) {
+    lost_ = 0;
+    error = write_now(line);
+  }
+  if (error != 0) ++lost_;
+  return error;
+}
+
+int RotatingFile::write_now(std::string_view line) {
+  make_room(line.size());
+  const int error = write_without_waiting(file_ ? file_.get() : STDERR_FILENO, line);
+  if (error == 0) size_ += line.size();
+  return error;
+}
+
+// Where a new file cannot be had it goes on in the old one.
 void RotatingFile::make_room(size_t bytes) {
   if (file_ && limits_.max_size != 0 && size_ != 0 && size_ + bytes > limits_.max_size) rotate();
 }
