@@ -4,6 +4,8 @@
 // how many were lost.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -17,8 +19,8 @@ struct FileLimits {
   int max_files = 1;      // with the current one
 };
 
-// Whole, or an errno where that would mean to wait.
-int write_without_waiting(int fd, std::string_view line);
+// How much of it was taken without waiting, or -1 and errno.
+ssize_t write_without_waiting(int fd, std::string_view line);
 
 class RotatingFile {
  public:
@@ -38,6 +40,7 @@ class RotatingFile {
   void make_room(size_t bytes);
   void rotate();
   int write_now(std::string_view line);
+  void cut_back(size_t bytes);
 
   std::string path_;
   FileLimits limits_;
@@ -45,5 +48,6 @@ class RotatingFile {
   UniqueFd file_;
   uint64_t size_ = 0;  // written, as far as known
   uint64_t lost_ = 0;
+  bool is_torn_ = false;  // it ends with a part of a line
 };
 }  // namespace gantry
