@@ -4,6 +4,7 @@
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
+#include "base/hide_secrets.h"
 #include "base/sys.h"
 
 namespace gantry {
@@ -48,7 +49,7 @@ void AuditLog::write(const http::Peer& peer, const OperatorBackend::AuditLine& l
   json.Uint(line.status);
   if (!line.error.empty()) {
     json.Key("error");
-    json.String(line.error.substr(0, 500).c_str());
+    json.String(hide_secrets(line.error, TextIs::log).substr(0, 500).c_str());
   }
   json.EndObject();
   text.Put('\n');
