@@ -214,7 +214,7 @@ Co<Result<void>> Containerizer::run_launch(ContainerPtr container) {
     prepared_.refill();
     co_return result;
   }
-  if (container->parent) result = co_await launch->explain_failure(std::move(result));
+  result = co_await launch->explain_failure(std::move(result));
   co_return co_await give_up_launch(container, std::move(launch), std::move(result).error());
 }
 

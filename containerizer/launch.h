@@ -23,7 +23,8 @@ class Launch {
   Co<Result<void>> restore(RestoreFunction restore);
   // After run(): what prepared a nested container, and has ended by itself when all went well.
   Co<void> end_helper();
-  // What run() of a nested container failed with; whichever step met it, its parent's end is that.
+  // What run() failed with; whichever step met it, a limit of processes is that, and of a nested
+  // container its parent's end.
   Co<Result<void>> explain_failure(Result<void> failed);
 
  private:

@@ -5,6 +5,7 @@
 #include "base/failpoint.h"
 #include "base/sys.h"
 #include "containerizer/launch.h"
+#include "containerizer/refusals.h"
 #include "containerizer/sandbox.h"
 
 namespace gantry {
@@ -143,6 +144,7 @@ Result<ContainerPtr> Containerizer::find_parent(const ContainerId& id) const {
 }
 
 Co<Result<void>> Launch::explain_failure(Result<void> failed) {
+  failed = name_process_limit(owner_.parts_.cgroups, c_, std::move(failed).error());
   if (!parent_) co_return failed;
   const Error& error = failed.error();
   const bool may_be_its_end = error.is_errno(ESRCH) || error.is_errno(ENOMEM) ||

@@ -1,13 +1,21 @@
 #include "executor/audit_log.h"
 
+#include <glog/logging.h>
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
+#include "base/hide_secrets.h"
 #include "base/sys.h"
 
 namespace gantry {
+namespace {
+std::string say_lost(uint64_t lines) {
+  return cat("{\"time_ns\":", sys::realtime_ns(), ",\"lost_lines\":", lines, "}\n");
+}
+}  // namespace
+
 Result<AuditLog> AuditLog::open(const std::string& data_dir, FileLimits limits) {
-  RotatingFile file(data_dir + "/audit.log", limits);
+  RotatingFile file(data_dir + "/audit.log", limits, say_lost);
   GANTRY_TRY(file.open());
   return AuditLog(std::move(file));
 }
@@ -41,13 +49,18 @@ void AuditLog::write(const http::Peer& peer, const OperatorBackend::AuditLine& l
   json.Uint(line.status);
   if (!line.error.empty()) {
     json.Key("error");
-    json.String(line.error.substr(0, 500).c_str());
+    json.String(hide_secrets(line.error, TextIs::log).substr(0, 500).c_str());
   }
   json.EndObject();
   text.Put('\n');
-  file_.make_room(text.GetSize());
-  sys::write_all(file_.fd(), {text.GetString(), text.GetSize()})
-      .ignore("a full disk must not stop kills and removals");
-  file_.wrote(text.GetSize());
+  const uint64_t lost = file_.lost();
+  if (const int error = file_.write_line({text.GetString(), text.GetSize()}); error != 0) {
+    ++lost_;
+    if (lost == 0) {
+      LOG(ERROR) << "audit.log: lines are lost: " << Error::from_errno(error, "write").to_string();
+    }
+  } else if (lost != 0) {
+    LOG(ERROR) << "audit.log goes on: " << lost << " lines were lost";
+  }
 }
 }  // namespace gantry

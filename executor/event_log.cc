@@ -103,7 +103,10 @@ class EventLog::Follower final : public EventStream {
   }
   Duration until_end() const {
     if (!options_.until_ns) return Duration::max();
-    return std::chrono::nanoseconds(*options_.until_ns - sys::realtime_ns());
+    // It may be any number, and the difference more than one.
+    const int64_t now = sys::realtime_ns();
+    if (*options_.until_ns <= now) return Duration::zero();
+    return std::chrono::nanoseconds(*options_.until_ns - now);
   }
 
   EventLog& log_;

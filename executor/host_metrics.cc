@@ -36,12 +36,13 @@ std::string image_of(const ContainerSpec& spec) {
 
 HostMetricsSource::HostMetricsSource(OperatorBackend& backend, Containerizer& containerizer,
                                      const http::Server& server, const Gatekeeper* gatekeeper,
-                                     const LaunchCounts& launches)
+                                     const LaunchCounts& launches, const AuditLog& audit_log)
     : backend_(backend),
       containerizer_(containerizer),
       server_(server),
       gatekeeper_(gatekeeper),
       launches_(launches),
+      audit_log_(audit_log),
       started_ns_(sys::realtime_ns()),
       monotonic_ns_(sys::monotonic_ns()) {}
 
@@ -73,6 +74,7 @@ Co<HostMetrics> HostMetricsSource::gather() {
   out.refused_connections = server_.refused_count();
   out.failed_handshakes = server_.failed_handshakes();
   if (gatekeeper_ != nullptr) out.turned_away = gatekeeper_->turned_away();
+  out.lost_audit_lines = audit_log_.lost();
   for (ContainerState state : kStates) out.by_state[std::string(to_string(state))] = 0;
   for (const ContainerPtr& container : containerizer_.list()) {
     ++out.by_state[std::string(to_string(container->state()))];

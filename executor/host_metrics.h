@@ -4,6 +4,7 @@
 #pragma once
 
 #include "containerizer/containerizer.h"
+#include "executor/audit_log.h"
 #include "executor/gatekeeper.h"
 #include "executor/http/server.h"
 #include "executor/metrics.h"
@@ -14,7 +15,7 @@ class HostMetricsSource final : public MetricsSource {
  public:
   HostMetricsSource(OperatorBackend& backend, Containerizer& containerizer,
                     const http::Server& server, const Gatekeeper* gatekeeper,
-                    const LaunchCounts& launches);
+                    const LaunchCounts& launches, const AuditLog& audit_log);
   Co<HostMetrics> gather() override;
 
  private:
@@ -25,6 +26,7 @@ class HostMetricsSource final : public MetricsSource {
   const http::Server& server_;
   const Gatekeeper* const gatekeeper_;  // null: there is no TLS
   const LaunchCounts& launches_;
+  const AuditLog& audit_log_;
   const int64_t started_ns_;    // since the epoch
   const int64_t monotonic_ns_;  // then
 };

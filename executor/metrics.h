@@ -37,8 +37,9 @@ struct HostMetrics {
   LaunchCounts launches;
   uint64_t prepared_children = 0, prepared_launches = 0;
   uint64_t connections = 0, requests = 0, refused_connections = 0;
-  uint64_t failed_handshakes = 0;            // of TLS
-  uint64_t turned_away = 0;                  // requests without certificate and token
+  uint64_t failed_handshakes = 0;  // of TLS
+  uint64_t turned_away = 0;        // requests without certificate and token
+  uint64_t lost_audit_lines = 0;
   std::vector<ContainerMetrics> containers;  // live ones
 };
 

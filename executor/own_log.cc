@@ -1,6 +1,5 @@
 #include "executor/own_log.h"
 
-#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,13 +14,12 @@ constexpr size_t kMostRemembered = 128;
 // A pipe takes a line of this size whole, or says that it cannot.
 constexpr size_t kMostLine = 4096;
 
-// Whole, or not at all where that would mean to wait.
-bool write_now(int fd, std::string_view line) {
-  pollfd ready = {fd, POLLOUT, 0};
-  return ::poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) != 0 &&
-         ::write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size());
+std::string say_lost(uint64_t lines) {
+  return cat("… ", lines, " lines could not be written here\n");
 }
 }  // namespace
+
+OwnLog::OwnLog(const OwnLogOptions& options) : file_(options.file, options.limits, say_lost) {}
 
 Result<std::unique_ptr<OwnLog>> OwnLog::open(OwnLogOptions options) {
   std::unique_ptr<OwnLog> log(new OwnLog(options));
@@ -42,17 +40,8 @@ OwnLog::~OwnLog() {
 }
 
 void OwnLog::write_line(const std::string& line) {
-  file_.make_room(line.size());
-  const bool is_open = file_.fd() >= 0;
-  const int fd = is_open ? file_.fd() : STDERR_FILENO;
-  if (lost_ != 0 && write_now(fd, cat("… ", lost_, " lines could not be written here\n")))
-    lost_ = 0;
-  if (lost_ == 0 && write_now(fd, line)) {
-    file_.wrote(line.size());
-  } else {
-    ++lost_;
-  }
-  if (copies_ && is_open) (void)write_now(STDERR_FILENO, line);
+  (void)file_.write_line(line);
+  if (copies_ && file_.is_open()) (void)write_without_waiting(STDERR_FILENO, line);
 }
 
 void OwnLog::say_repeated(Said& said) {

@@ -52,13 +52,12 @@ class OwnLog final : public google::LogSink {
     int64_t since_ns;
     uint64_t again;  // not said
   };
-  explicit OwnLog(const OwnLogOptions& options) : file_(options.file, options.limits) {}
+  explicit OwnLog(const OwnLogOptions& options);
   void write_line(const std::string& line);
   void say_repeated(Said& said);
 
   std::mutex mutex_;
   RotatingFile file_;
-  uint64_t lost_ = 0;  // lines
   bool copies_ = false;
   std::list<Said> said_;  // the oldest first
   std::function<void()> wake_;

@@ -208,6 +208,9 @@ void write_executor(const HostMetrics& host, const ProcessMetrics& process, Page
   page.family("gantry_http_unauthorized_requests_total", "counter",
               "Requests by way of --listen-tls with neither certificate nor token.");
   page.sample(static_cast<double>(host.turned_away));
+  page.family("gantry_audit_log_lost_lines_total", "counter",
+              "Lines that audit.log's disk did not take.");
+  page.sample(static_cast<double>(host.lost_audit_lines));
   page.family("gantry_containers", "gauge", "Containers by state, nested ones too.");
   for (const auto& [state, count] : host.by_state) {
     page.sample(label("state", state), static_cast<double>(count));

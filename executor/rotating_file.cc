@@ -1,9 +1,12 @@
 #include "executor/rotating_file.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <cerrno>
 
 #include "base/str.h"
 #include "base/sys.h"
@@ -16,9 +19,53 @@ Result<void> RotatingFile::open() {
   if (::fstat(file.get(), &st) != 0) return Error::from_errno(errno, cat("look at ", path_));
   size_ = static_cast<uint64_t>(st.st_size);
   file_ = std::move(file);
+  is_torn_ = false;
   return {};
 }
 
+ssize_t write_without_waiting(int fd, std::string_view line) {
+  pollfd ready = {fd, POLLOUT, 0};
+  if (::poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) != 0) {
+    return ::write(fd, line.data(), line.size());
+  }
+  errno = EAGAIN;
+  return -1;
+}
+
+int RotatingFile::write_line(std::string_view line) {
+  int error = lost_ == 0 ? 0 : write_now(say_lost_(lost_));
+  if (error == 0) {
+    lost_ = 0;
+    error = write_now(line);
+  }
+  if (error != 0) ++lost_;
+  return error;
+}
+
+int RotatingFile::write_now(std::string_view line) {
+  make_room(line.size());
+  const std::string text = cat(is_torn_ ? "\n" : "", line);
+  const ssize_t written = write_without_waiting(file_ ? file_.get() : STDERR_FILENO, text);
+  if (written < 0) return errno;
+  is_torn_ = false;
+  if (static_cast<size_t>(written) == text.size()) {
+    size_ += text.size();
+    return 0;
+  }
+  // KERNEL: a regular file takes a part of it only where the disk has no room for more.
+  cut_back(static_cast<size_t>(written));
+  return ENOSPC;
+}
+
+// Of a line's part, so that no other is glued to it. Stderr is not only ours.
+void RotatingFile::cut_back(size_t bytes) {
+  struct ::stat st;
+  is_torn_ = !file_ || ::fstat(file_.get(), &st) != 0 ||
+             ::ftruncate(file_.get(), st.st_size - static_cast<off_t>(bytes)) != 0;
+  if (is_torn_) size_ += bytes;
+}
+
+// Where a new file cannot be had it goes on in the old one.
 void RotatingFile::make_room(size_t bytes) {
   if (file_ && limits_.max_size != 0 && size_ != 0 && size_ + bytes > limits_.max_size) rotate();
 }

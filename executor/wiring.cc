@@ -203,8 +203,9 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs st
   p.health = std::make_unique<HealthEndpoint>(*p.daemon);
   p.router.add("/health", *p.health);
   if (!config.listen_tls.empty()) p.tls = GANTRY_TRY(TlsDoor::open(config, p.router));
-  p.metrics_source = std::make_unique<HostMetricsSource>(
-      *p.daemon, *p.containerizer, p.server, p.tls ? &p.tls->gatekeeper() : nullptr, p.launches);
+  p.metrics_source = std::make_unique<HostMetricsSource>(*p.daemon, *p.containerizer, p.server,
+                                                         p.tls ? &p.tls->gatekeeper() : nullptr,
+                                                         p.launches, p.audit_log);
   p.metrics = std::make_unique<MetricsEndpoint>(*p.metrics_source, executor);
   p.router.add("/metrics", *p.metrics);
   p.metrics_router.add("/metrics", *p.metrics);

@@ -10,6 +10,7 @@
 #include <dirent.h>
 
 #include "base/atomic_file.h"
+#include "base/hide_secrets.h"
 #include "base/sys.h"
 
 namespace gantry {
@@ -41,7 +42,7 @@ std::string decode_percent(std::string_view text) {
 }  // namespace
 
 Result<std::string> sandbox_name(const FetchUri& uri) {
-  std::string_view shown = std::string_view(uri.uri).substr(0, 200);
+  const std::string shown = hide_uri_secrets(uri.uri).substr(0, 200);
   if (!is_http(uri.uri) && !uri.uri.starts_with("file:///")) {
     return Error(Errc::invalid,
                  cat("uri ", shown, ": only file:///…, http:// and https:// can be fetched"));
@@ -88,7 +89,8 @@ Co<Result<void>> Fetcher::fetch(std::vector<FetchUri> uris, UniqueFd sandbox, ui
                                 gid_t gid) {
   for (const FetchUri& uri : uris) {
     auto done = co_await fetch_one(&uri, sandbox.get(), uid, gid);
-    if (!done) co_return std::move(done).error().context("fetch ", uri.uri.substr(0, 300));
+    if (!done)
+      co_return std::move(done).error().context("fetch ", hide_uri_secrets(uri.uri).substr(0, 300));
   }
   co_return Result<void>();
 }

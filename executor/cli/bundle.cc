@@ -16,7 +16,7 @@
 #include "base/sys.h"
 #include "base/tar_writer.h"
 #include "executor/cli/download.h"
-#include "executor/cli/hide_secrets.h"
+#include "base/hide_secrets.h"
 #include "executor/cli/print.h"
 #include "executor/version.h"
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdlib>
 
+#include "base/hide_secrets.h"
 #include "executor/cli/print.h"
 #include "executor/cli/request_words.h"
 
@@ -176,7 +177,7 @@ Result<void> write_uri(JsonWriter& json, const std::string& word) {
     uri = cat("file://", absolute_path(uri));
   } else if (const std::string_view begin = std::string_view(uri).substr(0, scheme);
              begin != "file" && begin != "http" && begin != "https") {
-    return usage_error(cat("--uri ", word, ": fetched are file, http and https"));
+    return usage_error(cat("--uri ", hide_uri_secrets(word), ": fetched are file, http and https"));
   }
   json.open().text("uri", uri);
   for (const std::string_view part :
@@ -189,7 +190,7 @@ Result<void> write_uri(JsonWriter& json, const std::string& word) {
     } else if (part == "extract" || part == "executable") {
       json.boolean(part, true);
     } else {
-      return usage_error(cat("--uri ", word,
+      return usage_error(cat("--uri ", hide_uri_secrets(word),
                              ": after # only sha256=HEX, extract, executable and "
                              "name=FILE, joined by &"));
     }

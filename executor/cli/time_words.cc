@@ -1,5 +1,6 @@
 #include "executor/cli/time_words.h"
 
+#include <cmath>
 #include <ctime>
 #include <optional>
 
@@ -33,7 +34,19 @@ std::optional<int64_t> parse_date(const std::string& text) {
     if (rest == nullptr || *rest != '\0') return std::nullopt;
     seconds = ::timegm(&parts) - zone.tm_gmtoff;
   }
-  return seconds * 1'000'000'000 + fraction_ns;
+  int64_t out = 0;
+  if (__builtin_mul_overflow(seconds, int64_t{1'000'000'000}, &out) ||
+      __builtin_add_overflow(out, fraction_ns, &out)) {
+    return std::nullopt;
+  }
+  return out;
+}
+
+// Up to the year 2262, as far as nanoseconds in 64 bits go.
+Result<int64_t> nanoseconds(std::string_view flag, std::string_view text, double seconds) {
+  constexpr double kMostSeconds = 9.2e9;
+  if (std::abs(seconds) <= kMostSeconds) return static_cast<int64_t>(seconds * 1e9);
+  return usage_error(cat(flag, " is at most 9200000000 seconds, not \"", text, "\""));
 }
 }  // namespace
 
@@ -42,16 +55,16 @@ Result<int64_t> parse_time(std::string_view flag, std::string_view text) {
   const bool is_epoch = text.starts_with('@');
   if (is_epoch || text.find_first_not_of("0123456789.") == text.npos) {
     const double seconds = GANTRY_TRY(parse_decimal(flag, text.substr(is_epoch ? 1 : 0)));
-    return static_cast<int64_t>(seconds * 1e9);
+    return nanoseconds(flag, text, seconds);
   }
   const Result<double> ago = parse_seconds(flag, text);
   if (!ago) {
     return usage_error(cat(flag,
-                           " is how long ago, like 10m or 2h, or a date, like "
+                           " is how long ago, like 10m or 2h, or a date before 2262, like "
                            "2026-11-28T10:00:00Z, not \"",
                            text, "\""));
   }
-  return sys::realtime_ns() - static_cast<int64_t>(*ago * 1e9);
+  return sys::realtime_ns() - GANTRY_TRY(nanoseconds(flag, text, *ago));
 }
 
 std::string timestamp(int64_t nanoseconds) {

@@ -8,6 +8,8 @@
 #include <memory>
 #include <optional>
 
+#include "base/hide_secrets.h"
+
 namespace gantry::worker {
 namespace {
 constexpr int kMaxRedirects = 10;
@@ -113,12 +115,12 @@ Result<void> download(std::string url, std::chrono::seconds stall,
     std::string next = GANTRY_TRY(transfer_once(url, stall, sink));
     if (next.empty()) return {};
     if (!next.starts_with("http://") && !is_https(next)) {
-      return Error(Errc::invalid, cat("redirected to ", next.substr(0, 200),
+      return Error(Errc::invalid, cat("redirected to ", hide_uri_secrets(next).substr(0, 200),
                                       ": only http and https are followed"));
     }
     if (is_https(url) && !is_https(next)) {
-      return Error(Errc::invalid,
-                   cat("redirected from https to ", next.substr(0, 200), ", which is refused"));
+      return Error(Errc::invalid, cat("redirected from https to ",
+                                      hide_uri_secrets(next).substr(0, 200), ", which is refused"));
     }
     url = std::move(next);
   }

@@ -1,12 +1,14 @@
 """A disk or a runtime directory without room, or without inodes: launches are refused with the reason, everything that runs
 is still killed, reported and removed, also by an executor that starts then, and all goes on when there is room again."""
+import json
 import os
+import re
 import shutil
 import subprocess
 import time
 
 import limits
-from gantry import BIN, CallFailed, GantryTest, main, rootfs_tar, wait_until
+from gantry import BIN, CallFailed, GantryTest, UnixConnection, main, rootfs_tar, wait_until
 
 
 class Full(GantryTest):
@@ -178,6 +180,46 @@ class FullDisk(Full):
         self.assertEqual(list(self.executor.data.rglob("staging/*")), [])
         images = self.executor.call("GANTRY_IMAGES", gantry_images={})["gantry_images"]["images"]
         self.assertEqual(len(images), 1, images)
+
+
+class AuditLog(Full):
+    """What it loses on a full disk is counted and said, and pushes nothing out."""
+
+    def lines(self):
+        files = [self.executor.data / name for name in ("audit.log.2", "audit.log.1", "audit.log")]
+        return [json.loads(line) for file in files if file.exists() for line in file.read_text().splitlines()]
+
+    def lost(self):
+        connection = UnixConnection(self.executor.socket)
+        self.addCleanup(connection.close)
+        connection.request("GET", "/metrics")
+        page = connection.getresponse().read().decode()
+        return int(re.search(r"^gantry_audit_log_lost_lines_total (\d+)$", page, re.M)[1])
+
+    def absent(self, name):
+        with self.assertRaises(CallFailed):
+            self.executor.remove(name)
+
+    def test_it(self):
+        self.executor.restart("--log-file-max-size", "2k", "--log-file-max-files", "3")
+        for number in range(5):
+            self.absent(f"before-{number}")
+        self.assertEqual(self.lost(), 0)
+        self.fill(self.disk)
+        for number in range(200):
+            self.absent(f"full-{number}")
+        lost = self.lost()
+        self.assertGreater(lost, 100)
+        self.assertEqual(len(self.lines()), 205 - lost)
+        self.empty(self.disk)
+        self.absent("after")
+        lines = self.lines()
+        self.assertEqual([line["id"] for line in lines[:5]], [f"before-{number}" for number in range(5)])
+        self.assertEqual((lines[-2]["lost_lines"], lines[-1]["id"]), (lost, "after"))
+        self.assertEqual(len(lines), 207 - lost)
+        said = self.executor.log.read_text()
+        self.assertEqual(said.count("audit.log: lines are lost: write: No space left on device"), 1)
+        self.assertEqual(said.count(f"audit.log goes on: {lost} lines were lost"), 1)
 
 
 class NoInodes(FullDisk):

@@ -93,6 +93,24 @@ class Processes(GantryTest):
         self.limit(root, "max")
         self.assertEqual(self.executor.run("new", ["/bin/echo", "hi"], self.root)[1], "hi\n")
 
+    def test_of_a_container(self):
+        """Whose limit it is, and what helps."""
+        self.executor.launch("full", ["/bin/sh", "-c", "sleep 1000 & sleep 1000 & echo all; wait"], self.root,
+                             resources={"pids_limit": 3})
+        wait_until(lambda: self.executor.output("full") == "all\n")
+        self.refused(lambda: self.executor.exec("full.e", ["/bin/true"]), "container 'full' is at its limit of 3 processes",
+                     "gantry update --pids")
+        self.executor.remove("full", force=True)
+
+    def test_of_a_cgroup_parent(self):
+        web = limits.cgroup_of("pids") / self.executor.cgroup_root[1:] / "parents/web"
+        launch = lambda name: self.executor.launch(name, ["/bin/sleep", "1000"], self.root, cgroup_parent="web")
+        launch("a")
+        self.limit(web, 1)
+        self.refused(lambda: launch("b"), "cgroup parent 'web' is at its limit of 1 processes", "pids.max")
+        self.refused(lambda: self.executor.exec("a.e", ["/bin/true"]), "cgroup parent 'web' is at its limit of 1 processes")
+        self.executor.remove("a", force=True)
+
     def test_of_the_executor(self):
         """It can start no worker: what needs one says so, all else works; so does the removal, later."""
         own = limits.cgroup_of("pids") / f"{self.executor.cgroup_root[1:]}-own"

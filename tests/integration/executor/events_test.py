@@ -108,6 +108,9 @@ class Events(GantryTest):
         self.assertEqual(self.past(images=["tools"], actions=["import", "start"]).actions(), ["import", "start"])
         middle = by_action["update"]["time"]
         self.assertEqual(self.follow(since=middle, until=now(), types=["container"]).response.status, 200)
+        long_ago = self.follow(until={"nanoseconds": -2 ** 63})
+        long_ago.thread.join(10)
+        self.assertEqual((long_ago.is_over, long_ago.events), (True, []))
         part = self.follow(since={"nanoseconds": 0}, until=middle, types=["container"])
         part.thread.join(10)
         self.assertEqual(part.actions(), told[:told.index("update")])

@@ -82,6 +82,14 @@ class OperatorApi(GantryTest):
         self.assertEqual(ids, [f"absent-{n}" for n in range(60 - len(ids), 60)])
         self.assertGreater(len(ids), 20)
 
+    def test_no_error_tells_the_secrets_of_an_address(self):
+        uri = "http://bob:hunter2@127.0.0.1:1/a?x=1&X-Amz-Signature=abcdef&sig=ghijkl"
+        error = self.refused(lambda: self.executor.launch("c", ["/bin/true"], self.root, uris=[{"uri": uri}]), "fetch http://")
+        said = error.text + (self.executor.data / "audit.log").read_text() + self.executor.log.read_text()
+        self.assertIn("http://[hidden]@127.0.0.1:1/a?x=1&X-Amz-Signature=[hidden]&sig=[hidden]", said)
+        for secret in ("bob", "hunter2", "abcdef", "ghijkl"):
+            self.assertNotIn(secret, said)
+
     def test_agent_calls_show_the_host_its_frameworks_and_tasks(self):
         call = self.executor.call
         for kind in ("GET_FRAMEWORKS", "GET_EXECUTORS", "GET_TASKS", "GET_OPERATIONS"):

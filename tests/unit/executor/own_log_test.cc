@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <fcntl.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -96,6 +97,27 @@ TEST_F(OwnLogTest, ItGoesOnInANewFileAndKeepsSoMany) {
   EXPECT_LE(std::filesystem::file_size(file()), 1000u);
 }
 
+TEST_F(OwnLogTest, NoLineIsGluedToAPartOfOne) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_NONBLOCK), 0);
+  ::fcntl(ends[1], F_SETPIPE_SZ, 4096);
+  const int saved = ::dup(STDERR_FILENO);
+  RotatingFile out("", {}, [](uint64_t lines) { return cat(lines, " lost\n"); });
+  ::dup2(ends[1], STDERR_FILENO);
+  const std::string part = std::string(6000, 'x') + "\n";
+  const int error = out.write_line(part);
+  std::string text(10000, '\0');
+  const ssize_t taken = ::read(ends[0], text.data(), text.size());
+  const int again = out.write_line("next\n");
+  const ssize_t rest = ::read(ends[0], text.data(), text.size());
+  ::dup2(saved, STDERR_FILENO);
+  for (const int fd : {ends[0], ends[1], saved}) ::close(fd);
+  EXPECT_EQ(error, ENOSPC);
+  EXPECT_EQ(taken, 4096);
+  EXPECT_EQ(again, 0);
+  EXPECT_EQ(text.substr(0, static_cast<size_t>(rest)), "\n1 lost\nnext\n");
+}
+
 TEST_F(OwnLogTest, WhatAFullDiskDoesNotTakeIsLostAndCounted) {
   if (::mount("gantry-test", top_.c_str(), "tmpfs", 0, "size=16k") != 0) {
     GTEST_SKIP() << "needs root";
@@ -106,6 +128,9 @@ TEST_F(OwnLogTest, WhatAFullDiskDoesNotTakeIsLostAndCounted) {
   std::filesystem::remove(top_ + "/ballast");
   LOG(INFO) << "room again";
   const auto said = lines(file());
+  // Each is whole.
+  for (size_t i = 0; i + 2 < said.size(); ++i)
+    EXPECT_THAT(said[i], EndsWith(std::string(100, '.')));
   ASSERT_GE(said.size(), 2u);
   EXPECT_THAT(said[said.size() - 2], HasSubstr("lines could not be written here"));
   EXPECT_THAT(said.back(), EndsWith("room again"));

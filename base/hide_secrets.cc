@@ -1,11 +1,11 @@
-#include "executor/cli/hide_secrets.h"
+#include "base/hide_secrets.h"
 
 #include <algorithm>
 #include <cctype>
 
 #include "base/result.h"
 
-namespace gantry::cli {
+namespace gantry {
 namespace {
 constexpr std::string_view kHidden = "[hidden]";
 constexpr std::string_view kBetweenWords = " \t\r\n\"'`,;(){}[]<>|&";
@@ -18,10 +18,11 @@ bool is_secret_name(std::string_view name) {
   for (const char c : name) {
     if (is_alnum(c)) plain += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   }
-  constexpr std::string_view kWords[] = {"password", "passwd",     "passphrase", "secret",
-                                         "token",    "apikey",     "accesskey",  "privatekey",
-                                         "pwd",      "credential", "cookie"};
-  constexpr std::string_view kWhole[] = {"pass", "auth", "authorization", "key", "userpass", "pw"};
+  constexpr std::string_view kWords[] = {"password",  "passwd", "passphrase", "secret",
+                                         "token",     "apikey", "accesskey",  "privatekey",
+                                         "signature", "pwd",    "credential", "cookie"};
+  constexpr std::string_view kWhole[] = {"pass", "auth", "authorization", "key", "userpass",
+                                         "pw",   "sig"};
   return std::ranges::any_of(kWords, [&](auto word) { return plain.find(word) != plain.npos; }) ||
          std::ranges::find(kWhole, plain) != std::end(kWhole) || plain.ends_with("key") ||
          plain.ends_with("pass");
@@ -54,8 +55,9 @@ bool looks_secret(std::string_view word, TextIs kind) {
 std::string hide_login(std::string_view word) {
   const size_t scheme = word.find("://");
   if (scheme == word.npos) return std::string(word);
-  const size_t start = scheme + 3, at = word.find('@', start);
-  if (at == word.npos || word.find('/', start) < at) return std::string(word);
+  const size_t start = scheme + 3, end = std::min(word.find_first_of("/?#", start), word.size());
+  const size_t at = word.substr(0, end).rfind('@');
+  if (at == word.npos || at < start) return std::string(word);
   return cat(word.substr(0, start), kHidden, word.substr(at));
 }
 
@@ -82,6 +84,12 @@ bool looks_like_password(std::string_view word) {
   const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
   return std::ranges::any_of(word, is_digit) &&
          std::ranges::any_of(word, [&](char c) { return is_alnum(c) && !is_digit(c); });
+}
+
+std::string hide_parameter(std::string_view text) {
+  const size_t equals = text.find('=');
+  if (equals == text.npos || !is_secret_name(text.substr(0, equals))) return std::string(text);
+  return cat(text.substr(0, equals + 1), equals + 1 < text.size() ? kHidden : "");
 }
 
 class Hider {
@@ -162,7 +170,9 @@ class Hider {
       return;
     }
     if (kind_ == TextIs::arguments && take_short_flag(word)) return;
-    const size_t equals = word.find_first_of(word.find("://") == word.npos ? "=:" : "=");
+    const size_t scheme = word.find("://");
+    size_t equals = word.find_first_of(scheme == word.npos ? "=:" : "=");
+    if (equals > scheme) equals = word.npos;  // of the address
     const std::string_view name = word.substr(0, equals);
     if (equals != word.npos && equals + 1 < word.size()) {
       const bool is_variable =
@@ -174,7 +184,7 @@ class Hider {
     }
     const bool announces = word.starts_with('-') || equals != word.npos || is_name_of_next();
     is_next_secret_ = is_scheme || (announces && is_secret_name(name));
-    out_ += looks_secret(word, kind_) ? std::string(kHidden) : hide_login(word);
+    out_ += looks_secret(word, kind_) ? std::string(kHidden) : hide_uri_secrets(word);
   }
 
   // "-pWORD" and "-p" of those that take a password so, and what looks as if.
@@ -205,6 +215,19 @@ class Hider {
 };
 }  // namespace
 
+std::string hide_uri_secrets(std::string_view uri) {
+  constexpr std::string_view kBetween = "?#&;";
+  const size_t path = std::min(uri.find_first_of(kBetween, uri.find("://") + 1), uri.size());
+  std::string out = hide_login(uri.substr(0, path));
+  uri.remove_prefix(path);
+  while (!uri.empty()) {
+    const size_t end = std::min(uri.find_first_of(kBetween, 1), uri.size());
+    out += cat(uri.substr(0, 1), hide_parameter(uri.substr(1, end - 1)));
+    uri.remove_prefix(end);
+  }
+  return out;
+}
+
 std::string hide_secrets(std::string_view text, TextIs kind) {
   Hider hider(kind);
   hider.add(text);
@@ -216,4 +239,4 @@ std::string hide_secrets(const std::vector<std::string>& arguments) {
   for (const std::string& word : arguments) hider.add_argument(word);
   return hider.finish();
 }
-}  // namespace gantry::cli
+}  // namespace gantry

@@ -1,10 +1,10 @@
-#include "executor/cli/hide_secrets.h"
+#include "base/hide_secrets.h"
 
 #include <gtest/gtest.h>
 
 #include "base/result.h"
 
-namespace gantry::cli {
+namespace gantry {
 namespace {
 std::string of_log(std::string_view text) { return hide_secrets(text, TextIs::log); }
 std::string of_arguments(std::string_view text) { return hide_secrets(text, TextIs::arguments); }
@@ -25,6 +25,16 @@ TEST(HideSecrets, WhatIsKnownByItsLooks) {
   EXPECT_EQ(of_log("got ghp_0123456789abcdef"), "got [hidden]");
   EXPECT_EQ(of_log("see https://user:pass@host/x"), "see https://[hidden]@host/x");
   EXPECT_EQ(of_log("a\n-----BEGIN KEY-----\nabc\n-----END KEY-----\nb"), "a\n[hidden]\nb");
+}
+
+TEST(HideSecrets, OfAnAddress) {
+  EXPECT_EQ(hide_uri_secrets("https://user:pa,ss@host:1/a?x=1&X-Amz-Signature=abc&sig=d&token=e#f"),
+            "https://[hidden]@host:1/a?x=1&X-Amz-Signature=[hidden]&sig=[hidden]&token=[hidden]#f");
+  EXPECT_EQ(hide_uri_secrets("https://host/a=b?x=1#sha256=0"), "https://host/a=b?x=1#sha256=0");
+  EXPECT_EQ(of_log("get https://u:p@h/?sig=SECRET&y=2: failed"),
+            "get https://[hidden]@h/?sig=[hidden]&y=2: failed");
+  EXPECT_EQ(of_arguments("wget --url=https://u:p@h/?sig=SECRET"),
+            "wget --url=https://[hidden]@h/?sig=[hidden]");
 }
 
 TEST(HideSecrets, WhatIsNoneStays) {
@@ -67,4 +77,4 @@ TEST(HideSecrets, ArgumentsTellLess) {
   EXPECT_EQ(of_arguments("login 2f1c0b9a8d7e6f5a4b3c2d1e"), "login [hidden]");
 }
 }  // namespace
-}  // namespace gantry::cli
+}  // namespace gantry

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-namespace gantry::cli {
+namespace gantry {
 // What a name says is one (password=…, --token …, "secret": "…"), what is known by its looks (keys
 // of clouds and forges, JSON web tokens, PEM, user and password of an address), and with
 // `arguments` also values of variables (NAME=…), long words of letters and digits, ids included,
@@ -14,4 +14,6 @@ enum class TextIs { log, arguments };
 std::string hide_secrets(std::string_view text, TextIs kind);
 // Of a command's words, with spaces between them.
 std::string hide_secrets(const std::vector<std::string>& arguments);
-}  // namespace gantry::cli
+// An address without user, password, and what its parameters' names say is a secret.
+std::string hide_uri_secrets(std::string_view uri);
+}  // namespace gantry
