@@ -51,6 +51,30 @@ bool looks_secret(std::string_view word, TextIs kind) {
   return has_digit && has_letter;
 }
 
+bool is_same(std::string_view word, std::string_view lower) {
+  return std::ranges::equal(
+      word, lower, [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == b; });
+}
+
+// Words of prose and SQL after which a secret comes: "my pass is WORD", IDENTIFIED BY 'WORD'.
+bool announces_in_prose(std::string_view word, std::string_view former) {
+  constexpr std::string_view kNames[] = {"pass", "passwd", "passphrase", "password"};
+  return std::ranges::any_of(kNames, [&](auto name) { return is_same(word, name); }) ||
+         (is_same(word, "by") && is_same(former, "identified"));
+}
+
+bool goes_between(std::string_view word) {
+  constexpr std::string_view kBetween[] = {":", "=", "is", "was", "\\"};
+  return std::ranges::any_of(kBetween, [&](auto between) { return is_same(word, between); });
+}
+
+// USER:WORD, unless it is of numbers, as ids are.
+bool is_login(std::string_view word) {
+  const size_t colon = word.find(':');
+  return colon != word.npos && colon != 0 && word.find("://") == word.npos &&
+         colon + 1 < word.size() && word.find_first_not_of("0123456789:") != word.npos;
+}
+
 // "https://user:pass@host" without what is before the '@'.
 std::string hide_login(std::string_view word) {
   const size_t scheme = word.find("://");
@@ -115,7 +139,8 @@ class Hider {
   // One with spaces is one value.
   void add_argument(std::string_view word) {
     if (!out_.empty()) out_ += ' ';
-    if (std::exchange(is_next_secret_, false)) {
+    const bool logs_in = std::exchange(is_next_login_, false) && is_login(word);
+    if (std::exchange(is_next_secret_, false) || logs_in) {
       out_ += kHidden;
     } else {
       add(word);
@@ -125,7 +150,8 @@ class Hider {
 
  private:
   void forget() {
-    is_next_secret_ = is_next_suspect_ = false;
+    is_next_secret_ = is_next_suspect_ = is_next_login_ = false;
+    former_ = {};
     letters_ = {};
   }
 
@@ -160,15 +186,18 @@ class Hider {
 
   void take(std::string_view word) {
     const bool is_scheme = word == "Bearer" || word == "Basic";
-    if (word == ":" || word == "=" || (is_next_secret_ && is_scheme)) {
+    const std::string_view former = std::exchange(former_, word);
+    if (is_next_secret_ && (is_scheme || goes_between(word))) {
       out_ += word;
       return;
     }
     const bool is_suspect = std::exchange(is_next_suspect_, false) && looks_like_password(word);
-    if (std::exchange(is_next_secret_, false) || is_suspect) {
+    const bool logs_in = std::exchange(is_next_login_, false) && is_login(word);
+    if (std::exchange(is_next_secret_, false) || is_suspect || logs_in) {
       out_ += kHidden;
       return;
     }
+    if (take_login(word)) return;
     if (kind_ == TextIs::arguments && take_short_flag(word)) return;
     const size_t scheme = word.find("://");
     size_t equals = word.find_first_of(scheme == word.npos ? "=:" : "=");
@@ -183,8 +212,20 @@ class Hider {
       }
     }
     const bool announces = word.starts_with('-') || equals != word.npos || is_name_of_next();
-    is_next_secret_ = is_scheme || (announces && is_secret_name(name));
+    is_next_secret_ =
+        is_scheme || (announces && is_secret_name(name)) || announces_in_prose(word, former);
     out_ += looks_secret(word, kind_) ? std::string(kHidden) : hide_uri_secrets(word);
+  }
+
+  // -u or --user, of whatever program.
+  bool take_login(std::string_view word) {
+    for (const std::string_view flag : {"--user=", "-u"}) {
+      if (!word.starts_with(flag) || !is_login(word.substr(flag.size()))) continue;
+      out_ += cat(flag, kHidden);
+      return true;
+    }
+    is_next_login_ = word == "-u" || word == "--user";
+    return false;
   }
 
   // "-pWORD" and "-p" of those that take a password so, and what looks as if.
@@ -209,7 +250,8 @@ class Hider {
   std::string_view text_;
   const TextIs kind_;
   size_t at_ = 0;
-  bool is_next_secret_ = false, is_next_suspect_ = false;
+  bool is_next_secret_ = false, is_next_suspect_ = false, is_next_login_ = false;
+  std::string_view former_;   // word
   std::string_view letters_;  // of the client whose flags these are
   std::string out_;
 };
@@ -217,7 +259,7 @@ class Hider {
 
 std::string hide_uri_secrets(std::string_view uri) {
   constexpr std::string_view kBetween = "?#&;";
-  const size_t path = std::min(uri.find_first_of(kBetween, uri.find("://") + 1), uri.size());
+  const size_t path = std::min(uri.find_first_of("?#"), uri.size());
   std::string out = hide_login(uri.substr(0, path));
   uri.remove_prefix(path);
   while (!uri.empty()) {

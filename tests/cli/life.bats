@@ -541,6 +541,8 @@ none_named() { [ -z "$(gantry ps -aq --filter "name=$1")" ]; }
   [ "${stderr_lines[0]}" = "gantry: --filter colour=red: the key is type, event, container or image" ]
   run -125 --separate-stderr gantry events --since later
   [[ "$stderr" == "gantry: --since is how long ago"* ]]
+  run -125 --separate-stderr gantry events --since 99999999999999999999
+  [[ "$stderr" == "gantry: --since is at most 9200000000 seconds"* ]]
   run -125 --separate-stderr gantry events --since 1s --until 2s
   [[ "$stderr" == *"nothing lies between"* ]]
 }

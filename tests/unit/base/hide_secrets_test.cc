@@ -28,13 +28,33 @@ TEST(HideSecrets, WhatIsKnownByItsLooks) {
 }
 
 TEST(HideSecrets, OfAnAddress) {
-  EXPECT_EQ(hide_uri_secrets("https://user:pa,ss@host:1/a?x=1&X-Amz-Signature=abc&sig=d&token=e#f"),
-            "https://[hidden]@host:1/a?x=1&X-Amz-Signature=[hidden]&sig=[hidden]&token=[hidden]#f");
+  EXPECT_EQ(
+      hide_uri_secrets("https://user:pa,s;s@host:1/a?x=1&X-Amz-Signature=abc&sig=d&token=e#f"),
+      "https://[hidden]@host:1/a?x=1&X-Amz-Signature=[hidden]&sig=[hidden]&token=[hidden]#f");
   EXPECT_EQ(hide_uri_secrets("https://host/a=b?x=1#sha256=0"), "https://host/a=b?x=1#sha256=0");
   EXPECT_EQ(of_log("get https://u:p@h/?sig=SECRET&y=2: failed"),
             "get https://[hidden]@h/?sig=[hidden]&y=2: failed");
   EXPECT_EQ(of_arguments("wget --url=https://u:p@h/?sig=SECRET"),
             "wget --url=https://[hidden]@h/?sig=[hidden]");
+}
+
+TEST(HideSecrets, WordsOfProseAndSql) {
+  EXPECT_EQ(of_log("my pass is hunter2 now"), "my pass is [hidden] now");
+  EXPECT_EQ(of_log("passphrase hunter2, passwd: x"), "passphrase [hidden], passwd: [hidden]");
+  EXPECT_EQ(of_log("CREATE USER bob IDENTIFIED BY \"my own\" x"),
+            "CREATE USER bob IDENTIFIED BY \"[hidden]\" x");
+  EXPECT_EQ(of_arguments("mysql -e CREATE USER bob identified by 'SECRET'"),
+            "mysql -e CREATE USER bob identified by '[hidden]'");
+  EXPECT_EQ(of_log("it passed by me; bypass this"), "it passed by me; bypass this");
+}
+
+TEST(HideSecrets, LoginsOfAnyClient) {
+  EXPECT_EQ(of_arguments("client -u bob:hunter x"), "client -u [hidden] x");
+  EXPECT_EQ(of_arguments("client --user bob:hunter --user=bob:hunter -ubob:hunter"),
+            "client --user [hidden] --user=[hidden] -u[hidden]");
+  EXPECT_EQ(hide_secrets({"client", "--user", "bob:hun ter", "-v"}), "client --user [hidden] -v");
+  EXPECT_EQ(of_arguments("curl -u bob:hunter https://h:1/"), "curl -u [hidden] https://h:1/");
+  EXPECT_EQ(of_arguments("client -u 1000:1000 -u bob"), "client -u 1000:1000 -u bob");
 }
 
 TEST(HideSecrets, WhatIsNoneStays) {
