@@ -358,8 +358,9 @@ Co<void> Recovery::settle(Found& found) {
     co_return;
   }
   bool ran = found.record.process.has_value();
-  ExitOutcome outcome{ExitOutcome::Kind::failed, 0, false,
-                      "the executor was killed while it was launching this container"};
+  const ExitOutcome never_ran{ExitOutcome::Kind::failed, 0, false,
+                              "the executor was killed while it was launching this container"};
+  ExitOutcome outcome = never_ran;
   if (ran) {
     outcome = {ExitOutcome::Kind::lost, 0, false, "nobody saw how it ended"};
     if (found.after_reboot) outcome = lost_in_reboot();
@@ -369,6 +370,7 @@ Co<void> Recovery::settle(Found& found) {
       Result<ExitRecord> exit = co_await owner_.parts_.backend.wait_exit(container->id.hash());
       if (exit && !exit->has_execed) {
         ran = false;
+        outcome = never_ran;
       } else if (exit) {
         container->exited_ns = exit->exit_time_ns;
         outcome = co_await owner_.explain_exit(container, *exit);
