@@ -15,6 +15,12 @@
 namespace gantry::cli {
 namespace {
 constexpr ForeignFlag kForeignFlags[] = {
+#if defined(__aarch64__)
+constexpr std::string_view kPlatform = "linux/arm64";
+#else
+constexpr std::string_view kPlatform = "linux/amd64";
+#endif
+
     {"net", "network", {}},
     {"pids-limit", "pids", {}},
     {"cpuset-cpus", "cpuset", {}},
@@ -29,7 +35,7 @@ constexpr ForeignFlag kForeignFlags[] = {
     {"userns", {}, "there are no user namespaces yet: -u USER runs it as somebody else"},
     {"ip", {}, "the bridge chooses the address; `gantry ps` shows it"},
     {"link", {}, "write --add-host NAME:ADDRESS; `gantry ps` shows the address"},
-    {"platform", {}, "an image is for this host's processor"},
+    {"platform", {}, "an image is for this host's processor", kPlatform},
     // Of `gantry create`.
     {"d", {}, "nothing runs yet: `gantry start` runs it, and `gantry start -a` stays with it"},
     {"detach", {}, "nothing runs yet: `gantry start` runs it, and `gantry start -a` stays with it"},

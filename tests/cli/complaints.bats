@@ -227,6 +227,17 @@ shows() { gantry logs both 2>&1 | grep -qxF "$1"; }
   gantry rm -f web
 }
 
+@test "what is always so is taken" {
+  for words in "-q" "--sig-proxy=true" "--sig-proxy" "--platform linux/$(dpkg --print-architecture)"; do
+    # shellcheck disable=SC2086
+    in_root $words /bin/true
+  done
+  gantry images -a
+  gantry run --name over --rootfs "$ROOT" /bin/true
+  gantry rm -fv over
+  if ! [ -e /sys/fs/selinux/enforce ]; then in_root -v "$DIR:/srv:z" /bin/true; in_root -v "$DIR:/srv:ro,Z" /bin/true; fi
+}
+
 @test "no room for its output ends what was begun" {
   gantry run -d --name web --rootfs "$ROOT" sleep 100
   run -125 --separate-stderr bash -c "$BIN/gantry exec web yes >/dev/full"

@@ -64,7 +64,10 @@ teardown() { rm -rf "$DIR"; }
     [[ "$stderr" == "gantry: there is no -$said"* ]] || { echo "$words: $stderr" >&2; false; }
   done <<'END'
 ps -s|s here: `gantry system df`
-rm -v web|v here: the container's own volumes always go
+rm --volumes=false web|-volumes here: the container's own volumes always go
+ps --sort name|-sort here: the newest are first
+run --sig-proxy=false image|-sig-proxy here: signals always go
+run --platform linux/s390x image|-platform here: an image is for this
 stats --all|-all here: what does not run uses nothing
 run --volumes-from web image|-volumes-from here: name each
 run --runtime runc image|-runtime here: Gantry is the runtime
