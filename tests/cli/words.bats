@@ -98,6 +98,16 @@ END
   [ ! -e "$DIR/run" ]
 }
 
+@test "docker's -h is --hostname, and help is --help" {
+  for words in "run --rm -h myhost tools hostname" "create -h myhost tools"; do
+    # shellcheck disable=SC2086
+    run -125 --separate-stderr gantry $words
+    [[ "$stderr" == "gantry: -h: here it is --hostname NAME; help is --help"* ]]
+  done
+  [[ "$(gantry run -h)" == "Usage: gantry run"* ]]
+  [[ "$(gantry run --help -h)" == "Usage: gantry run"* ]]
+}
+
 @test "missing arguments are named" {
   for words in run kill "rm -f" logs wait checkpoint import rmi inspect; do
     # shellcheck disable=SC2086
