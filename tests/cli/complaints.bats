@@ -238,6 +238,14 @@ shows() { gantry logs both 2>&1 | grep -qxF "$1"; }
   if ! [ -e /sys/fs/selinux/enforce ]; then in_root -v "$DIR:/srv:z" /bin/true; in_root -v "$DIR:/srv:ro,Z" /bin/true; fi
 }
 
+@test "inspect -f: every member that a container has is known" {
+  gantry run --name over --restart no --rootfs "$ROOT" /bin/true
+  for path in $(gantry inspect over | jq -r '.[0] | (keys[] | "." + .), (.container | keys[] | ".container." + .)'); do
+    gantry inspect -f "{{json $path}}" over
+  done
+  gantry rm over
+}
+
 @test "no room for its output ends what was begun" {
   gantry run -d --name web --rootfs "$ROOT" sleep 100
   run -125 --separate-stderr bash -c "$BIN/gantry exec web yes >/dev/full"

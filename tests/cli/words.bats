@@ -94,6 +94,10 @@ top --format {{.Nope}} web|there are {{.PID}}
 inspect -f {{state}} web|a name begins with a dot
 inspect -f {{.State.Pid}} web|here it is {{.container.pid}}
 inspect -f {{.Nope}} web|without --format all that there are is shown
+inspect -f {{.nope}} web|there is no {{.nope}}; there are id, container
+inspect -f {{.container.stat}} web|there is no {{.container.stat}}; there are container_id, name, state
+inspect -f {{range}} web|there is no range here
+inspect -f {{.NetworkSettings.Networks.bridge.IPAddress}} web|here it is {{.container.ip_addresses}}
 END
   [ ! -e "$DIR/run" ]
 }
