@@ -227,6 +227,22 @@ shows() { gantry logs both 2>&1 | grep -qxF "$1"; }
   gantry rm -f web
 }
 
+@test "a reader that goes away ends export, cp and save as it ends any command, and who waits for more" {
+  gantry run -d --name web --rootfs "$ROOT" /bin/sh -c 'echo one; exec sleep 100'
+  for words in "export web" "cp web:/bin -"; do
+    run -141 --separate-stderr bash -c "set -o pipefail; $BIN/gantry $words | head -c 10 | wc -c"
+    [ "$output" = 10 ]
+    [ -z "$stderr" ]
+  done
+  # Nothing comes after the first line, and they end all the same.
+  for words in "logs -f web" "events --since 5m --filter event=start"; do
+    run -141 --separate-stderr bash -c "set -o pipefail; timeout 20 $BIN/gantry $words | head -n 1 | wc -l"
+    [ "$output" = 1 ]
+    [ -z "$stderr" ]
+  done
+  gantry rm -f web
+}
+
 @test "what is always so is taken" {
   for words in "-q" "--sig-proxy=true" "--sig-proxy" "--platform linux/$(dpkg --print-architecture)"; do
     # shellcheck disable=SC2086
