@@ -6,6 +6,7 @@
 
 #include "base/sys.h"
 #include "executor/cli/command_list.h"
+#include "executor/cli/complaint.h"
 #include "executor/cli/foreground.h"
 #include "executor/cli/print.h"
 #include "executor/cli/run_checks.h"
@@ -237,7 +238,7 @@ class Run final : public Command {
                                 .on_started = on_started});
     }
     const HttpResponse response = GANTRY_TRY(session.exchange(request));
-    if (response.head.status / 100 != 2) return report_launch_failure(response, request);
+    if (response.head.status / 100 != 2) return report_launch_failure(session, response, request);
     GANTRY_TRY(on_started());
     print_id(session, id, options_.name);
     return 0;
@@ -259,7 +260,7 @@ class Create final : public Command {
     NewFile id_file = GANTRY_TRY(NewFile::make("--cidfile", options_.cidfile));
     GANTRY_TRY(id_file.write(id));
     const HttpResponse response = GANTRY_TRY(session.exchange(request));
-    if (response.head.status / 100 != 2) return report_launch_failure(response, request);
+    if (response.head.status / 100 != 2) return report_launch_failure(session, response, request);
     id_file.keep();
     print_id(session, id, options_.name);
     return 0;

@@ -243,6 +243,17 @@ shows() { gantry logs both 2>&1 | grep -qxF "$1"; }
   gantry rm -f web
 }
 
+@test "an image that is not there: the one that was meant, else how to bring it" {
+  mkdir -p "$DIR/image/bin"
+  cp "$ROOT/bin/busybox" "$DIR/image/bin/sh"
+  tar -C "$DIR/image" -c . | gantry import - tools
+  run -125 --separate-stderr gantry run --rm tool sh
+  [[ "$stderr" == "gantry: no image "*"Did you mean \"tools\"?" ]]
+  run -125 --separate-stderr gantry run --rm quay.io/prometheus/busybox:1.2 sh
+  [[ "$stderr" == *"skopeo copy docker://quay.io/prometheus/busybox:1.2 oci:DIR, then gantry import DIR quay.io/prometheus/busybox:1.2" ]]
+  gantry rmi tools
+}
+
 @test "what is always so is taken" {
   for words in "-q" "--sig-proxy=true" "--sig-proxy" "--platform linux/$(dpkg --print-architecture)"; do
     # shellcheck disable=SC2086
