@@ -35,7 +35,7 @@ in_root() { gantry run --rm --rootfs "$ROOT" "$@"; }
 @test "an executor that refuses to start is started once, and its reason printed once" {
   mkdir "$DIR/other"
   GANTRY_RUNTIME_DIR=$DIR/other/run GANTRY_CGROUP_ROOT=relative run -1 --separate-stderr gantry ps
-  [ "$stderr" = "gantry: the executor did not start: it ended with status 1
+  [ "$stderr" = "gantry: the executor did not start: it ended with status 125
 gantry-executor: --cgroup-root 'relative': must be an absolute path without '..'" ]
 }
 

@@ -112,6 +112,23 @@ END
   [[ "$(gantry run --help -h)" == "Usage: gantry run"* ]]
 }
 
+@test "a number of the executor's that is none" {
+  for value in lots 1001 -1; do
+    run -125 --separate-stderr gantry --runtime-dir "$DIR/run" executor --prepared-children "$value"
+    [[ "$stderr" == "gantry: --prepared-children is a whole number from 0 to 1000, not \"$value\""* ]]
+  done
+}
+
+@test "a setting of the executor's that is wrong: 125, as for a flag that is none" {
+  [ "$(id -u)" = 0 ] || skip "needs root"
+  for words in "--log-max-size lots" "--listen-tls-cert x"; do
+    # shellcheck disable=SC2086
+    run -125 --separate-stderr gantry --runtime-dir "$DIR/run" executor $words
+    [[ "$stderr" == "gantry-executor: ${words%% *}"* ]]
+  done
+  [ ! -e "$DIR/run" ]
+}
+
 @test "missing arguments are named" {
   for words in run kill "rm -f" logs wait checkpoint import rmi inspect; do
     # shellcheck disable=SC2086
