@@ -129,6 +129,10 @@ END
   [ ! -e "$DIR/run" ]
 }
 
+@test "what the tools say of themselves" {
+  [[ "$("$GANTRY_TOP/tools/quickstart" --help)" == "From a fresh Debian 12 machine"* ]]
+}
+
 @test "missing arguments are named" {
   for words in run kill "rm -f" logs wait checkpoint import rmi inspect; do
     # shellcheck disable=SC2086
