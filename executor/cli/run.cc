@@ -15,13 +15,13 @@
 
 namespace gantry::cli {
 namespace {
-constexpr ForeignFlag kForeignFlags[] = {
 #if defined(__aarch64__)
 constexpr std::string_view kPlatform = "linux/arm64";
 #else
 constexpr std::string_view kPlatform = "linux/amd64";
 #endif
 
+constexpr ForeignFlag kForeignFlags[] = {
     {"net", "network", {}},
     {"pids-limit", "pids", {}},
     {"cpuset-cpus", "cpuset", {}},
@@ -115,7 +115,7 @@ void RunOptions::declare_common(Flags& flags) {
   flags.add(0, "network", "MODE", &network,
             "none (loopback only, the default), host, or bridge (the default with -p)");
   flags.add('p', "publish", "[IP:]HOST:CONT[/udp]", &ports,
-            "a port of the host that leads into the container");
+            "a port of the host that leads into the container; 8000-8010:80-90 are as many");
   flags.add(0, "dns", "ADDRESS", &dns, "a name server");
   flags.add(0, "add-host", "NAME:ADDRESS", &hosts, "a line of /etc/hosts");
   flags.section("Rights");
