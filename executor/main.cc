@@ -230,6 +230,7 @@ int main(int argc, char** argv) try {
       answer ? gantry::run(config, started_as, std::move(handed)) : std::move(answer).error();
   if (code) return *code;
   std::fprintf(stderr, "gantry-executor: %s\n", code.error().to_string().c_str());
+  if (!answer) return gantry::kWrongSettings;
   return code.error().is(gantry::Errc::conflict) ? gantry::kAnotherServes : 1;
 } catch (...) {  // lint: allow throw, because Asio's constructors do
   gantry::end_without_resources(std::current_exception());

@@ -28,7 +28,7 @@ inline constexpr TextSetting kTextSettings[] = {
     {"listen-tls", &Config::listen_tls, "ADDRESS:PORT",
      "for other machines: the whole API over TLS, for who has a certificate or the token"},
     {"listen-tls-cert", &Config::listen_tls_cert, "FILE",
-     "this host's certificate and its chain, PEM"},
+     "this host's certificate and its chain, PEM; an absolute path, as the four below"},
     {"listen-tls-key", &Config::listen_tls_key, "FILE",
      "its key, PEM, which not every user may read"},
     {"listen-tls-client-ca", &Config::listen_tls_client_ca, "FILE",

@@ -20,8 +20,8 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "signal N). Stdin is /dev/null unless -i is given. With --json\nstdout and stderr are still "
      "the container's, and one line more on stderr says how it ended: id, status, exit;\nwith -d "
      "the one line is on stdout: id, name.\nAll namespaces, the default seccomp "
-     "profile and Docker's capabilities without NET_RAW are on; the network\nis none (loopback "
-     "only) unless asked for.",
+     "profile, no-new-privileges and Docker's capabilities without NET_RAW are on; the\nnetwork is "
+     "none (loopback only) unless asked for.",
      "gantry run --rm tools echo hello  # run, print, remove\n"
      "gantry run -d --name web -p 8080:80 --network bridge nginx  # a server, published on 8080\n"
      "gantry run --rm --memory 64m --cpus 0.5 --pids 100 tools ./job  # with limits\n"
@@ -29,8 +29,8 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "gantry run -it --rm tools sh  # a shell at this terminal\n"
      "gantry run --rm --rootfs ./rootfs /bin/sh -c 'id'  # from a directory\n"
      "gantry run --rm -v ./src:/src:ro -w /src tools ls  # a directory of the host, read-only\n"
-     "gantry run -d --restart always --health-cmd 'wget -qO- localhost' --health-on-failure kill "
-     "web"
+     "gantry run -d --restart always --health-cmd 'curl -sf 127.0.0.1' --health-on-failure kill "
+     "nginx"
      "  # again when it hangs\n",
      make_run, kUsageStatus},
     {"create", kContainers, "[flags] IMAGE [COMMAND [ARG...]]",

@@ -216,7 +216,43 @@ std::string_view missing_source(std::string_view complaint) {
                           complaint.ends_with(" (the source): No such file or directory");
   return is_missing ? complaint.substr(kBegin.size(), on - kBegin.size()) : std::string_view();
 }
-}  // namespace
+
+// The word of "no image 'tool': …"; empty: that is not what it says.
+std::string_view missing_image(std::string_view complaint) {
+  constexpr std::string_view kBegin = "no image '";
+  if (!complaint.starts_with(kBegin)) return {};
+  complaint.remove_prefix(kBegin.size());
+  return complaint.substr(0, std::min(complaint.find('\''), complaint.size()));
+}
+
+// As it is typed: docker.io/library/tools:latest is `tools`.
+std::string_view short_name(std::string_view reference) {
+  for (const std::string_view begin : {"docker.io/", "library/"}) {
+    if (reference.starts_with(begin)) reference.remove_prefix(begin.size());
+  }
+  constexpr std::string_view kLatest = ":latest";
+  if (reference.ends_with(kLatest)) reference.remove_suffix(kLatest.size());
+  return reference;
+}
+
+// The image that was meant, or how to bring it.
+std::string about_missing_image(Session& session, std::string_view word) {
+  std::vector<std::string_view> names;
+  const Result<JsonDocument> answer = session.call(R"({"type":"GANTRY_IMAGES"})");
+  const Json none(rapidjson::kObjectType);
+  const Json& there = answer ? static_cast<const Json&>(*answer) : none;
+  for (const Json* image : list_of(there, "gantry_images.images")) {
+    for (const Json* name : list_of(*image, "references")) {
+      names.push_back(short_name({name->GetString(), name->GetStringLength()}));
+    }
+  }
+  word = short_name(word);
+  if (const std::string_view meant = nearest(word, names); !meant.empty()) {
+    return cat("  Did you mean \"", meant, "\"?");
+  }
+  return cat("  Nothing is pulled here. From a registry: skopeo copy docker://", word,
+             " oci:DIR, then gantry import DIR ", word);
+}
 
 std::string next_step(std::string_view complaint, int status) {
   if (status == 127) {
@@ -233,5 +269,18 @@ std::string next_step(std::string_view complaint, int status) {
                " first; -v PLACE alone is a new, empty volume");
   }
   return {};
+}
+}  // namespace
+
+int report_launch_failure(Session& session, const HttpResponse& response,
+                          const std::string& request) {
+  int status = kLaunchFailureStatus;
+  parse_number(response.head.header("Gantry-Exit-Status"), status);
+  const std::string complaint = in_flags(refusal(response, request).to_string(), request);
+  const std::string_view image = missing_image(complaint);
+  const std::string next =
+      image.empty() ? next_step(complaint, status) : about_missing_image(session, image);
+  write_error(cat(complaint, next.empty() ? "" : "\n", next));
+  return status;
 }
 }  // namespace gantry::cli

@@ -3,13 +3,14 @@
 #pragma once
 
 #include <string>
-#include <string_view>
+
+#include "executor/cli/session.h"
 
 namespace gantry::cli {
 // About a field of `request`, the body of the call: "--cpus 9999: must be 0.01 to 8192".
 std::string in_flags(std::string complaint, const std::string& request);
 
-// A line or two for a launch that failed with exit status `status`; empty: the complaint says it
-// all.
-std::string next_step(std::string_view complaint, int status);
+// Prints why the launch that `request` asked for failed; docker's status for it (125, 126, 127).
+int report_launch_failure(Session& session, const HttpResponse& response,
+                          const std::string& request);
 }  // namespace gantry::cli

@@ -24,6 +24,7 @@ _gantry() {
     COMPREPLY=()
   else
     COMPREPLY=("${answer[@]%%$'\t'*}")
+    case ${COMPREPLY[0]} in *[:=]) compopt -o nospace ;; esac
   fi
 }
 complete -F _gantry gantry
@@ -124,7 +125,15 @@ Candidates words_of(std::string_view text) {
   return out;
 }
 
-Candidates values_of(const Flag& flag) {
+// `ps` and `events` have different ones.
+Candidates filters_of(std::string_view command) {
+  return words_of(command == "ps"
+                      ? "name= id= state= status= exited= image= ancestor= label= health="
+                      : "type= event= container= image=");
+}
+
+Candidates values_of(const Flag& flag, std::string_view command) {
+  if (flag.name == "filter") return filters_of(command);
   static constexpr std::pair<std::string_view, std::string_view> kKnown[] = {
       {"network", "none host bridge"},
       {"restart", "no on-failure always unless-stopped"},
@@ -166,7 +175,19 @@ Before look_back(const std::vector<const Flag*>& flags, const std::vector<std::s
   return out;
 }
 
-Candidates arguments_of(Session& session, const CommandInfo& info, size_t before) {
+// `cp we`: a place in a container, else a file here.
+Candidates places(Session& session, std::string_view begun) {
+  Candidates out;
+  for (Candidate& container : containers(session)) {
+    container.word += ':';
+    if (container.word.starts_with(begun)) out.push_back(std::move(container));
+  }
+  return begun.empty() || out.empty() ? Candidates{{std::string(kFiles)}} : out;
+}
+
+Candidates arguments_of(Session& session, const CommandInfo& info, size_t before,
+                        std::string_view begun) {
+  if (info.name == "cp") return places(session, begun);
   if (info.name == "help") return command_names();
   if (info.name == "completion") return words_of("bash zsh fish");
   const bool is_several = info.arguments.find("...") != info.arguments.npos;
@@ -194,8 +215,9 @@ Candidates candidates(Session& session, const std::vector<std::string>& words) {
   for (const Flag& flag : own.all()) flags.push_back(&flag);
   for (const Flag& flag : global.all()) flags.push_back(&flag);
   const Before before = look_back(flags, words);
-  if (before.wanting_value != nullptr) return values_of(*before.wanting_value);
-  if (!words.back().starts_with('-')) return arguments_of(session, *info, before.arguments);
+  if (before.wanting_value != nullptr) return values_of(*before.wanting_value, info->name);
+  if (!words.back().starts_with('-'))
+    return arguments_of(session, *info, before.arguments, words.back());
   Candidates out;
   for (const Flag* flag : flags) out.push_back({cat("--", flag->name), std::string(flag->help)});
   return out;

@@ -159,7 +159,8 @@ class Cp final : public Command {
           cat("one of ", words[0], " and ", words[1],
               " has to be in a container: CONTAINER:PATH (a file here with a colon is ./NAME)"));
     }
-    ::signal(SIGPIPE, SIG_IGN);
+    // To stdout: a reader that has gone ends us as it ends any command.
+    if (words[1] != "-") ::signal(SIGPIPE, SIG_IGN);
     GANTRY_TRY(from.container.empty() ? copy_in(session, from.path, to)
                                       : copy_out(session, from, to.path));
     return 0;

@@ -64,8 +64,8 @@ OutputFile::~OutputFile() {
 }
 
 Result<OutputFile> OutputFile::open(const std::string& path) {
-  // A reader that is gone is an error to be told, not to die of.
-  ::signal(SIGPIPE, SIG_IGN);
+  // A reader of stdout that has gone ends us as it ends any command; one of a FILE is told of.
+  if (!path.empty()) ::signal(SIGPIPE, SIG_IGN);
   if (path.empty()) {
     if (::isatty(STDOUT_FILENO) != 0) {
       return usage_error("a tar is nothing for a terminal: give -o FILE, or redirect stdout");

@@ -138,7 +138,9 @@ class Events final : public Command {
         if (status) return *status;
       }
       if (connection.is_complete()) return 0;
-      if (!GANTRY_TRY(connection.feed())) return Error(Errc::cancelled, "the executor went away");
+      if (!GANTRY_TRY(feed_while_read(connection))) {
+        return Error(Errc::cancelled, "the executor went away");
+      }
     }
   }
 

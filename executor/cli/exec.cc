@@ -1,6 +1,7 @@
 // gantry exec
 #include "base/sys.h"
 #include "executor/cli/command_list.h"
+#include "executor/cli/complaint.h"
 #include "executor/cli/foreground.h"
 #include "executor/cli/print.h"
 #include "executor/cli/request_words.h"
@@ -54,7 +55,7 @@ class Exec final : public Command {
                                 .name = container.parent});
     }
     const HttpResponse response = GANTRY_TRY(session.exchange(request));
-    if (response.head.status / 100 != 2) return report_launch_failure(response, request);
+    if (response.head.status / 100 != 2) return report_launch_failure(session, response, request);
     if (session.json()) write_out(JsonWriter().open().text("id", container.id).close().line());
     return 0;
   }

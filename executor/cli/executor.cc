@@ -73,6 +73,7 @@ class Executor final : public Command {
       return upgrade(session, words.size() > 1 ? words[1] : sibling_program("gantry-executor"));
     }
     for (const std::string& word : words) GANTRY_TRY(check_passed_on(word));
+    GANTRY_TRY(check_numbers());
     return become_executor(session, words);
   }
 
@@ -96,6 +97,19 @@ class Executor final : public Command {
         nearest(name.substr(std::min(name.find_first_not_of('-'), name.size())), names);
     return usage_error(cat("unknown flag ", name,
                            meant.empty() ? std::string() : cat(" (did you mean --", meant, "?)")));
+  }
+
+  Result<void> check_numbers() const {
+    for (const auto& [flag, value] : settings_) {
+      const auto* const setting = std::ranges::find(kNumberSettings, flag, &NumberSetting::flag);
+      if (!value || setting == std::end(kNumberSettings)) continue;
+      int number = 0;
+      if (!parse_number(*value, number) || number < setting->least || number > setting->most) {
+        return usage_error(cat("--", flag, " is a whole number from ", setting->least, " to ",
+                               setting->most, ", not \"", *value, "\""));
+      }
+    }
+    return {};
   }
 
   std::optional<std::string>& value_of(std::string_view flag) {

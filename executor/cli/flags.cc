@@ -121,6 +121,7 @@ Result<bool> Flags::parse_long(Cursor& cursor) const {
   if (foreign != nullptr) flag = find(foreign->here);
   if (flag == nullptr) {
     if (pass_unknown_) return false;
+    if (foreign != nullptr && is_always_so(*foreign, value, cursor)) return true;
     if (foreign != nullptr) {
       return Error(Errc::invalid, cat("there is no --", name, " here: ", foreign->hint));
     }
@@ -144,6 +145,13 @@ Result<bool> Flags::parse_long(Cursor& cursor) const {
   return true;
 }
 
+bool Flags::is_always_so(const ForeignFlag& flag, std::optional<std::string_view> value,
+                         Cursor& cursor) {
+  if (flag.always.empty()) return false;
+  if (!value) value = flag.always == "true" ? flag.always : cursor.next();
+  return value == flag.always;
+}
+
 // `-d`, `-it`, `-e A=1`, `-eA=1`, `-e=A=1`.
 Result<bool> Flags::parse_short(Cursor& cursor) const {
   const std::string_view word = cursor.current();
@@ -153,6 +161,7 @@ Result<bool> Flags::parse_short(Cursor& cursor) const {
     if (foreign != nullptr) flag = find(foreign->here);
     if (flag == nullptr) {
       if (pass_unknown_ && i == 1) return false;
+      if (foreign != nullptr && is_always_so(*foreign, std::nullopt, cursor)) continue;
       if (foreign != nullptr) {
         return Error(Errc::invalid, cat("there is no -", word[i], " here: ", foreign->hint));
       }

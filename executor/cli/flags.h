@@ -39,6 +39,8 @@ struct ForeignFlag {
   std::string_view name;  // one letter: -t
   std::string_view here;  // what it is called here; empty: there is none
   std::string_view hint;  // what to do instead
+  // The value with which it asks for what is always so; "true": a switch. It is taken then.
+  std::string_view always = {};
 };
 
 class Flags {
@@ -69,6 +71,8 @@ class Flags {
   const Flag* find(std::string_view name) const;
   const Flag* find(char letter) const;
   const ForeignFlag* find_foreign(std::string_view name) const;
+  static bool is_always_so(const ForeignFlag& flag, std::optional<std::string_view> value,
+                           Cursor& cursor);
   Result<bool> parse_long(Cursor& cursor) const;
   Result<bool> parse_short(Cursor& cursor) const;
 

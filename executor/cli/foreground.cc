@@ -386,7 +386,7 @@ int Foreground::finish() {
     write_error("how the container ended is not known: it was removed while no executor answered");
     return kLaunchFailureStatus;
   }
-  if (refused_) return report_launch_failure(*refused_, request_);
+  if (refused_) return report_launch_failure(session_, *refused_, request_);
   const Json& exit = *find(*exit_, "control");
   const std::string kind = text_of(exit, "gantry_exit.kind");
   const std::string reason = text_of(exit, "gantry_exit.reason");
@@ -469,15 +469,6 @@ Result<int> Foreground::see_to_the_end(const std::string& request, Result<void> 
   return finish();
 }
 }  // namespace
-
-int report_launch_failure(const HttpResponse& response, const std::string& request) {
-  int status = kLaunchFailureStatus;
-  parse_number(response.head.header("Gantry-Exit-Status"), status);
-  const std::string complaint = in_flags(refusal(response, request).to_string(), request);
-  const std::string next = next_step(complaint, status);
-  write_error(cat(complaint, next.empty() ? "" : "\n", next));
-  return status;
-}
 
 Result<int> attach_in_foreground(Session& session, const ContainerRef& container,
                                  const ForegroundOptions& options,

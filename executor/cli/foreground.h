@@ -30,7 +30,4 @@ Result<int> attach_in_foreground(Session& session, const ContainerRef& container
 
 // The stdin of this program is a terminal, as -t with -i needs it.
 Result<void> check_terminal(bool is_interactive);
-
-// Prints why the launch that `request` asked for failed; docker's status for it (125, 126, 127).
-int report_launch_failure(const HttpResponse& response, const std::string& request);
 }  // namespace gantry::cli

@@ -12,9 +12,9 @@ constexpr std::string_view kCpus = "--cpus N is the share of CPU time";
 constexpr ForeignFlag kRun[] = {
     {"a", {}, "without -d both streams are attached, with -i stdin too"},
     {"attach", {}, "without -d both streams are attached, with -i stdin too"},
-    {"sig-proxy", {}, "signals always go to the container"},
-    {"quiet", {}, "nothing is said that could be left out"},
-    {"q", {}, "nothing is said that could be left out"},
+    {"sig-proxy", {}, "signals always go to the container", "true"},
+    {"quiet", {}, "nothing is said that could be left out", "true"},
+    {"q", {}, "nothing is said that could be left out", "true"},
     {"runtime", {}, "Gantry is the runtime"},
     {"cpu-period", {}, kCpus},
     {"cpu-quota", {}, kCpus},
@@ -36,10 +36,12 @@ constexpr ForeignFlag kRun[] = {
     {"pod", {}, "there are no pods: `gantry exec` runs a further command in a container"},
     {"replace", {}, "`gantry rm -f NAME` first"},
 };
-constexpr ForeignFlag kPs[] = {{"s", {}, kSizes}, {"size", {}, kSizes}};
+constexpr ForeignFlag kPs[] = {{"s", {}, kSizes},
+                               {"size", {}, kSizes},
+                               {"sort", {}, "the newest are first; gantry ps | sort -k 2"}};
 constexpr ForeignFlag kRm[] = {
-    {"v", {}, "the container's own volumes always go with it"},
-    {"volumes", {}, "the container's own volumes always go with it"},
+    {"v", {}, "the container's own volumes always go with it", "true"},
+    {"volumes", {}, "the container's own volumes always go with it", "true"},
     {"a", {}, "`gantry prune` removes all that have ended; gantry rm -f $(gantry ps -aq) all"},
     {"all", {}, "`gantry prune` removes all that have ended; gantry rm -f $(gantry ps -aq) all"},
     {"l", {}, "there are no links"},
@@ -64,9 +66,9 @@ constexpr ForeignFlag kInspect[] = {
     {"type", {}, "`gantry image inspect` is for images"},
 };
 constexpr ForeignFlag kImages[] = {
-    {"a", {}, "all are listed"},
-    {"all", {}, "all are listed"},
-    {"digests", {}, "they are shown; --no-trunc shows them whole"},
+    {"a", {}, "all are listed", "true"},
+    {"all", {}, "all are listed", "true"},
+    {"digests", {}, "they are shown; --no-trunc shows them whole", "true"},
     {"f", {}, "gantry images | grep"},
     {"filter", {}, "gantry images | grep"},
 };

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "executor/cli/session.h"
 #include "executor/version.h"
@@ -273,6 +274,23 @@ std::string roff_flags(const Flags& flags) {
   }
   return out;
 }
+std::string roff_environment() {
+  static constexpr std::pair<std::string_view, std::string_view> kVariables[] = {
+      {"GANTRY_SOCKET", "the executor's socket"},
+      {"GANTRY_RUNTIME_DIR", "the executor's runtime directory"},
+      {"GANTRY_DATA_DIR", "its data directory, of one that is started here"},
+      {"GANTRY_CGROUP_ROOT", "the cgroup of its containers, of one that is started here"},
+      {"GANTRY_HOST", "the executor of another machine, as --host"},
+      {"GANTRY_TLS_CA", "who signed its certificate, as --tls-ca"},
+      {"GANTRY_TLS_CERT", "who we are to it, as --tls-cert"},
+      {"GANTRY_TLS_KEY", "the key of that, as --tls-key"},
+      {"GANTRY_TOKEN_FILE", "a token instead, as --token-file"}};
+  std::string out = ".SH ENVIRONMENT\n";
+  for (const auto& [name, meaning] : kVariables) {
+    out += cat(".TP\n.B ", roff(name), roff(meaning));
+  }
+  return out;
+}
 }  // namespace
 
 std::string man_page() {
@@ -305,8 +323,8 @@ std::string man_page() {
           ".SH EXIT STATUS\n0 success, 1 a command of Gantry failed, 125 wrong usage or a "
           "container that could not be made, 126 its command cannot be executed, 127 its command "
           "was not found, 128+N it was ended by signal N; otherwise the status of the "
-          "container.\n.SH ENVIRONMENT\n.TP\n.B GANTRY_SOCKET\nthe executor's socket\n.TP\n.B "
-          "GANTRY_RUNTIME_DIR\nthe executor's runtime directory\n");
+          "container.\n",
+          roff_environment());
   return out;
 }
 }  // namespace gantry::cli

@@ -64,8 +64,10 @@ std::string describe_command(const Json& container) {
   return one_line(out, 32);
 }
 
+// Those that are published; of one that has ended none is.
 std::string describe_ports(const Json& container) {
   std::string out;
+  if (has_ended(container)) return out;
   for (const Json* port : list_of(container, "ports")) {
     const std::string address = text_of(*port, "host_ip");
     out += cat(out.empty() ? "" : ", ", address, address.empty() ? "" : ":",
@@ -256,7 +258,8 @@ class Ps final : public Command {
   }
 
   void print_table(const std::vector<const Json*>& containers) const {
-    Table table({"ID", "NAME", "IMAGE", "COMMAND", "STATE", "ADDRESS", "PORTS"});
+    Table table({"ID", "NAME", "IMAGE", "COMMAND", "STATE", "ADDRESS", "PORTS"},
+                std::vector<std::string_view>{"IMAGE", "COMMAND"});
     const double now = now_seconds();
     for (const Json* container : containers) {
       const std::vector<const Json*> addresses = list_of(*container, "ip_addresses");

@@ -137,7 +137,8 @@ class Logs final : public Command {
         GANTRY_TRY(print(session, *record));
       }
       if (connection.is_complete()) break;
-      if (!GANTRY_TRY(connection.feed())) return Error(Errc::cancelled, "the executor went away");
+      const bool fed = GANTRY_TRY(no_stdout_ ? connection.feed() : feed_while_read(connection));
+      if (!fed) return Error(Errc::cancelled, "the executor went away");
     }
     print_rest(pieces_[0], "stdout");
     print_rest(pieces_[1], "stderr");

@@ -1,6 +1,7 @@
 // gantry: the command line. Finds the command, parses its flags, runs it, prints its error.
 #include <fcntl.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -57,6 +58,14 @@ int unknown_command(std::string_view name) {
                     "");
 }
 
+// docker's -h is --hostname: `run -h web IMAGE` is not asked for help.
+bool names_host(const CommandInfo& info, const std::vector<std::string>& words) {
+  if (info.name != "run" && info.name != "create") return false;
+  const auto h = std::ranges::find(words, "-h");
+  return h != words.end() && h + 1 != words.end() && !(h + 1)->starts_with('-') &&
+         std::ranges::find(words.begin(), h, "--help") == h;
+}
+
 int run_command(const CommandInfo& info, GlobalOptions& options,
                 const std::vector<std::string>& words) {
   const std::unique_ptr<Command> command = info.make();
@@ -65,6 +74,9 @@ int run_command(const CommandInfo& info, GlobalOptions& options,
   flags.know_foreign(foreign_flags(info.name));
   declare_global_flags(flags, options);
   Result<std::vector<std::string>> arguments = flags.parse(words);
+  if (options.help && names_host(info, words)) {
+    return fail_usage("-h: here it is --hostname NAME; help is --help", info.name);
+  }
   if (options.help) {
     write_out(command_help(info));
     return 0;

@@ -92,6 +92,15 @@ void Table::write() const {
   write_out(format(is_known ? size.ws_col : 0));
 }
 
+bool Table::may_be_cut(size_t column) const {
+  return cut_ ? std::ranges::find(*cut_, rows_[0][column]) != cut_->end() : column != 0;
+}
+
+bool Table::is_empty(size_t column) const {
+  return std::all_of(rows_.begin() + 1, rows_.end(),
+                     [column](const auto& row) { return row[column].empty(); });
+}
+
 std::string Table::format(size_t columns) const {
   constexpr size_t kGap = 2;
   constexpr size_t kNarrowest = 8;  // what is cut shorter says nothing
@@ -102,16 +111,24 @@ std::string Table::format(size_t columns) const {
   }
   size_t total = kGap * (widths.size() - 1);
   for (const size_t width : widths) total += width;
+  for (size_t i = 0; columns != 0 && total > columns && i < widths.size(); ++i) {
+    if (!is_empty(i)) continue;
+    total -= widths[i] + kGap;
+    widths[i] = 0;
+  }
   for (; columns != 0 && total > columns; --total) {
-    // The first column is what a container or image is called by.
-    const auto widest = std::max_element(widths.begin() + 1, widths.end());
-    if (widest == widths.end() || *widest <= kNarrowest) return format_as_lines();
+    size_t* widest = nullptr;
+    for (size_t i = 0; i < widths.size(); ++i) {
+      if (may_be_cut(i) && (widest == nullptr || widths[i] > *widest)) widest = &widths[i];
+    }
+    if (widest == nullptr || *widest <= kNarrowest) return format_as_lines();
     --*widest;
   }
   std::string out;
   for (const auto& row : rows_) {
     std::string line;
     for (size_t i = 0; i < row.size(); ++i) {
+      if (widths[i] == 0) continue;
       const std::string cell = width_of(row[i]) > widths[i] ? one_line(row[i], widths[i]) : row[i];
       line += cell;
       line.append(i + 1 < row.size() ? widths[i] - width_of(cell) + kGap : 0, ' ');

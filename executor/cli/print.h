@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,17 +11,27 @@
 
 namespace gantry::cli {
 // Columns as wide as their widest cell, two spaces between; the last one is not padded. On a
-// terminal too narrow for that the widest cells are cut, or each gets a line of its own.
+// terminal too narrow for that empty columns are left out and the widest cells cut, or each gets a
+// line of its own.
 class Table {
  public:
-  explicit Table(std::vector<std::string> header) { rows_.push_back(std::move(header)); }
+  // `cut`: the columns that may be cut; without it all but the first, which is what a container or
+  // image is called by.
+  explicit Table(std::vector<std::string> header,
+                 std::optional<std::vector<std::string_view>> cut = {})
+      : cut_(std::move(cut)) {
+    rows_.push_back(std::move(header));
+  }
   void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
   void write() const;                        // to stdout
   std::string format(size_t columns) const;  // 0: any number
 
  private:
   std::string format_as_lines() const;
+  bool may_be_cut(size_t column) const;
+  bool is_empty(size_t column) const;  // but for its header
   std::vector<std::vector<std::string>> rows_;
+  std::optional<std::vector<std::string_view>> cut_;
 };
 
 void write_out(std::string_view text);  // to stdout

@@ -6,6 +6,7 @@
 
 #include "base/sys.h"
 #include "executor/cli/command_list.h"
+#include "executor/cli/complaint.h"
 #include "executor/cli/foreground.h"
 #include "executor/cli/print.h"
 #include "executor/cli/run_checks.h"
@@ -14,6 +15,12 @@
 
 namespace gantry::cli {
 namespace {
+#if defined(__aarch64__)
+constexpr std::string_view kPlatform = "linux/arm64";
+#else
+constexpr std::string_view kPlatform = "linux/amd64";
+#endif
+
 constexpr ForeignFlag kForeignFlags[] = {
     {"net", "network", {}},
     {"pids-limit", "pids", {}},
@@ -29,7 +36,7 @@ constexpr ForeignFlag kForeignFlags[] = {
     {"userns", {}, "there are no user namespaces yet: -u USER runs it as somebody else"},
     {"ip", {}, "the bridge chooses the address; `gantry ps` shows it"},
     {"link", {}, "write --add-host NAME:ADDRESS; `gantry ps` shows the address"},
-    {"platform", {}, "an image is for this host's processor"},
+    {"platform", {}, "an image is for this host's processor", kPlatform},
     // Of `gantry create`.
     {"d", {}, "nothing runs yet: `gantry start` runs it, and `gantry start -a` stays with it"},
     {"detach", {}, "nothing runs yet: `gantry start` runs it, and `gantry start -a` stays with it"},
@@ -108,7 +115,7 @@ void RunOptions::declare_common(Flags& flags) {
   flags.add(0, "network", "MODE", &network,
             "none (loopback only, the default), host, or bridge (the default with -p)");
   flags.add('p', "publish", "[IP:]HOST:CONT[/udp]", &ports,
-            "a port of the host that leads into the container");
+            "a port of the host that leads into the container; 8000-8010:80-90 are as many");
   flags.add(0, "dns", "ADDRESS", &dns, "a name server");
   flags.add(0, "add-host", "NAME:ADDRESS", &hosts, "a line of /etc/hosts");
   flags.section("Rights");
@@ -231,7 +238,7 @@ class Run final : public Command {
                                 .on_started = on_started});
     }
     const HttpResponse response = GANTRY_TRY(session.exchange(request));
-    if (response.head.status / 100 != 2) return report_launch_failure(response, request);
+    if (response.head.status / 100 != 2) return report_launch_failure(session, response, request);
     GANTRY_TRY(on_started());
     print_id(session, id, options_.name);
     return 0;
@@ -253,7 +260,7 @@ class Create final : public Command {
     NewFile id_file = GANTRY_TRY(NewFile::make("--cidfile", options_.cidfile));
     GANTRY_TRY(id_file.write(id));
     const HttpResponse response = GANTRY_TRY(session.exchange(request));
-    if (response.head.status / 100 != 2) return report_launch_failure(response, request);
+    if (response.head.status / 100 != 2) return report_launch_failure(session, response, request);
     id_file.keep();
     print_id(session, id, options_.name);
     return 0;

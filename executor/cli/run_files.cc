@@ -1,5 +1,7 @@
 #include "executor/cli/run_files.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -42,6 +44,10 @@ Result<void> mount_option(JsonWriter& json, std::string_view flag, std::string_v
                          "slave, rslave, shared, rshared"));
 }
 
+// z and Z give the source an SELinux label; where there is no SELinux there is nothing to be done.
+bool asks_for_label(std::string_view option) { return option == "z" || option == "Z"; }
+bool has_selinux() { return ::access("/sys/fs/selinux/enforce", F_OK) == 0; }
+
 // SOURCE:DESTINATION[:OPTIONS]; a SOURCE without a slash that does not begin with a dot is the name
 // of a volume.
 Result<void> write_volume(JsonWriter& json, const std::string& word) {
@@ -65,6 +71,7 @@ Result<void> write_volume(JsonWriter& json, const std::string& word) {
   json.text("destination", destination);
   if (parts.size() == 3) {
     for (const std::string_view option : split_words(parts[2], ',')) {
+      if (asks_for_label(option) && !has_selinux()) continue;
       GANTRY_TRY(mount_option(json, cat("-v ", word), option));
     }
   }

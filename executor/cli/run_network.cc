@@ -6,7 +6,25 @@
 
 namespace gantry::cli {
 namespace {
-// [IP:]HOST:CONTAINER[/tcp|/udp]
+struct PortRange {
+  uint16_t first = 0, last = 0;
+  int length() const { return last - first; }
+};
+
+// 80, or 8000-8010.
+Result<PortRange> parse_range(const std::string& word, std::string_view text) {
+  PortRange out;
+  const auto parts = cut(text, '-');
+  if (!parse_number(parts ? parts->key : text, out.first) ||
+      !parse_number(parts ? parts->value : text, out.last) || out.first == 0) {
+    return usage_error(cat("-p ", word, ": ports are numbers from 1 to 65535",
+                           text == "0" ? "; a free one is not chosen" : ""));
+  }
+  if (out.last < out.first) return usage_error(cat("-p ", word, ": ", text, " is no range"));
+  return out;
+}
+
+// [IP:]HOST:CONTAINER[/tcp|/udp]; each of the two may be a range, as long as the other.
 Result<void> write_port(JsonWriter& json, const std::string& word) {
   std::string_view rest = word;
   std::string_view protocol = "tcp";
@@ -19,7 +37,9 @@ Result<void> write_port(JsonWriter& json, const std::string& word) {
   }
   const size_t last = rest.rfind(':');
   if (last == rest.npos) {
-    return usage_error(cat("-p ", word, ": write HOST:CONTAINER, e.g. 8080:80"));
+    return usage_error(cat("-p ", word,
+                           ": write HOST:CONTAINER, e.g. 8080:80; a free port of the host "
+                           "is not chosen"));
   }
   std::string_view host = rest.substr(0, last);
   std::string_view address;
@@ -30,15 +50,17 @@ Result<void> write_port(JsonWriter& json, const std::string& word) {
       address = address.substr(1, address.size() - 2);
     }
   }
-  uint16_t host_port = 0, container_port = 0;
-  if (!parse_number(host, host_port) || !parse_number(rest.substr(last + 1), container_port) ||
-      host_port == 0 || container_port == 0) {
-    return usage_error(cat("-p ", word, ": ports are numbers from 1 to 65535"));
+  const PortRange outside = GANTRY_TRY(parse_range(word, host));
+  const PortRange inside = GANTRY_TRY(parse_range(word, rest.substr(last + 1)));
+  if (outside.length() != inside.length()) {
+    return usage_error(cat("-p ", word, ": the two ranges have to be of the same length"));
   }
-  json.open().integer("host_port", host_port).integer("container_port", container_port);
-  json.text("protocol", protocol);
-  if (!address.empty()) json.text("host_ip", address);
-  json.close();
+  for (int i = 0; i <= outside.length(); ++i) {
+    json.open().integer("host_port", outside.first + i);
+    json.integer("container_port", inside.first + i).text("protocol", protocol);
+    if (!address.empty()) json.text("host_ip", address);
+    json.close();
+  }
   return {};
 }
 }  // namespace

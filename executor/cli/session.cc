@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 
 #include "executor/cli/command.h"
@@ -160,6 +161,14 @@ std::string no_container(std::string_view name) {
 
 std::string explain_missing(const Error& error, const std::string& container) {
   return error.is(Errc::not_found) ? no_container(container) : in_plain_words(error.to_string());
+}
+
+Result<bool> feed_while_read(Connection& connection) {
+  pollfd watched[] = {{connection.fd(), POLLIN, 0}, {STDOUT_FILENO, 0, 0}};
+  while (::poll(watched, 2, -1) < 0 && errno == EINTR) {
+  }
+  if (watched[0].revents == 0 && (watched[1].revents & (POLLERR | POLLHUP)) != 0) ::raise(SIGPIPE);
+  return connection.feed();
 }
 
 HttpRequest api_request(std::string body) {

@@ -87,6 +87,9 @@ struct ContainerRef {
 void write_container_id(JsonWriter& json, const ContainerRef& container);
 
 HttpRequest api_request(std::string body);
+// Connection::feed() for what goes to stdout: a reader that goes away ends us while we wait, as
+// SIGPIPE ends who writes.
+Result<bool> feed_while_read(Connection& connection);
 // `container` is an id, a name or the beginning of an id: the executor resolves it.
 // {"type":TYPE,MEMBER:{"container_id":{"value":ID}}}
 std::string container_call(std::string_view type, std::string_view member,

@@ -142,7 +142,8 @@ class Stats final : public Command {
   }
 
   Result<void> print_rows(const JsonDocument& answer, const Samples& before) const {
-    Listing listing({"ID", "NAME", "CPU", "MEMORY", "PROCESSES", "READ", "WRITTEN"}, format_);
+    Listing listing({"ID", "NAME", "CPU", "MEMORY", "PROCESSES", "READ", "WRITTEN"}, format_,
+                    std::vector<std::string_view>{});
     for (const Json* container : list_of(answer, "gantry_stats.containers")) {
       const Json* statistics = find(*container, "statistics");
       if (statistics == nullptr) continue;

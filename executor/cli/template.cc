@@ -1,5 +1,7 @@
 #include "executor/cli/template.h"
 
+#include <algorithm>
+
 #include "executor/cli/command.h"
 
 namespace gantry::cli {
@@ -88,8 +90,22 @@ Result<void> check_no_table(std::string_view format) {
   return usage_error("--format makes lines, no table: leave it out for the table");
 }
 
+// "range" of {{range .container.ports}}; empty: no word of Go's templates.
+std::string_view template_word(std::string_view name) {
+  constexpr std::string_view kWords[] = {"range", "if",    "else", "end",     "with",
+                                         "index", "len",   "eq",   "ne",      "join",
+                                         "slice", "split", "and",  "println", "printf"};
+  const auto* const word = std::ranges::find(kWords, name.substr(0, name.find(' ')));
+  return word == std::end(kWords) ? std::string_view() : *word;
+}
+
 Result<std::string> check_member(std::string_view name, std::span<const ForeignName> foreign) {
   const std::string written = cat("--format: {{", name, "}}");
+  if (const std::string_view word = template_word(name); !word.empty()) {
+    return usage_error(cat("--format: there is no ", word,
+                           " here, only members: {{.container.state}}; {{json .container.ports}} "
+                           "is a list for jq"));
+  }
   if (name.starts_with(kJson)) name = trim_spaces(name.substr(kJson.size()));
   if (!name.starts_with('.')) {
     return usage_error(cat(
@@ -97,7 +113,8 @@ Result<std::string> check_member(std::string_view name, std::span<const ForeignN
   }
   name.remove_prefix(1);
   for (const auto& [theirs, ours] : foreign) {
-    if (name == theirs) return usage_error(cat(written, ": here it is {{.", ours, "}}"));
+    const bool is_part = theirs.ends_with('.') && name.starts_with(theirs);
+    if (name == theirs || is_part) return usage_error(cat(written, ": here it is {{.", ours, "}}"));
   }
   // Ours are lower-case, but for those in an image's own words.
   if (name.empty() || name[0] < 'A' || name[0] > 'Z') return std::string();

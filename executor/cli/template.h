@@ -28,8 +28,9 @@ Result<std::string> fill_in(std::string_view format, const Json& object);
 // What a command lists: a table, or with a --format a line for each row.
 class Listing {
  public:
-  Listing(std::vector<std::string> header, std::string_view format)
-      : table_(std::move(header)), format_(format) {}
+  Listing(std::vector<std::string> header, std::string_view format,
+          std::optional<std::vector<std::string_view>> cut = {})
+      : table_(std::move(header), std::move(cut)), format_(format) {}
   Result<void> add(const Cells& cells);
   void write() const;  // to stdout, what add() did not write
 
@@ -41,7 +42,8 @@ class Listing {
 // Whether such cells, or members of an object, can fill it in: known before anything is asked.
 // docker's "table …" is refused, "json" is the command's own matter.
 Result<void> check_format(std::string_view format, const Cells& cells);
-// What docker calls a member, and what it is here, without the dots.
+// What docker calls a member, and what it is here, without the dots; all below it where theirs ends
+// with a dot.
 using ForeignName = std::pair<std::string_view, std::string_view>;
 Result<void> check_format(std::string_view format, std::span<const ForeignName> foreign = {});
 }  // namespace gantry::cli

@@ -35,7 +35,7 @@ in_root() { gantry run --rm --rootfs "$ROOT" "$@"; }
 @test "an executor that refuses to start is started once, and its reason printed once" {
   mkdir "$DIR/other"
   GANTRY_RUNTIME_DIR=$DIR/other/run GANTRY_CGROUP_ROOT=relative run -1 --separate-stderr gantry ps
-  [ "$stderr" = "gantry: the executor did not start: it ended with status 1
+  [ "$stderr" = "gantry: the executor did not start: it ended with status 125
 gantry-executor: --cgroup-root 'relative': must be an absolute path without '..'" ]
 }
 
@@ -225,6 +225,52 @@ shows() { gantry logs both 2>&1 | grep -qxF "$1"; }
   gantry run -d --name web --rootfs "$ROOT" sleep 100
   gantry exec -i web cat <"$DIR/bytes" | cmp - "$DIR/bytes"
   gantry rm -f web
+}
+
+@test "a reader that goes away ends export, cp and save as it ends any command, and who waits for more" {
+  gantry run -d --name web --rootfs "$ROOT" /bin/sh -c 'echo one; exec sleep 100'
+  for words in "export web" "cp web:/bin -"; do
+    run -141 --separate-stderr bash -c "set -o pipefail; $BIN/gantry $words | head -c 10 | wc -c"
+    [ "$output" = 10 ]
+    [ -z "$stderr" ]
+  done
+  # Nothing comes after the first line, and they end all the same.
+  for words in "logs -f web" "events --since 5m --filter event=start"; do
+    run -141 --separate-stderr bash -c "set -o pipefail; timeout 20 $BIN/gantry $words | head -n 1 | wc -l"
+    [ "$output" = 1 ]
+    [ -z "$stderr" ]
+  done
+  gantry rm -f web
+}
+
+@test "an image that is not there: the one that was meant, else how to bring it" {
+  mkdir -p "$DIR/image/bin"
+  cp "$ROOT/bin/busybox" "$DIR/image/bin/sh"
+  tar -C "$DIR/image" -c . | gantry import - tools
+  run -125 --separate-stderr gantry run --rm tool sh
+  [[ "$stderr" == "gantry: no image "*"Did you mean \"tools\"?" ]]
+  run -125 --separate-stderr gantry run --rm quay.io/prometheus/busybox:1.2 sh
+  [[ "$stderr" == *"skopeo copy docker://quay.io/prometheus/busybox:1.2 oci:DIR, then gantry import DIR quay.io/prometheus/busybox:1.2" ]]
+  gantry rmi tools
+}
+
+@test "what is always so is taken" {
+  for words in "-q" "--sig-proxy=true" "--sig-proxy" "--platform linux/$(dpkg --print-architecture)"; do
+    # shellcheck disable=SC2086
+    in_root $words /bin/true
+  done
+  gantry images -a
+  gantry run --name over --rootfs "$ROOT" /bin/true
+  gantry rm -fv over
+  if ! [ -e /sys/fs/selinux/enforce ]; then in_root -v "$DIR:/srv:z" /bin/true; in_root -v "$DIR:/srv:ro,Z" /bin/true; fi
+}
+
+@test "inspect -f: every member that a container has is known" {
+  gantry run --name over --restart no --rootfs "$ROOT" /bin/true
+  for path in $(gantry inspect over | jq -r '.[0] | (keys[] | "." + .), (.container | keys[] | ".container." + .)'); do
+    gantry inspect -f "{{json $path}}" over
+  done
+  gantry rm over
 }
 
 @test "no room for its output ends what was begun" {

@@ -40,6 +40,12 @@ setup() {
   [ "$(in_bash run IMAGE '' | head -n 1)" = files ]
 }
 
+@test "the keys of filters" {
+  [ "$(in_bash ps --filter st | sort | xargs)" = "files state= status=" ]
+  [ "$(in_bash events -f ev | xargs)" = "files event=" ]
+  [[ "$(in_fish ps --filter he)" == health=* ]]
+}
+
 @test "containers by name while an executor runs; it starts none" {
   [ -z "$(in_bash stop '')" ]
   [ ! -e "$GANTRY_RUNTIME_DIR/gantry.sock" ]
@@ -47,6 +53,10 @@ setup() {
   [ "$(in_bash stop co)" = colossus ]
   [ "$(in_bash rm -f co)" = colossus ]
   [[ "$(in_zsh logs co)" == "colossus:running"* ]]
+  [ "$(in_bash cp co | xargs)" = "files colossus:" ]  # nospace
+  [ "$(in_bash cp ./file co | xargs)" = "files colossus:" ]
+  [[ "$(in_zsh cp co)" == "colossus\\::running"* ]]
+  [ "$(in_bash cp /etc/ho | head -n 1)" = files ]
   [[ "$(in_fish exec -it co)" == colossus$'\t'running* ]]
   gantry rm -f colossus
 }

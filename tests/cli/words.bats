@@ -64,7 +64,10 @@ teardown() { rm -rf "$DIR"; }
     [[ "$stderr" == "gantry: there is no -$said"* ]] || { echo "$words: $stderr" >&2; false; }
   done <<'END'
 ps -s|s here: `gantry system df`
-rm -v web|v here: the container's own volumes always go
+rm --volumes=false web|-volumes here: the container's own volumes always go
+ps --sort name|-sort here: the newest are first
+run --sig-proxy=false image|-sig-proxy here: signals always go
+run --platform linux/s390x image|-platform here: an image is for this
 stats --all|-all here: what does not run uses nothing
 run --volumes-from web image|-volumes-from here: name each
 run --runtime runc image|-runtime here: Gantry is the runtime
@@ -91,8 +94,43 @@ top --format {{.Nope}} web|there are {{.PID}}
 inspect -f {{state}} web|a name begins with a dot
 inspect -f {{.State.Pid}} web|here it is {{.container.pid}}
 inspect -f {{.Nope}} web|without --format all that there are is shown
+inspect -f {{.nope}} web|there is no {{.nope}}; there are id, container
+inspect -f {{.container.stat}} web|there is no {{.container.stat}}; there are container_id, name, state
+inspect -f {{range}} web|there is no range here
+inspect -f {{.NetworkSettings.Networks.bridge.IPAddress}} web|here it is {{.container.ip_addresses}}
 END
   [ ! -e "$DIR/run" ]
+}
+
+@test "docker's -h is --hostname, and help is --help" {
+  for words in "run --rm -h myhost tools hostname" "create -h myhost tools"; do
+    # shellcheck disable=SC2086
+    run -125 --separate-stderr gantry $words
+    [[ "$stderr" == "gantry: -h: here it is --hostname NAME; help is --help"* ]]
+  done
+  [[ "$(gantry run -h)" == "Usage: gantry run"* ]]
+  [[ "$(gantry run --help -h)" == "Usage: gantry run"* ]]
+}
+
+@test "a number of the executor's that is none" {
+  for value in lots 1001 -1; do
+    run -125 --separate-stderr gantry --runtime-dir "$DIR/run" executor --prepared-children "$value"
+    [[ "$stderr" == "gantry: --prepared-children is a whole number from 0 to 1000, not \"$value\""* ]]
+  done
+}
+
+@test "a setting of the executor's that is wrong: 125, as for a flag that is none" {
+  [ "$(id -u)" = 0 ] || skip "needs root"
+  for words in "--log-max-size lots" "--listen-tls-cert x"; do
+    # shellcheck disable=SC2086
+    run -125 --separate-stderr gantry --runtime-dir "$DIR/run" executor $words
+    [[ "$stderr" == "gantry-executor: ${words%% *}"* ]]
+  done
+  [ ! -e "$DIR/run" ]
+}
+
+@test "what the tools say of themselves" {
+  [[ "$("$GANTRY_TOP/tools/quickstart" --help)" == "From a fresh Debian 12 machine"* ]]
 }
 
 @test "missing arguments are named" {

@@ -227,7 +227,7 @@ class Tls(GantryTest):
                 ([*listen, *both[:2], "--listen-tls-key", self.path("ca.pem"), *ca], self.path("ca.pem"))):
             done = subprocess.run([BIN / "gantry-executor", "--check-configuration", *words], capture_output=True, text=True,
                                   check=False)
-            self.assertEqual((done.returncode, complaint in done.stderr), (1, True), (words, done.stderr))
+            self.assertEqual((done.returncode, complaint in done.stderr), (125, True), (words, done.stderr))
 
     # The command line
 

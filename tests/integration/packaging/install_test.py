@@ -115,7 +115,9 @@ class Install(Directory):
         self.gantry("pause", "paused")
 
         before = files_below(self.prefix)
-        told = self.uninstall("--dry-run").stdout
+        plan = self.uninstall("--dry-run")
+        self.assertIn("This ends and removes all containers (2), images, ", plan.stderr)
+        told = plan.stdout
         for word in ("kill -9 ", f"rm -rf --one-file-system {self.executor.data}/sandboxes", f"{self.prefix}/bin/gantry"):
             self.assertIn(word, told)
         refused = self.uninstall(check=False, input="no\n")

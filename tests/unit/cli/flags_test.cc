@@ -96,6 +96,23 @@ TEST(Flags, MistakesAreNamed) {
   EXPECT_EQ(message({"--name", "a", "--name", "a"}), "parsed");
 }
 
+TEST(Flags, ForeignOnesThatAskForWhatIsAlwaysSoAreTaken) {
+  static constexpr ForeignFlag kForeign[] = {{"v", {}, "always so", "true"},
+                                             {"volumes", {}, "always so", "true"},
+                                             {"platform", {}, "this one", "linux/amd64"}};
+  Options options;
+  Flags flags = declare(options);
+  flags.know_foreign(kForeign);
+  const auto message = [&](const Words& words) {
+    const auto result = flags.parse(words);
+    return result ? std::string("parsed") : result.error().to_string();
+  };
+  EXPECT_EQ(message({"-v", "--volumes", "--volumes=true", "-dv", "-vd"}), "parsed");
+  EXPECT_EQ(message({"--platform", "linux/amd64", "--platform=linux/amd64"}), "parsed");
+  EXPECT_EQ(message({"--volumes=false"}), "there is no --volumes here: always so");
+  EXPECT_EQ(message({"--platform", "linux/arm"}), "there is no --platform here: this one");
+}
+
 TEST(Flags, UnknownOnesPassOnWhereWanted) {
   Options options;
   Flags flags = declare(options);

@@ -53,6 +53,25 @@ TEST(Print, ATableFitsItsTerminal) {
             "COMMAND: sh -c 'while :; do sleep 1; done'\n");
 }
 
+TEST(Print, OnlyColumnsThatMayBeCutAreCut) {
+  Table table({"ID", "COMMAND", "STATE"}, std::vector<std::string_view>{"COMMAND"});
+  table.add({"0123456789ab", "sh -c 'exec sleep 1000'", "running for 5 minutes (unhealthy)"});
+  EXPECT_EQ(table.format(57),
+            "ID            COMMAND   STATE\n"
+            "0123456789ab  sh -c '…  running for 5 minutes (unhealthy)\n");
+  EXPECT_EQ(table.format(56),
+            "ID: 0123456789ab\n"
+            "COMMAND: sh -c 'exec sleep 1000'\n"
+            "STATE: running for 5 minutes (unhealthy)\n");
+  Table gaps({"ID", "PORTS", "NAME"});
+  gaps.add({"0123456789ab", "", "web"});
+  EXPECT_EQ(gaps.format(25), "ID            PORTS  NAME\n0123456789ab         web\n");
+  EXPECT_EQ(gaps.format(24), "ID            NAME\n0123456789ab  web\n");
+  Table numbers({"ID", "MEMORY"}, std::vector<std::string_view>{});
+  numbers.add({"web", "1.00 MiB / 64.0 MiB"});
+  EXPECT_EQ(numbers.format(23), "ID: web\nMEMORY: 1.00 MiB / 64.0 MiB\n");
+}
+
 TEST(Print, SignalsByNameAndNumber) {
   EXPECT_EQ(parse_signal("TERM").value_or(0), SIGTERM);
   EXPECT_EQ(parse_signal("sigkill").value_or(0), SIGKILL);
