@@ -33,18 +33,15 @@ ssize_t write_without_waiting(int fd, std::string_view line) {
 }
 
 int RotatingFile::write_line(std::string_view line) {
-  int error = lost_ == 0 ? 0 : write_now(say_lost_(lost_));
-  if (error == 0) {
-    lost_ = 0;
-    error = write_now(line);
-  }
-  if (error != 0) ++lost_;
+  // Together: room for the one alone would be taken again and again.
+  const std::string text = cat(lost_ == 0 ? std::string() : say_lost_(lost_), line);
+  make_room(text.size());
+  const int error = write_now(cat(is_torn_ ? "\n" : "", text));
+  lost_ = error == 0 ? 0 : lost_ + 1;
   return error;
 }
 
-int RotatingFile::write_now(std::string_view line) {
-  make_room(line.size());
-  const std::string text = cat(is_torn_ ? "\n" : "", line);
+int RotatingFile::write_now(std::string_view text) {
   const ssize_t written = write_without_waiting(file_ ? file_.get() : STDERR_FILENO, text);
   if (written < 0) return errno;
   is_torn_ = false;

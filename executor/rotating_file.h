@@ -39,7 +39,7 @@ class RotatingFile {
  private:
   void make_room(size_t bytes);
   void rotate();
-  int write_now(std::string_view line);
+  int write_now(std::string_view text);
   void cut_back(size_t bytes);
 
   std::string path_;

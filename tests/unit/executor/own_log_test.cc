@@ -100,20 +100,20 @@ TEST_F(OwnLogTest, ItGoesOnInANewFileAndKeepsSoMany) {
 TEST_F(OwnLogTest, NoLineIsGluedToAPartOfOne) {
   int ends[2];
   ASSERT_EQ(::pipe2(ends, O_NONBLOCK), 0);
-  ::fcntl(ends[1], F_SETPIPE_SZ, 4096);
+  ::fcntl(ends[1], F_SETPIPE_SZ, 8192);
   const int saved = ::dup(STDERR_FILENO);
   RotatingFile out("", {}, [](uint64_t lines) { return cat(lines, " lost\n"); });
   ::dup2(ends[1], STDERR_FILENO);
-  const std::string part = std::string(6000, 'x') + "\n";
+  const std::string part = std::string(10000, 'x') + "\n";
   const int error = out.write_line(part);
-  std::string text(10000, '\0');
+  std::string text(20000, '\0');
   const ssize_t taken = ::read(ends[0], text.data(), text.size());
   const int again = out.write_line("next\n");
   const ssize_t rest = ::read(ends[0], text.data(), text.size());
   ::dup2(saved, STDERR_FILENO);
   for (const int fd : {ends[0], ends[1], saved}) ::close(fd);
   EXPECT_EQ(error, ENOSPC);
-  EXPECT_EQ(taken, 4096);
+  EXPECT_EQ(taken, 8192);
   EXPECT_EQ(again, 0);
   EXPECT_EQ(text.substr(0, static_cast<size_t>(rest)), "\n1 lost\nnext\n");
 }
@@ -123,6 +123,7 @@ TEST_F(OwnLogTest, WhatAFullDiskDoesNotTakeIsLostAndCounted) {
     GTEST_SKIP() << "needs root";
   }
   open();
+  LOG(INFO) << "before" << std::string(100, '.');
   std::ofstream(top_ + "/ballast") << std::string(64u << 10, 'x');
   for (int i = 0; i < 200; ++i) LOG(INFO) << "line " << i << std::string(100, '.');
   std::filesystem::remove(top_ + "/ballast");
