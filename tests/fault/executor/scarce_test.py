@@ -107,8 +107,10 @@ class Processes(GantryTest):
         launch = lambda name: self.executor.launch(name, ["/bin/sleep", "1000"], self.root, cgroup_parent="web")
         launch("a")
         self.limit(web, 1)
-        self.refused(lambda: launch("b"), "cgroup parent 'web' is at its limit of 1 processes", "pids.max")
-        self.refused(lambda: self.executor.exec("a.e", ["/bin/true"]), "cgroup parent 'web' is at its limit of 1 processes")
+        said = ("cgroup parent 'web' is at its limit of 1 processes", "pids.max")
+        if (web / "cgroup.controllers").exists():  # v1 lets any process come in, and none be made there
+            self.refused(lambda: launch("b"), *said)
+        self.refused(lambda: self.executor.exec("a.e", ["/bin/true"]), *said)
         self.executor.remove("a", force=True)
 
     def test_of_the_executor(self):
