@@ -247,6 +247,8 @@ shows() { gantry logs both 2>&1 | grep -qxF "$1"; }
   mkdir -p "$DIR/image/bin"
   cp "$ROOT/bin/busybox" "$DIR/image/bin/sh"
   tar -C "$DIR/image" -c . | gantry import - tools
+  run -141 --separate-stderr bash -c "set -o pipefail; $BIN/gantry image save tools | head -c 10 | wc -c"
+  [ "$output$stderr" = 10 ]
   run -125 --separate-stderr gantry run --rm tool sh
   [[ "$stderr" == "gantry: no image "*"Did you mean \"tools\"?" ]]
   run -125 --separate-stderr gantry run --rm quay.io/prometheus/busybox:1.2 sh
