@@ -24,7 +24,6 @@ std::string_view hint_for(std::string_view name) {
   static constexpr std::pair<std::string_view, std::string_view> kHints[] = {
       {"build", "images are built elsewhere; `gantry import` takes them"},
       {"container", "its commands are here without it: `gantry ps`, `gantry rm` …"},
-      {"create", "`gantry run -d` makes and starts one"},
       {"history", "here it is `gantry image history`"},
       {"info", "here it is `gantry system info`"},
       {"load", "here it is `gantry image load`"},
