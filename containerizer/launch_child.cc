@@ -134,6 +134,7 @@ Co<Result<void>> Launch::check_ran() {
 // KERNEL: a child that was just cloned holds copies of its launcher's sockets, so that the
 // launcher's death may show a moment after another child's.
 Co<Error> Launch::explain_death() {
+  if (Result<void> wanted = still_wanted(); !wanted) co_return std::move(wanted).error();
   if (owner_.parts_.backend.generation() != launcher_) {
     co_return Error(Errc::conflict, "the launcher died while it was starting this container");
   }
