@@ -110,6 +110,10 @@ class Limits(CgroupParentTest):
         self.assertEqual(self.executor.wait("kept")["exit_status"], 3 << 8)
         self.wait_gone("web")
 
+
+class Unified(CgroupParentTest):
+    """Of cgroup2 alone, hybrid hosts included."""
+
     def test_a_parent_with_processes_of_its_own(self):
         unified = [path for path in self.cgroups("web") if (path.parent / "cgroup.controllers").exists()]
         if not unified:
