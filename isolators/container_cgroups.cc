@@ -132,17 +132,25 @@ std::string ContainerCgroups::place(const Hierarchy& hierarchy, const std::strin
 
 Result<void> ContainerCgroups::take_over(const std::string& from, const std::string& name) {
   if (groups_.contains(name)) return Error(Errc::already_exists, cat("cgroup ", name, " exists"));
+  if (!groups_.contains(from)) return Error(Errc::not_found, cat("no cgroup ", from));
+  GANTRY_TRY(rename_v1(from, name));
   auto node = groups_.extract(from);
-  if (!node) return Error(Errc::not_found, cat("no cgroup ", from));
   node.key() = name;
   node.mapped().v2_name = from;
   groups_.insert(std::move(node));
-  for (const Hierarchy& hierarchy : hierarchies_) {
-    const int fd = hierarchy.containers.get();
-    // What a failure leaves under the old name is removed as an orphan by the next recovery.
-    if (!hierarchy.is_v2 && ::renameat(fd, from.c_str(), fd, name.c_str()) != 0) {
-      return Error::from_errno(errno, cat("name the ", hierarchy.key, " cgroup ", name));
+  return {};
+}
+
+Result<void> ContainerCgroups::rename_v1(const std::string& from, const std::string& name) {
+  for (auto it = hierarchies_.begin(); it != hierarchies_.end(); ++it) {
+    const int fd = it->containers.get();
+    if (it->is_v2 || ::renameat(fd, from.c_str(), fd, name.c_str()) == 0) continue;
+    Error error = Error::from_errno(errno, cat("name the ", it->key, " cgroup ", name));
+    while (it != hierarchies_.begin()) {
+      const int back = (--it)->containers.get();
+      if (!it->is_v2) ::renameat(back, name.c_str(), back, from.c_str());
     }
+    return error;
   }
   return {};
 }

@@ -68,7 +68,8 @@ class ContainerCgroups {
   // `parent`: the cgroup below ROOT/parents that it is made in; empty: none.
   Result<void> create(const std::string& name, LaunchPlan::Builder& plan,
                       const std::string& parent = "");
-  // The cgroups made under the name `from`, with who is in them, become those of `name`.
+  // The cgroups made under the name `from`, with who is in them, become those of `name`. A
+  // failure leaves them `from`'s.
   Result<void> take_over(const std::string& from, const std::string& name);
   // Moves a child into an existing container's cgroups (exec).
   Result<void> join(const std::string& name, LaunchPlan::Builder& plan);
@@ -180,6 +181,7 @@ class ContainerCgroups {
   // The container's directory below ROOT.
   std::string place(const Hierarchy& hierarchy, const std::string& name) const;
   Result<void> create_v1(size_t index, const std::string& name, LaunchPlan::Builder& plan);
+  Result<void> rename_v1(const std::string& from, const std::string& name);
   Result<void> join_v1(const Hierarchy& hierarchy, const std::string& name,
                        LaunchPlan::Builder& plan) const;
   Result<void> create_v2(const Hierarchy& hierarchy, const std::string& name,

@@ -162,6 +162,25 @@ TEST_F(ContainerCgroupsTest, NameTakenIsAnErrorAndLeavesTheOther) {
   close(*cgroups);
 }
 
+TEST_F(ContainerCgroupsTest, WhatCannotBeTakenOverInOneHierarchyStaysWhereItWasInAll) {
+  auto cgroups = open_cgroups(without_v2(), {});
+  create(*cgroups, "prepared");
+  const std::string taken = cat(layout_.hierarchies().back().path, root_, "/containers/container");
+  ASSERT_EQ(::mkdir(taken.c_str(), 0755), 0);
+  EXPECT_TRUE(cgroups->take_over("prepared", "container").error().is_errno(EEXIST));
+  EXPECT_TRUE(cgroups->knows("prepared"));
+  EXPECT_FALSE(cgroups->knows("container"));
+  for (const std::string& path : cgroups->paths("prepared")) {
+    EXPECT_EQ(::access(path.c_str(), F_OK), 0) << path;
+  }
+  ASSERT_EQ(::rmdir(taken.c_str()), 0);
+  EXPECT_FALSE(exists("container"));
+  ok(cgroups->take_over("prepared", "container"));
+  EXPECT_FALSE(exists("prepared"));
+  ok(run(loop_, cgroups->destroy("container", seconds(1))));
+  close(*cgroups);
+}
+
 TEST_F(ContainerCgroupsTest, PoolDirectoriesBecomeContainersComeBackAndAreSweptAfterAKill) {
   const CgroupOptions options{
       .pool_size = 3,
