@@ -42,6 +42,7 @@ Containerizer::Containerizer(ContainerizerConfig config, ContainerizerParts part
       executor_(executor),
       turns_(executor, std::min(kLaunchesAtOnce, descriptor_limit() / kDescriptorsPerLaunch)),
       prepared_(parts_.backend, parts_.cgroups, executor, config_.prepared_children),
+      spare_sandboxes_(cat(config_.data_dir, "/sandboxes")),
       closing_(executor),
       scope_(std::move(executor)) {
   for (Isolator* isolator : parts_.isolators) {
@@ -477,5 +478,6 @@ Co<void> Containerizer::close() {
   co_await prepared_.close();
   co_await scope_.close();
   for (auto& [id, container] : containers_) co_await container->scope.close();
+  spare_sandboxes_.close();
 }
 }  // namespace gantry

@@ -19,6 +19,7 @@
 #include "containerizer/container_event.h"
 #include "containerizer/init_program.h"
 #include "containerizer/prepared_children.h"
+#include "containerizer/sandbox.h"
 #include "fetcher/fetcher.h"
 #include "isolators/container_cgroups.h"
 #include "launcher/launch_backend.h"
@@ -236,6 +237,7 @@ class Containerizer {
   Co<bool> await_end(std::string key);
   Co<void> end_recovered(ContainerPtr container, ExitOutcome outcome, bool has_run, bool is_child,
                          AfterReboot after_reboot);
+  Co<void> let_readers_go(ContainerPtr container);
   Co<bool> clean_until_gone(ContainerPtr container);
   Co<void> record_end(ContainerPtr container);
   Co<Result<void>> begin_destroy(ContainerPtr container);
@@ -266,6 +268,7 @@ class Containerizer {
   ContainerObserver observer_;
   Turns turns_;  // of launches, from what they prepare to their exec
   PreparedChildren prepared_;
+  SpareSandboxes spare_sandboxes_;
   uint64_t prepared_launches_ = 0;
   uint64_t next_file_work_ = 0;
   bool is_leaving_ = false;

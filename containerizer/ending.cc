@@ -22,6 +22,7 @@ constexpr auto kFirstLook = std::chrono::milliseconds(200);
 constexpr Duration kFirstPause = std::chrono::milliseconds(200);
 constexpr Duration kLongestPause = std::chrono::seconds(10);
 constexpr auto kDestroyLimit = std::chrono::seconds(30);
+constexpr auto kAnswerLimit = std::chrono::milliseconds(5);
 
 // What may be otherwise at the next attempt.
 bool is_passing(const Error& error) {
@@ -98,11 +99,23 @@ Co<bool> Containerizer::finish(ContainerPtr container, ExitOutcome outcome) {
   container->outcome = std::move(outcome);
   tell_end(*container);
   container->changed.notify();
+  if (container->parent) co_await let_readers_go(container);
   if (!co_await clean_until_gone(container)) co_return false;
   GANTRY_FAILPOINT("destroy.before_record");
   co_await record_end(container);
   container->transition(ContainerState::exited);
   co_return true;
+}
+
+// Who follows a command's output gets its exit before it is cleaned up after, which nobody waits
+// for: a command has no port, name or address that the next one could want.
+Co<void> Containerizer::let_readers_go(ContainerPtr container) {
+  const auto deadline = std::chrono::steady_clock::now() + kAnswerLimit;
+  while (container->readers > 0) {
+    const auto left = deadline - std::chrono::steady_clock::now();
+    if (left <= Duration::zero()) co_return;
+    co_await container->changed.wait(left);
+  }
 }
 
 // Of a run; a launch that failed was none.
@@ -127,8 +140,11 @@ Co<bool> Containerizer::clean_until_gone(ContainerPtr container) {
 }
 
 Co<void> Containerizer::record_end(ContainerPtr container) {
+  // A command's record goes next.
+  const bool is_fleeting = container->parent && container->spec->remove_on_exit &&
+                           container->output == Container::Output::ended;
   container->restore_state(ContainerState::exited);
-  const Result<void> recorded = write_record(*container);
+  const bool is_recorded = !is_fleeting && write_record(*container);
   std::string record = record_of(*container);
   // ORDER: before anything is awaited: an Exited one can be removed.
   container->restore_state(ContainerState::destroying);
@@ -138,9 +154,9 @@ Co<void> Containerizer::record_end(ContainerPtr container) {
         .ignore("after a reboot its end would be unknown");
   }
   GANTRY_FAILPOINT("destroy.after_record");
-  // With no room for the record the launcher's table tells the end, until it is removed.
-  container->is_end_in_table = !recorded;
-  if (recorded) co_await forget_process(container);
+  // With no record, or no room for it, the launcher's table tells the end, until it is removed.
+  container->is_end_in_table = !is_recorded;
+  if (is_recorded) co_await forget_process(container);
   GANTRY_FAILPOINT("destroy.after_forget");
 }
 
@@ -192,7 +208,10 @@ Co<Result<void>> Containerizer::remove_storage(ContainerPtr container) {
     GANTRY_CO_TRY(co_await parts_.provisioner.remove(container->id));
   }
   GANTRY_FAILPOINT_CO_TRY("remove.after_snapshot");
-  GANTRY_CO_TRY(co_await remove_sandbox(parts_.worker, sandbox_of(*container)));
+  const std::string sandbox = sandbox_of(*container);
+  if (!container->parent || !spare_sandboxes_.give_back(sandbox)) {
+    GANTRY_CO_TRY(co_await remove_sandbox(parts_.worker, sandbox));
+  }
   GANTRY_FAILPOINT_CO_TRY("remove.after_sandbox");
   if (container->is_end_in_table) {
     GANTRY_CO_TRY(co_await parts_.backend.forget(container->id.hash()));

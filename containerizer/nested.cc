@@ -97,7 +97,8 @@ Co<Result<void>> Launch::clone_helper() {
   helper_.emplace(std::move(child.process));
   report_read_ = std::move(child.report_pipe);
   // While the helper is at work; nothing writes into it before it is adopted.
-  GANTRY_CO_TRY(create_sandbox(owner_.sandbox_of(c_), c_.credentials.uid, c_.credentials.gid));
+  GANTRY_CO_TRY(
+      owner_.spare_sandboxes_.take(owner_.sandbox_of(c_), c_.credentials.uid, c_.credentials.gid));
   GANTRY_FAILPOINT_CO_TRY("exec.after_sandbox");
   co_return Result<void>();
 }

@@ -20,6 +20,8 @@ bool is_nested(std::string_view name) {
 std::string above(const std::string& name) { return name.substr(0, name.rfind('/')); }
 std::string parent_of(const std::string& name) { return above(above(name)); }
 std::string outermost_of(const std::string& name) { return name.substr(0, name.find('/')); }
+// Of two or three containers.
+constexpr size_t kMostKeptJoins = 32;
 }  // namespace
 
 std::string ContainerCgroups::name_of(const ContainerId& id) {
@@ -53,11 +55,23 @@ Result<void> ContainerCgroups::create_v1(size_t index, const std::string& name,
 }
 
 Result<void> ContainerCgroups::join_v1(const Hierarchy& hierarchy, const std::string& name,
-                                       LaunchPlan::Builder& plan) const {
-  UniqueFd tasks =
-      GANTRY_TRY(cgroup::open_join_at(hierarchy.root.get(), place(hierarchy, name), false));
+                                       LaunchPlan::Builder& plan) {
+  UniqueFd tasks = GANTRY_TRY(open_join(hierarchy, name));
   plan.add(Stage::cgroups, {.kind = OpKind::kJoinCgroup, .fd = plan.fd(std::move(tasks))});
   return {};
+}
+
+Result<UniqueFd> ContainerCgroups::open_join(const Hierarchy& hierarchy, const std::string& name) {
+  const std::string path = place(hierarchy, name);
+  if (has_own(hierarchy, name)) return cgroup::open_join_at(hierarchy.root.get(), path, false);
+  const auto key = std::pair(&hierarchy, outermost_of(name));
+  auto kept = kept_joins_.find(key);
+  if (kept == kept_joins_.end()) {
+    if (kept_joins_.size() >= kMostKeptJoins) kept_joins_.clear();
+    UniqueFd opened = GANTRY_TRY(cgroup::open_join_at(hierarchy.root.get(), path, false));
+    kept = kept_joins_.emplace(key, std::move(opened)).first;
+  }
+  return sys::duplicate(kept->second.get());
 }
 
 Result<void> ContainerCgroups::create_v2(const Hierarchy& hierarchy, const std::string& name,
@@ -407,6 +421,8 @@ Co<Result<void>> ContainerCgroups::try_destroy(std::string name, Duration limit)
   }
   remove_parents(parent_place(name));
   groups_.erase(name);
+  // ORDER: not before the last wait: a directory that has gone back to the pool becomes another's.
+  std::erase_if(kept_joins_, [&](const auto& kept) { return kept.first.second == name; });
   co_return Result<void>();
 }
 

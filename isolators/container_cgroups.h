@@ -183,7 +183,9 @@ class ContainerCgroups {
   Result<void> create_v1(size_t index, const std::string& name, LaunchPlan::Builder& plan);
   Result<void> rename_v1(const std::string& from, const std::string& name);
   Result<void> join_v1(const Hierarchy& hierarchy, const std::string& name,
-                       LaunchPlan::Builder& plan) const;
+                       LaunchPlan::Builder& plan);
+  // To join the v1 cgroup of `name` by.
+  Result<UniqueFd> open_join(const Hierarchy& hierarchy, const std::string& name);
   Result<void> create_v2(const Hierarchy& hierarchy, const std::string& name,
                          LaunchPlan::Builder& plan);
   Result<void> create_all(const std::string& name, LaunchPlan::Builder& plan);
@@ -212,6 +214,8 @@ class ContainerCgroups {
   std::vector<Hierarchy> hierarchies_;
   std::unique_ptr<CgroupPool> pool_;  // null: none
   std::map<std::string, Group> groups_;
+  // Of containers that commands were run in, for the next ones.
+  std::map<std::pair<const Hierarchy*, std::string>, UniqueFd> kept_joins_;
   std::set<std::string> stuck_;  // of destroy_later()
   Scope later_;
 };

@@ -58,11 +58,19 @@ void Logger::dispatch(uint32_t source, uint32_t index) {
     case kClient:
       return read_client(index);
     case kPipe:
-      if (drain(index / 2, static_cast<int>(index % 2), kTurnBytes)) changed(index / 2);
-      return;
+      return drain_watched(index / 2, static_cast<int>(index % 2));
     default:
       return;
   }
+}
+
+// The two streams of a container end together mostly: whoever waits is told of both at once.
+void Logger::drain_watched(uint32_t slot, int which) {
+  const Stream* streams = tables_->entries[slot].streams;
+  bool is_changed = drain(slot, which, kTurnBytes);
+  const bool has_ended = is_changed && streams[which].pipe < 0;
+  if (has_ended && !streams[1 - which].is_stalled) is_changed |= drain(slot, 1 - which, kTurnBytes);
+  if (is_changed) changed(slot);
 }
 
 void Logger::accept_client() {

@@ -99,6 +99,7 @@ class Logger {
   void end_stream(uint32_t slot, int which);
   // Moves at most `limit` bytes. True when something changed (bytes or the end).
   bool drain(uint32_t slot, int which, size_t limit);
+  void drain_watched(uint32_t slot, int which);
   bool drain_terminal(uint32_t slot, size_t limit);
   // 0, or -errno when the file takes nothing now.
   int write_held(uint32_t slot);
