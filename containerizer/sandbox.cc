@@ -70,7 +70,7 @@ bool SpareSandboxes::give_back(const std::string& path) {
   auto listed = sys::duplicate(dir->get());
   if (listed) remove_few_files(std::move(*listed));
   if (!is_as_new(dir->get())) return false;
-  std::string spare = cat(directory_, "/.spare-", next_++);
+  std::string spare = cat(directory_, "/spare.", next_++);
   if (::rename(path.c_str(), spare.c_str()) != 0) return false;
   paths_.push_back(std::move(spare));
   return true;

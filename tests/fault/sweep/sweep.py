@@ -132,7 +132,7 @@ class World:
     # The cheap part of tools/leakcheck.
     def things(self):
         run, data = self.executor.runtime, self.executor.data
-        found = {str(folder): names_in(folder) for folder in (
+        found = {str(folder): [name for name in names_in(folder) if not is_spare(name)] for folder in (
             run, run / "containers", data / "sandboxes", data / "roots", data / "work", data / "volumes",
             data / "registrations/containers")}
         for mount in leakcheck().cgroup_mounts():
@@ -164,9 +164,9 @@ def names_in(folder):
     return []
 
 
-def is_spare(cgroup):
-    """Made for launches to come."""
-    return cgroup.startswith(("pool.", "prepared."))
+def is_spare(name):
+    """Of a cgroup or directory: made for launches to come, or kept for them."""
+    return name.startswith(("pool.", "prepared.", "spare."))
 
 
 def targets(pid):

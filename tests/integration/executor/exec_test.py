@@ -37,6 +37,46 @@ class Nested(GantryTest):
         self.executor.call("REMOVE_NESTED_CONTAINER", remove_nested_container={"container_id": nested(name)})
 
 
+class Sandboxes(Nested):
+    """Those of root's commands are kept for the next ones; nothing of one command is in another's."""
+
+    def kept(self):
+        return [path for path in (self.executor.data / "sandboxes").iterdir() if path.name.startswith("spare.")]
+
+    def run_one(self, name, script, **spec):
+        text = self.sh(name, script, **spec)
+        self.remove(name)
+        return text
+
+    def test_are_used_again(self):
+        self.assertEqual(self.run_one("a", "echo a; echo other >&2"), "a\n")
+        [first] = self.kept()
+        self.assertEqual(list(first.iterdir()), [])
+        before = first.stat().st_ino
+        self.assertEqual(self.run_one("b", ":"), "")
+        self.assertEqual(self.run_one("c", "echo c"), "c\n")
+        [again] = self.kept()
+        self.assertEqual((again.stat().st_ino, list(again.iterdir())), (before, []))
+
+    def test_of_other_users_or_with_something_in_it_are_not(self):
+        self.run_one("user", "echo a", user="1000:1000")
+        self.assertEqual(self.kept(), [])
+        self.sh("left", ":")
+        [sandbox] = [path for path in (self.executor.data / "sandboxes").iterdir() if path.name.startswith("%")]
+        (sandbox / "folder").mkdir()
+        self.remove("left")
+        self.assertEqual((self.kept(), sandbox.exists()), ([], False))
+
+    def test_are_few_and_go_with_the_executor(self):
+        for n in range(12):
+            self.sh(f"n{n}", ":")
+        for n in range(12):
+            self.remove(f"n{n}")
+        self.assertEqual(len(self.kept()), 8)
+        self.executor.restart()
+        wait_until(lambda: not self.kept())
+
+
 class Life(Nested):
     def test_mesos_calls(self):
         self.executor.call("LAUNCH_NESTED_CONTAINER", launch_nested_container={
