@@ -138,7 +138,8 @@ Co<Result<ImageSummary>> Daemon::commit(ContainerId id, CommitOptions options) {
                         .changes = std::move(options.changes),
                         .created_by = command_of(*container),
                         .author = std::move(options.author),
-                        .comment = std::move(options.comment)};
+                        .comment = std::move(options.comment),
+                        .request_id = std::move(options.request_id)};
   const auto run = [this, container, pauses = options.pause](WorkerRequest job) {
     return run_commit(container, pauses, std::move(job));
   };
