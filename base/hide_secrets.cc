@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <initializer_list>
 
 #include "base/result.h"
 
@@ -11,27 +12,102 @@ constexpr std::string_view kHidden = "[hidden]";
 constexpr std::string_view kBetweenWords = " \t\r\n\"'`,;(){}[]<>|&";
 
 bool is_one_of(char c, std::string_view set) { return set.find(c) != set.npos; }
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_alnum(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; }
 
-bool is_secret_name(std::string_view name) {
-  std::string plain;
+char lower(char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); }
+bool is_upper(char c) { return std::isupper(static_cast<unsigned char>(c)) != 0; }
+
+bool is_one_of(std::string_view word, std::initializer_list<std::string_view> list) {
+  return std::ranges::find(list, word) != list.end();
+}
+
+// "keyStorePassword", "DB_PASSWORD_FILE", "--max-tokens": their words, in lower case.
+std::vector<std::string> words_of(std::string_view name) {
+  std::vector<std::string> out;
+  char former = ' ';
   for (const char c : name) {
-    if (is_alnum(c)) plain += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    const bool begins = !is_alnum(former) || (is_upper(c) && !is_upper(former));
+    if (is_alnum(c) && begins) out.emplace_back();
+    if (is_alnum(c)) out.back() += lower(c);
+    former = c;
   }
-  constexpr std::string_view kWords[] = {"password",  "passwd", "passphrase", "secret",
-                                         "token",     "apikey", "accesskey",  "privatekey",
-                                         "signature", "pwd",    "credential", "cookie"};
-  constexpr std::string_view kWhole[] = {"pass", "auth", "authorization", "key", "userpass",
-                                         "pw",   "sig"};
-  return std::ranges::any_of(kWords, [&](auto word) { return plain.find(word) != plain.npos; }) ||
-         std::ranges::find(kWhole, plain) != std::end(kWhole) || plain.ends_with("key") ||
-         plain.ends_with("pass");
+  return out;
+}
+
+// What is about a secret, and tells none: where it is, how long, how many.
+bool is_about(const std::vector<std::string>& words) {
+  const std::string &first = words.front(), &last = words.back();
+  return is_one_of(last, {"file", "path", "dir", "directory", "ttl", "timeout", "lifetime",
+                          "interval", "length", "size", "age", "count", "limit", "policy",
+                          "enabled", "type", "version"}) ||
+         (last.ends_with("tokens") && is_one_of(first, {"max", "min", "num", "n"})) ||
+         (last == "key" && words.size() > 1 &&
+          is_one_of(words[words.size() - 2],
+                    {"public", "primary", "foreign", "sort", "partition", "routing", "host"}));
+}
+
+bool is_secret_name(std::string_view name) {
+  const std::vector<std::string> words = words_of(name);
+  // A path's colon is followed by another path, or by what is wrong with it.
+  if (words.empty() || is_one_of(name[0], "/.~") || is_about(words)) return false;
+  const std::string& last = words.back();
+  std::string plain;
+  for (const std::string& word : words) plain += word;
+  constexpr std::string_view kWithin[] = {"password", "passwd",    "passphrase",
+                                          "apikey",   "accesskey", "privatekey",
+                                          "secret",   "signature", "credential"};
+  if (is_one_of(name, {"PWD", "OLDPWD"})) return false;
+  if (is_one_of(plain, {"auth", "authorization", "sig", "pin"})) return true;
+  const auto is_within = [&](auto word) { return plain.find(word) != plain.npos; };
+  if (std::ranges::any_of(kWithin, is_within)) return true;
+  const auto is_token = [](const std::string& word) {
+    return word.ends_with("token") || word.ends_with("tokens") || word.ends_with("cookie") ||
+           word.ends_with("cookies") || word.ends_with("pwd") || word == "pw";
+  };
+  if (std::ranges::any_of(words, is_token)) return true;
+  if (is_one_of(last, {"bypass", "compass", "monkey", "turkey", "donkey", "hotkey"})) return false;
+  return last.ends_with("key") || last.ends_with("pass");
+}
+
+// A variable's value that no secret is: a switch, a small number, a path.
+bool is_plain_value(std::string_view name, std::string_view value) {
+  constexpr size_t kDigits = 5;
+  if (is_one_of(name, {"PATH", "HOME", "PWD", "SHELL", "TERM", "TZ", "LANG", "HOSTNAME"}) ||
+      name.starts_with("LC_")) {
+    return true;
+  }
+  const bool is_number = value.find_first_not_of("0123456789") == value.npos;
+  return is_one_of(value, {"true", "false", "yes", "no", "on", "off"}) || value.starts_with('/') ||
+         (is_number && value.size() <= kDigits);
 }
 
 bool is_variable_name(std::string_view name) {
   return !name.empty() && std::ranges::all_of(name, [](char c) {
     return c == '_' || (is_alnum(c) && std::islower(static_cast<unsigned char>(c)) == 0);
   });
+}
+
+// Letters and digits, mixed as nobody writes them: "service-frontend-v2-staging" is none.
+bool is_random(std::string_view word) {
+  constexpr size_t kLongPart = 16;
+  constexpr int kChanges = 6;
+  const auto kind_of = [](char c) { return is_digit(c) ? 0 : is_upper(c) ? 1 : 2; };
+  int changes = 0;
+  bool is_mixed = false;
+  size_t begin = 0;
+  for (size_t i = 1; i < word.size(); ++i) {
+    if (is_one_of(word[i - 1], "-_/")) {
+      begin = i;
+      is_mixed = false;
+    } else if (is_alnum(word[i]) && is_alnum(word[i - 1])) {
+      is_mixed = is_mixed || is_digit(word[i]) != is_digit(word[i - 1]);
+      if (kind_of(word[i]) != kind_of(word[i - 1])) ++changes;
+    }
+    if (is_mixed && i + 1 - begin >= kLongPart) return true;
+  }
+  const bool has_digit = std::ranges::any_of(word, is_digit);
+  return has_digit && changes >= kChanges;
 }
 
 bool looks_secret(std::string_view word, TextIs kind) {
@@ -41,19 +117,22 @@ bool looks_secret(std::string_view word, TextIs kind) {
   constexpr size_t kLeast = 12, kLong = 20;
   const auto starts = [&](std::string_view prefix) { return word.starts_with(prefix); };
   if (word.size() >= kLeast && std::ranges::any_of(kPrefixes, starts)) return true;
-  if (kind == TextIs::log || word.size() < kLong || word.find('/') == 0) return false;
-  bool has_digit = false, has_letter = false;
-  for (const char c : word) {
-    if (!is_alnum(c) && !is_one_of(c, "+/=_-")) return false;
-    has_digit = has_digit || std::isdigit(static_cast<unsigned char>(c)) != 0;
-    has_letter = has_letter || std::isalpha(static_cast<unsigned char>(c)) != 0;
-  }
-  return has_digit && has_letter;
+  if (kind == TextIs::log || word.size() < kLong || word[0] == '/') return false;
+  const bool is_plain =
+      std::ranges::all_of(word, [](char c) { return is_alnum(c) || is_one_of(c, "+/=_-"); });
+  return is_plain && is_random(word);
 }
 
 bool is_same(std::string_view word, std::string_view lower) {
   return std::ranges::equal(
       word, lower, [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == b; });
+}
+
+// "--max-old-space-size", "shared_buffers": what stands before a value.
+bool is_name(std::string_view name) {
+  constexpr size_t kMost = 40;
+  return !name.empty() && name.size() <= kMost && !is_random(name) &&
+         std::ranges::all_of(name, [](char c) { return is_alnum(c) || is_one_of(c, "-_"); });
 }
 
 // Words of prose and SQL after which a secret comes: "my pass is WORD", IDENTIFIED BY 'WORD'.
@@ -105,7 +184,6 @@ std::string_view password_letters(std::string_view program) {
 bool looks_like_password(std::string_view word) {
   constexpr size_t kLeast = 6;
   if (word.size() < kLeast || word.find_first_of("/.:=") != word.npos) return false;
-  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
   return std::ranges::any_of(word, is_digit) &&
          std::ranges::any_of(word, [&](char c) { return is_alnum(c) && !is_digit(c); });
 }
@@ -204,8 +282,9 @@ class Hider {
     if (equals > scheme) equals = word.npos;  // of the address
     const std::string_view name = word.substr(0, equals);
     if (equals != word.npos && equals + 1 < word.size()) {
-      const bool is_variable =
-          kind_ == TextIs::arguments && word[equals] == '=' && is_variable_name(name);
+      const std::string_view value = word.substr(equals + 1);
+      const bool is_variable = kind_ == TextIs::arguments && word[equals] == '=' &&
+                               is_variable_name(name) && !is_plain_value(name, value);
       if (is_secret_name(name) || is_variable) {
         out_ += cat(name, word.substr(equals, 1), kHidden);
         return;
@@ -214,7 +293,12 @@ class Hider {
     const bool announces = word.starts_with('-') || equals != word.npos || is_name_of_next();
     is_next_secret_ =
         is_scheme || (announces && is_secret_name(name)) || announces_in_prose(word, former);
-    out_ += looks_secret(word, kind_) ? std::string(kHidden) : hide_uri_secrets(word);
+    // Of --name=VALUE the value.
+    const size_t begins =
+        equals < word.size() && word[equals] == '=' && is_name(name) ? equals + 1 : 0;
+    const std::string_view value = word.substr(begins);
+    out_ += cat(word.substr(0, begins),
+                looks_secret(value, kind_) ? std::string(kHidden) : hide_uri_secrets(value));
   }
 
   // -u or --user, of whatever program.

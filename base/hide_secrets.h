@@ -8,8 +8,9 @@
 namespace gantry {
 // What a name says is one (password=…, --token …, "secret": "…"), what is known by its looks (keys
 // of clouds and forges, JSON web tokens, PEM, user and password of an address), and with
-// `arguments` also values of variables (NAME=…), long words of letters and digits, ids included,
-// and what known clients take as a password (`mysql -pWORD`, `curl -u USER:WORD`).
+// `arguments` also values of variables (NAME=…) but switches, small numbers and paths, long words
+// of mixed letters and digits, ids included, and what known clients take as a password (`mysql
+// -pWORD`, `curl -u USER:WORD`).
 enum class TextIs { log, arguments };
 std::string hide_secrets(std::string_view text, TextIs kind);
 // Of a command's words, with spaces between them.

@@ -21,12 +21,14 @@ constexpr auto kFirstLook = std::chrono::milliseconds(200);
 // What did not go by then is asked for again, in steps between these, for as long as it takes.
 constexpr Duration kFirstPause = std::chrono::milliseconds(200);
 constexpr Duration kLongestPause = std::chrono::seconds(10);
+// After so many attempts an error that does not look passing is taken as final.
+constexpr int kMostAttempts = 3;
 constexpr auto kDestroyLimit = std::chrono::seconds(30);
 constexpr auto kAnswerLimit = std::chrono::milliseconds(5);
 
 // What may be otherwise at the next attempt.
 bool is_passing(const Error& error) {
-  constexpr int kShort[] = {EMFILE, ENFILE, ENOMEM, EAGAIN, EBUSY};
+  constexpr int kShort[] = {EMFILE, ENFILE, ENOMEM, ENOBUFS, EAGAIN, EBUSY};
   return error.is(Errc::busy) || error.is(Errc::timed_out) ||
          std::ranges::any_of(kShort, [&](int value) { return error.is_errno(value); });
 }
@@ -128,9 +130,16 @@ void Containerizer::tell_end(const Container& container) const {
 }
 
 Co<bool> Containerizer::clean_until_gone(ContainerPtr container) {
-  for (Duration pause = kFirstPause; !co_await clean_kernel_objects(container);) {
-    container->stuck_on = container->cleanup_errors.front();
-    container->changed.notify();
+  const auto began = std::chrono::steady_clock::now();
+  Duration pause = kFirstPause;
+  for (int attempt = 1;; ++attempt) {
+    const bool may_pass = !co_await clean_kernel_objects(container);
+    if (container->cleanup_errors.empty() || (!may_pass && attempt >= kMostAttempts)) break;
+    // What has failed once, and at once, is not worth an error to who waits.
+    if (may_pass && std::chrono::steady_clock::now() - began >= kFirstPause) {
+      container->stuck_on = container->cleanup_errors.front();
+      container->changed.notify();
+    }
     if (!is_closing_) co_await closing_.wait(pause);
     if (is_closing_) co_return false;
     pause = std::min(pause * 2, kLongestPause);

@@ -98,6 +98,15 @@ Result<ContainerPtr> Daemon::resolve(const ContainerId& id) const {
   return containerizer_.resolve(id.value());
 }
 
+std::string Daemon::called(const Container& container) {
+  constexpr size_t kMadeUp = 32, kShort = 12;
+  if (!container.spec->name.empty()) return container.spec->name;
+  const std::string id = container.id.to_string();
+  const bool is_made_up =
+      id.size() == kMadeUp && id.find_first_not_of("0123456789abcdef") == id.npos;
+  return is_made_up ? id.substr(0, kShort) : id;
+}
+
 Co<Result<LaunchAnswer>> Daemon::launch(ContainerId id, ContainerSpec spec) {
   last_request_ns_ = sys::monotonic_ns();
   const int64_t begun_ns = last_request_ns_;

@@ -33,6 +33,9 @@ class Daemon final : public OperatorBackend {
   enum class End { shutdown, idle, signalled, upgraded };
   Co<End> wait_end();
   void ask_end(End reason);
+  // What people know a container by: its name, else the beginning of an id that was made up.
+  static std::string called(const Container& container);
+
   // Of End::upgraded.
   const std::string& successor() const { return successor_; }
 
@@ -90,6 +93,7 @@ class Daemon final : public OperatorBackend {
   Co<Result<Fields>> run_commit(ContainerPtr container, bool pauses, WorkerRequest request);
   Co<Finding> examine_criu();
   bool is_idle() const;
+  Error in_names(Error error, const ImageRef& reference, const ImageInfo& image) const;
   void tell_image(std::string_view action, std::string digest, std::string reference);
 
   const Config& config_;

@@ -69,6 +69,17 @@ Co<Result<std::vector<ImageSummary>>> Daemon::import(ImportOptions options,
   co_return out;
 }
 
+// The provisioner knows a container by its id only.
+Error Daemon::in_names(Error error, const ImageRef& reference, const ImageInfo& image) const {
+  if (!error.is(Errc::busy)) return error;
+  for (const ContainerPtr& container : containerizer_.list()) {
+    if (container->parent || container->image_digest != image.digest.to_string()) continue;
+    return {Errc::busy, cat("image ", reference.to_string(), " is used by container ",
+                            called(*container), ": remove that container first")};
+  }
+  return error;
+}
+
 Co<Result<RemovedImages>> Daemon::remove_image(std::string reference, Force force) {
   ImageRef parsed = GANTRY_CO_TRY(ImageRef::parse(reference));
   ImageInfo image = GANTRY_CO_TRY(provisioner_.image(parsed));
@@ -79,7 +90,8 @@ Co<Result<RemovedImages>> Daemon::remove_image(std::string reference, Force forc
       }
     }
   }
-  GANTRY_CO_TRY(co_await provisioner_.remove_image(parsed));
+  Result<void> removed = co_await provisioner_.remove_image(parsed);
+  if (!removed) co_return in_names(std::move(removed).error(), parsed, image);
   tell_image("remove", image.digest.to_string(), reference);
   RemovedImages out;
   if (provisioner_.image(GANTRY_CO_TRY(ImageRef::parse(image.digest.to_string())))) {
@@ -138,7 +150,8 @@ Co<Result<ImageSummary>> Daemon::commit(ContainerId id, CommitOptions options) {
                         .changes = std::move(options.changes),
                         .created_by = command_of(*container),
                         .author = std::move(options.author),
-                        .comment = std::move(options.comment)};
+                        .comment = std::move(options.comment),
+                        .request_id = std::move(options.request_id)};
   const auto run = [this, container, pauses = options.pause](WorkerRequest job) {
     return run_commit(container, pauses, std::move(job));
   };

@@ -182,6 +182,7 @@ struct CommitOptions {
   std::string author, comment;
   bool pause = true;
   oci::ImageChanges changes;
+  std::string request_id;  // empty: none
 };
 struct CheckpointOptions {
   std::string name;  // empty: made up

@@ -85,6 +85,7 @@ Result<ImportOptions> import_options_of(const wire::agent::Call::GantryImport& i
 
 namespace {
 constexpr size_t kMostRemark = 64u << 10;
+constexpr size_t kMostRequestId = 128;
 
 Result<oci::ImageChanges> changes_of(const Field& field,
                                      const wire::agent::Call::GantryCommit::Changes& in) {
@@ -136,11 +137,13 @@ Co<Response> OperatorCall::commit() {
   }
   GANTRY_CALL_TRY(wire::check_text(field / "author", in.author(), kMostRemark));
   GANTRY_CALL_TRY(wire::check_text(field / "comment", in.comment(), kMostRemark));
+  GANTRY_CALL_TRY(wire::check_text(field / "request_id", in.request_id(), kMostRequestId));
   CommitOptions options{.reference = in.reference(),
                         .author = in.author(),
                         .comment = in.comment(),
                         .pause = in.pause(),
-                        .changes = GANTRY_CALL_TRY(changes_of(field / "changes", in.changes()))};
+                        .changes = GANTRY_CALL_TRY(changes_of(field / "changes", in.changes())),
+                        .request_id = in.request_id()};
   const ImageSummary made =
       GANTRY_ANSWER_TRY(co_await backend_.commit(std::move(id), std::move(options)));
   *answer_.mutable_gantry_commit()->mutable_image() = image_to_wire(made);

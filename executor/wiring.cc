@@ -162,6 +162,11 @@ Result<std::unique_ptr<Wiring>> Wiring::build(const Config& config, StartedAs st
   if (!config.network_pool.empty()) {
     bridge.subnet = GANTRY_TRY(Ipv4Subnet::parse(config.network_pool).context("--network-pool"));
   }
+  bridge.called = [&p](const std::string& id) {
+    const Result<ContainerId> parsed = ContainerId::parse(id);
+    const ContainerPtr container = parsed ? p.containerizer->find(*parsed) : nullptr;
+    return container ? Daemon::called(*container) : id;
+  };
   auto network = make_network_isolator(executor, std::move(bridge));
   p.network = network.get();
   p.isolators.push_back(std::move(network));

@@ -77,11 +77,6 @@ Co<Result<void>> MemoryIsolator::prepare(const LaunchContext& context, LaunchPla
   (void)plan;
   const ResourceSpec& resources = context.spec.resources;
   const std::string name = name_of(context.id);
-  const std::string& parent = context.spec.cgroup_parent;
-  if (!parent.empty()) limited_[name].cgroup_parent = parent;
-  if (!resources.memory_limit && !resources.memory_reservation && !resources.memory_swap) {
-    co_return Result<void>();
-  }
   const auto wanted = GANTRY_CO_TRY(settings(resources, 0));
   for (const Setting& setting : wanted) {
     auto done = cgroups_.write(name, "memory", setting.file, setting.value);
@@ -91,29 +86,32 @@ Co<Result<void>> MemoryIsolator::prepare(const LaunchContext& context, LaunchPla
     if (!done) co_return std::move(done).context(setting.field);
     GANTRY_CO_TRY(check(name, {setting}));
   }
-  if (resources.memory_limit) {
-    limited_[name].bytes = *resources.memory_limit;
-    if (!is_v2()) GANTRY_CO_TRY(register_notice(name).context("memory_limit"));
-  }
+  note_limits(name, context.spec);
+  if (limited_.contains(name)) GANTRY_CO_TRY(register_notice(name).context("memory_limit"));
   co_return Result<void>();
+}
+
+void MemoryIsolator::note_limits(const std::string& name, const ContainerSpec& spec) {
+  if (spec.resources.memory_limit) limited_[name].bytes = *spec.resources.memory_limit;
+  if (!spec.cgroup_parent.empty() && cgroups_.has("memory")) {
+    limited_[name].cgroup_parent = spec.cgroup_parent;
+  }
 }
 
 Co<Result<void>> MemoryIsolator::recover(const std::vector<RecoveredContainer>& known) {
   for (const RecoveredContainer& container : known) {
-    const auto& limit = container.spec->resources.memory_limit;
-    const std::string& parent = container.spec->cgroup_parent;
-    if ((!limit && parent.empty()) || container.process.pid == 0) continue;
+    if (container.process.pid == 0) continue;
     const std::string name = name_of(container.id);
-    limited_[name].cgroup_parent = parent;
-    if (!limit) continue;
-    limited_[name].bytes = *limit;
+    note_limits(name, *container.spec);
+    if (!limited_.contains(name)) continue;
     // A container that is gone by now has no cgroup to register; its exit is seen elsewhere.
-    if (!is_v2()) register_notice(name).ignore("limitation_at_exit still looks");
+    register_notice(name).ignore("limitation_at_exit still looks");
   }
   co_return Result<void>();
 }
 
 Result<void> MemoryIsolator::register_notice(const std::string& name) {
+  if (is_v2() || limited_[name].has_notice) return {};
   if (!eventfd_.valid()) {
     eventfd_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!eventfd_.valid()) return Error::from_errno(errno, "eventfd for OOM notices");
@@ -266,9 +264,8 @@ Co<Result<void>> MemoryIsolator::update(ContainerId id, const ResourceSpec& reso
   if (!done) co_return done;
   GANTRY_CO_TRY(check(name, wanted));
   if (resources.memory_limit) {
-    const bool is_new = limited_[name].bytes == 0;
     limited_[name].bytes = *resources.memory_limit;
-    if (is_new && !is_v2()) GANTRY_CO_TRY(register_notice(name).context("memory_limit"));
+    GANTRY_CO_TRY(register_notice(name).context("memory_limit"));
   }
   co_return Result<void>();
 }

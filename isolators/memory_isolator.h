@@ -2,7 +2,9 @@
 //
 // v1: one eventfd serves the notices of all containers; a notice only says "somewhere", the
 // oom_kill counters say where. v2: memory.events of a limited container is watched (POLLPRI).
-// Memory of this class: which containers have a limit, and their oom_kill counter at launch.
+// Whoever has a cgroup parent counts as limited: notices and counters are those of the container
+// whose process was killed, whichever limit above it was reached.
+// Memory of this class: which containers have a limit.
 // Threads: loop only; a limit that is lowered is written on the thread pool, because the kernel
 // reclaims meanwhile.
 #pragma once
@@ -21,10 +23,7 @@ class MemoryIsolator final : public ControllerIsolator {
   std::string_view name() const override { return "memory"; }
   Co<Result<void>> recover(const std::vector<RecoveredContainer>& known) override;
   Co<Result<void>> prepare(const LaunchContext& context, LaunchPlan::Builder& plan) override;
-  bool watches(const ContainerId& id) const override {
-    const auto limit = limited_.find(name_of(id));
-    return limit != limited_.end() && limit->second.bytes != 0;
-  }
+  bool watches(const ContainerId& id) const override { return limited_.contains(name_of(id)); }
   Co<Result<Limitation>> watch(ContainerId id) override;
   Co<std::optional<Limitation>> limitation_at_exit(ContainerId id) override;
   Co<Result<void>> update(ContainerId id, const ResourceSpec& resources) override;
@@ -49,7 +48,8 @@ class MemoryIsolator final : public ControllerIsolator {
   Result<void> check(const std::string& name, const std::vector<Setting>& settings) const;
   Result<uint64_t> oom_kills(const std::string& name) const;
   std::optional<Limitation> look(const std::string& name) const;
-  Result<void> register_notice(const std::string& name);
+  void note_limits(const std::string& name, const ContainerSpec& spec);
+  Result<void> register_notice(const std::string& name);  // v1; once for each
   // v1: waits for notices and marks those that were hit. One watcher does it for all.
   Co<Result<void>> listen();
   Co<Result<Limitation>> watch_v2(std::string name);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -24,6 +25,8 @@ struct BridgeOptions {
   std::string instance;
   // Unset: the first of 10.89.0.0/16, 10.90.0.0/16 … that nothing on this host overlaps.
   std::optional<Ipv4Subnet> subnet;
+  // What a container of that id is called in messages; none: by its id.
+  std::function<std::string(const std::string& id)> called;
 };
 // The instance that belongs to a runtime directory.
 std::string bridge_instance(std::string_view runtime_dir);

@@ -57,7 +57,9 @@ bool is_rule_loss(nlmsghdr* header) {
 }  // namespace
 
 BridgeNetwork::BridgeNetwork(asio::any_io_executor executor, BridgeOptions options)
-    : host_(std::make_shared<BridgeHost>(std::move(options))), maintainer_left_(executor) {}
+    : host_(std::make_shared<BridgeHost>(options)),
+      ports_(std::move(options.called)),
+      maintainer_left_(executor) {}
 
 BridgeNetwork::~BridgeNetwork() {
   if (!members_.empty() || !host_->has_shared()) return;

@@ -147,7 +147,11 @@ Result<void> Netlink::transaction(std::span<NetlinkMessage> messages) {
   if (::send(fd(), batch.data(), batch.size(), 0) < 0) {
     return Error::from_errno(errno, "send to netlink");
   }
-  for (size_t i = 0; i < messages.size(); ++i) GANTRY_TRY(receive(nullptr));
+  for (size_t i = 0; i < messages.size(); ++i) {
+    // What an earlier request has left unread comes first.
+    while (!GANTRY_TRY(receive(nullptr)).is_done) {
+    }
+  }
   return Result<void>();
 }
 

@@ -72,9 +72,11 @@ Result<void> PortReservations::check_free(const Key& key) const {
        ++it) {
     bool either_is_any = it->first.address == Ipv4{} || key.address == Ipv4{};
     if (it->first.address != key.address && !either_is_any) continue;
-    return Error(Errc::conflict, cat("network.ports: host port ", key.port, "/",
-                                     to_string(key.protocol), " is published by container ",
-                                     it->second.owner, "; choose another host port"));
+    const std::string& owner = it->second.owner;
+    return Error(Errc::conflict,
+                 cat("network.ports: host port ", key.port, "/", to_string(key.protocol),
+                     " is published by container ", called_ ? called_(owner) : owner,
+                     "; choose another host port"));
   }
   return Result<void>();
 }

@@ -6,6 +6,7 @@
 // refused at once. They die with the executor and are bound again by adopt().
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -19,8 +20,12 @@
 namespace gantry {
 class PortReservations {
  public:
+  // What an owner is called in messages.
+  using Called = std::function<std::string(const std::string& owner)>;
+  PortReservations() = default;
+  explicit PortReservations(Called called) : called_(std::move(called)) {}
   // All or nothing. Errc::invalid names the wrong field; Errc::conflict names who has the port (a
-  // container of ours, or "another process"). `owner` is for such messages.
+  // container of ours, or "another process").
   Result<void> reserve(std::string_view owner, const std::vector<PortMapping>& ports);
   // For a container that runs already: its rules exist, so a port that somebody bound meanwhile is
   // kept without a socket. Returns those.
@@ -41,6 +46,7 @@ class PortReservations {
   };
   static Result<Key> key_of(const PortMapping& mapping);
   Result<void> check_free(const Key& key) const;
+  Called called_;
   std::map<Key, Held> held_;
 };
 

@@ -14,6 +14,7 @@ std::string encode_entry(const CatalogEntry& entry) {
     out.add("layer", digest.to_string());
     out.add_number("layer.size", size);
   }
+  if (!entry.request_id.empty()) out.add("request", entry.request_id);
   add_image_config(out, *entry.info.config);
   return out.encode();
 }
@@ -27,7 +28,8 @@ Result<CatalogEntry> decode_entry(std::string_view record) {
                    std::string(in.get("manifest.type")),
                    0,
                    {},
-                   {}};
+                   {},
+                   std::string(in.get("request"))};
   out.manifest_size = GANTRY_TRY(in.number<uint64_t>("manifest.size"));
   if (in.has("imported")) out.info.imported_ns = GANTRY_TRY(in.number<int64_t>("imported"));
   auto names = in.all("layer"), sizes = in.all("layer.size");

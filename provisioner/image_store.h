@@ -45,6 +45,7 @@ struct CommitRequest {
       places;  // where something is mounted: what a launch made there is no content
   oci::ImageChanges changes;
   std::string created_by, author, comment;
+  std::string request_id;  // empty: none; what was made for it already is the answer
 };
 enum class IngestOnly { anything, images };
 // How a job is run: beside what else has to happen then.

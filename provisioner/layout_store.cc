@@ -241,13 +241,13 @@ Co<Result<std::vector<ImageInfo>>> LayoutStore::ingest(UniqueFd stream, std::str
   request.input = std::move(stream);
   request.limit = limits_.unpack.limit;
   const auto run = [this](WorkerRequest job) { return worker_.run(std::move(job)); };
-  auto done = co_await stage(std::move(request), run, std::move(reference));
+  auto done = co_await stage(std::move(request), run, {std::move(reference), {}});
   if (!done) co_return std::move(done).error().context("import");
   co_return done;
 }
 
 Co<Result<std::vector<ImageInfo>>> LayoutStore::stage(WorkerRequest request, RunJob run,
-                                                      std::optional<ImageRef> name) {
+                                                      Naming naming) {
   std::string staged = cat(data_dir_, "/staging/import.", ::getpid(), ".", next_++);
   GANTRY_CO_TRY(sys::mkdir_at(AT_FDCWD, staged.c_str(), 0700));
   Result<std::vector<ImageInfo>> done = Error(Errc::cancelled, "cancelled");
@@ -257,7 +257,7 @@ Co<Result<std::vector<ImageInfo>>> LayoutStore::stage(WorkerRequest request, Run
     auto answer = co_await run(std::move(request));
     GANTRY_FAILPOINT("image.after_ingest");
     if (answer) {
-      done = co_await admit(std::move(*answer), staged, name);
+      done = co_await admit(std::move(*answer), staged, std::move(naming));
     } else {
       done = std::move(answer).error();
     }
@@ -268,7 +268,15 @@ Co<Result<std::vector<ImageInfo>>> LayoutStore::stage(WorkerRequest request, Run
   co_return done;
 }
 
+const CatalogEntry* LayoutStore::made_for(std::string_view request_id) const {
+  if (request_id.empty()) return nullptr;
+  const auto found = std::ranges::find_if(
+      entries_, [&](const auto& item) { return item.second->request_id == request_id; });
+  return found == entries_.end() ? nullptr : found->second.get();
+}
+
 Co<Result<ImageInfo>> LayoutStore::commit(CommitRequest in, RunJob run) {
+  if (const CatalogEntry* made = made_for(in.request_id)) co_return made->info;
   std::optional<ImageRef> name = GANTRY_CO_TRY(new_name(in.name));
   const CatalogEntry* base = GANTRY_CO_TRY(find(in.base));
   WorkerRequest request;
@@ -286,7 +294,8 @@ Co<Result<ImageInfo>> LayoutStore::commit(CommitRequest in, RunJob run) {
   request.fields.add("author", in.author);
   request.fields.add("comment", in.comment);
   request.fds.push_back(GANTRY_CO_TRY(sys::open(in.upper, O_PATH | O_DIRECTORY | O_NOFOLLOW)));
-  auto made = GANTRY_CO_TRY(co_await stage(std::move(request), std::move(run), std::move(name)));
+  auto made = GANTRY_CO_TRY(co_await stage(std::move(request), std::move(run),
+                                           {std::move(name), std::move(in.request_id)}));
   co_return std::move(made.front());
 }
 
@@ -311,7 +320,8 @@ Co<Result<void>> LayoutStore::save(std::vector<ImageRef> references, UniqueFd ou
 }
 
 Co<Result<std::vector<ImageInfo>>> LayoutStore::admit(Fields answer, std::string staged,
-                                                      std::optional<ImageRef> name) {
+                                                      Naming naming) {
+  const std::optional<ImageRef>& name = naming.name;
   std::vector<CatalogEntry> images;
   for (const std::string& image : answer.all("image")) {
     images.push_back(GANTRY_CO_TRY(decode_entry(image)));
@@ -323,6 +333,8 @@ Co<Result<std::vector<ImageInfo>>> LayoutStore::admit(Fields answer, std::string
                         name->to_string(), ": leave the name out"));
   }
   auto guard = GANTRY_CO_TRY(co_await turns_.take());
+  // Its first asking may have come to its end meanwhile.
+  if (const CatalogEntry* made = made_for(naming.request_id)) co_return std::vector{made->info};
   Entries next = entries_;
   std::vector<ImageInfo> out;
   for (CatalogEntry& image : images) {
@@ -343,6 +355,7 @@ Co<Result<std::vector<ImageInfo>>> LayoutStore::admit(Fields answer, std::string
     }
     const std::vector<std::string> given(references.begin(), references.end());
     image.info.imported_ns = sys::realtime_ns();
+    image.request_id = naming.request_id;
     auto known = next.find(image.info.digest.hex());
     if (known != next.end()) {
       image.info.imported_ns = known->second->info.imported_ns;

@@ -29,6 +29,7 @@ struct CatalogEntry {
   uint64_t manifest_size = 0;
   std::vector<std::pair<oci::Digest, uint64_t>> layers;  // blobs and their sizes, bottom first
   std::vector<oci::Digest> chains;                       // bottom first
+  std::string request_id;                                // of the commit that made it
 };
 std::string encode_entry(const CatalogEntry& entry);
 Result<CatalogEntry> decode_entry(std::string_view record);
@@ -64,11 +65,15 @@ class LayoutStore final : public ImageStore {
 
  private:
   using Entries = std::map<std::string, std::shared_ptr<const CatalogEntry>>;  // by manifest's hex
+  struct Naming {
+    std::optional<ImageRef> name;
+    std::string request_id;
+  };
   // Runs a job that leaves blobs in a directory of its own, and takes them into the store.
-  Co<Result<std::vector<ImageInfo>>> stage(WorkerRequest request, RunJob run,
-                                           std::optional<ImageRef> name);
-  Co<Result<std::vector<ImageInfo>>> admit(Fields answer, std::string staged,
-                                           std::optional<ImageRef> name);
+  Co<Result<std::vector<ImageInfo>>> stage(WorkerRequest request, RunJob run, Naming naming);
+  Co<Result<std::vector<ImageInfo>>> admit(Fields answer, std::string staged, Naming naming);
+  // What was made for a request already; nullptr: nothing.
+  const CatalogEntry* made_for(std::string_view request_id) const;
   Co<Result<void>> unpack_missing(std::shared_ptr<const CatalogEntry> entry, std::string staged);
   Result<UniqueFd> open_blob(const oci::Digest& digest, const std::string& staged) const;
   Co<Result<void>> publish(Entries next);

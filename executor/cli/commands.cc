@@ -305,7 +305,8 @@ constexpr auto kCommands = std::to_array<CommandInfo>({
      "the executor's log.\nLeft out are what is in containers and images, containers' output, "
      "values of environment variables,\nand what looks like a secret: password=..., --token ..., "
      "keys known by their looks, user:password@ of\nan address; of containers' commands and labels "
-     "also NAME=..., long words of letters and digits, what known\nclients take as a password "
+     "also NAME=..., long words of mixed letters and digits, what known\nclients take as a "
+     "password "
      "(mysql -pWORD, redis-cli -a WORD, curl -u USER:WORD), and words of letters and\ndigits after "
      "any -p, -w and -a. [hidden] stands there. That is a guess: read the report before you hand "
      "it on.",

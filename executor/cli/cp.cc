@@ -262,8 +262,11 @@ class Cp final : public Command {
       }
       return unpacker->write(bytes);
     };
-    const Result<uint64_t> received =
+    Result<uint64_t> received =
         receive_tar(session, copy_out_call(from, {"no_devices", "sparse"}), sink);
+    if (!received && lacks_field(received.error(), "sparse")) {
+      received = receive_tar(session, copy_out_call(from, {"no_devices"}), sink);
+    }
     const Result<void> unpacked = unpacker ? unpacker->finish() : Result<void>();
     if (!received) return received.error();
     tell_left_out(*received, *received == 1 ? "device node or socket" : "device nodes and sockets");

@@ -1,5 +1,6 @@
 // gantry diff, commit: what a container wrote into its files.
 #include "base/printable.h"
+#include "base/sys.h"
 #include "executor/cli/change_words.h"
 #include "executor/cli/command_list.h"
 #include "executor/cli/print.h"
@@ -47,15 +48,11 @@ class Commit final : public Command {
     GANTRY_TRY(want_arguments(words, 1, 2, "a container and the image's name"));
     ImageChanges changes;
     for (const std::string& text : changes_) GANTRY_TRY(changes.add(text));
-    JsonWriter json;
-    json.open().text("type", "GANTRY_COMMIT").open("gantry_commit");
-    json.open("container_id").text("value", words[0]).close();
-    if (words.size() == 2) json.text("reference", words[1]);
-    if (!author_.empty()) json.text("author", author_);
-    if (!message_.empty()) json.text("comment", message_);
-    if (!pause_) json.boolean("pause", false);
-    changes.write(json);
-    Result<JsonDocument> answer = session.call(json.close().close().take());
+    const std::string id = sys::random_hex(16);
+    Result<JsonDocument> answer = session.call(request(words, changes, id));
+    if (!answer && lacks_field(answer.error(), "request_id")) {
+      answer = session.call(request(words, changes, {}));
+    }
     if (!answer) return explain(answer.error(), words);
     if (session.json()) {
       write_json_member(*answer, "gantry_commit.image");
@@ -66,6 +63,20 @@ class Commit final : public Command {
   }
 
  private:
+  std::string request(const std::vector<std::string>& words, const ImageChanges& changes,
+                      std::string_view id) const {
+    JsonWriter json;
+    json.open().text("type", "GANTRY_COMMIT").open("gantry_commit");
+    json.open("container_id").text("value", words[0]).close();
+    if (words.size() == 2) json.text("reference", words[1]);
+    if (!author_.empty()) json.text("author", author_);
+    if (!message_.empty()) json.text("comment", message_);
+    if (!pause_) json.boolean("pause", false);
+    if (!id.empty()) json.text("request_id", id);
+    changes.write(json);
+    return json.close().close().take();
+  }
+
   // In the words of the command line.
   static Error explain(const Error& error, const std::vector<std::string>& words) {
     const std::string text = error.to_string();

@@ -4,6 +4,7 @@
 
 #include "executor/cli/command_list.h"
 #include "executor/cli/image_archive.h"
+#include "executor/cli/members.h"
 #include "executor/cli/print.h"
 #include "executor/cli/session.h"
 #include "executor/cli/template.h"
@@ -95,6 +96,7 @@ class Image final : public Command {
   Result<int> inspect(Session& session, const std::vector<std::string>& words) const {
     GANTRY_TRY(want_arguments(words, 1, ~0u, "an image"));
     GANTRY_TRY(check_format(format_));
+    GANTRY_TRY(check_members(format_, "GantryInspectImageResponse"));
     JsonDocument list(rapidjson::kArrayType);
     int status = 0;
     for (const std::string& word : words) {

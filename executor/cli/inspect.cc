@@ -1,8 +1,6 @@
 // gantry inspect
-#include <algorithm>
-#include <array>
-
 #include "executor/cli/command_list.h"
+#include "executor/cli/members.h"
 #include "executor/cli/print.h"
 #include "executor/cli/session.h"
 #include "executor/cli/template.h"
@@ -29,37 +27,6 @@ constexpr ForeignName kDockers[] = {{"Id", "id"},
                                     {"NetworkSettings.Ports", "container.ports"},
                                     {"LogPath", "log_directory"}};
 
-// What an answer may have (GantryInspectResponse, with the id), and its container
-// (GantryContainer): a member that is absent has no value, any other is a slip.
-constexpr auto kMembers = std::to_array<std::string_view>(
-    {"id", "container", "launch", "phases", "total_microseconds", "sandbox", "rootfs", "cgroups",
-     "record", "isolators", "log_directory", "checkpoints"});
-constexpr auto kOfContainer = std::to_array<std::string_view>(
-    {"container_id", "name",         "state",    "image",    "image_digest", "command", "pid",
-     "created",      "started",      "finished", "exit",     "ip_addresses", "ports",   "labels",
-     "hostname",     "framework_id", "task_id",  "restarts", "restart_due",  "health"});
-
-Result<void> check_known(std::string_view path, std::string_view before,
-                         std::span<const std::string_view> known) {
-  const std::string_view name = path.substr(0, path.find('.'));
-  if (name.empty() || std::ranges::find(known, name) != known.end()) return {};
-  std::string legal;
-  for (const std::string_view one : known) legal += cat(legal.empty() ? "" : ", ", one);
-  return usage_error(cat("--format: there is no {{.", before, name, "}}; there are ", legal));
-}
-
-// `name`: ".container.state", or with "json " before it.
-Result<std::string> check_path(std::string_view name) {
-  std::string_view path = name.substr(std::min(name.find('.'), name.size()));
-  path.remove_prefix(path.empty() ? 0 : 1);
-  GANTRY_TRY(check_known(path, "", kMembers));
-  constexpr std::string_view kContainer = "container.";
-  if (path.starts_with(kContainer)) {
-    GANTRY_TRY(check_known(path.substr(kContainer.size()), kContainer, kOfContainer));
-  }
-  return std::string();
-}
-
 class Inspect final : public Command {
  public:
   void declare(Flags& flags) override {
@@ -72,7 +39,7 @@ class Inspect final : public Command {
   Result<int> run(Session& session, std::vector<std::string> words) override {
     GANTRY_TRY(want_arguments(words, 1, ~0u, "a container"));
     GANTRY_TRY(check_format(format_, kDockers));
-    GANTRY_TRY(fill_in(format_, ValueOf(check_path)));
+    GANTRY_TRY(check_members(format_, "GantryInspectResponse"));
     if (!format_.empty() && (phases_ || session.json())) {
       return usage_error(cat("--format and ", phases_ ? "--phases" : "--json",
                              " each say how it is printed: give one of them"));

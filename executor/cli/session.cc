@@ -155,6 +155,10 @@ Error refusal(const HttpResponse& response, std::string_view call) {
   return {error.code(), as_asked(error.to_string(), name)};
 }
 
+bool lacks_field(const Error& refusal, std::string_view field) {
+  return refusal.to_string().find(cat("has no field '", field, "'")) != std::string::npos;
+}
+
 std::string no_container(std::string_view name) {
   return cat("no container \"", name, "\". 'gantry ps -a' lists those there are");
 }

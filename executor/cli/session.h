@@ -42,6 +42,9 @@ Error refusal(const HttpResponse& response);
 // The same, with the container called as `call` does, by its name or by the beginning of its id.
 Error refusal(const HttpResponse& response, std::string_view call);
 
+// An older executor refused a call because it does not have this field: it can be asked without.
+bool lacks_field(const Error& refusal, std::string_view field);
+
 // The one sentence about a container that is not there.
 std::string no_container(std::string_view name);
 // Without the name of the call that was refused.

@@ -65,6 +65,22 @@ start_doomed() {
   done
 }
 
+@test "a commit whose answer was lost is sent again, and one image is made" {
+  tar -C "$ROOT" -c . | "$BIN/gantry" import - base
+  base=$("$BIN/gantry" images --json | jq -r '.[].digest')
+  "$BIN/gantry" run --name work base /bin/touch /tmp/new
+  for name in "" made; do
+    stop_all
+    start_doomed image.after_commit
+    # The image says when it was made, in seconds.
+    # shellcheck disable=SC2086  # a name or none
+    digest=$(GANTRY_FAILPOINTS='recover.after_records=sleep(1100)' "$BIN/gantry" commit work $name)
+    [ "$("$BIN/gantry" images --json | jq -r '.[].digest' | grep -v "$base")" = "$digest" ]
+    "$BIN/gantry" rmi "$digest"
+  done
+  "$BIN/gantry" rm work
+}
+
 @test "what ends while no executor runs is reported, with --rm too" {
   # The next executor takes a second to look around, and by then it is over.
   GANTRY_FAILPOINTS='recover.after_records=sleep(1000)' "$BIN/gantry" run --rm --rootfs "$ROOT" /bin/sh -c 'echo up; sleep 0.5; echo down; exit 9' >"$DIR/out" 3>&- &

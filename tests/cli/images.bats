@@ -215,8 +215,12 @@ teardown_file() { end_private_host; }
 @test "rmi: gone from the list; what a container uses stays; what is not there is said" {
   gantry run -d --name user tools /bin/sleep 100
   run -1 --separate-stderr gantry rmi tools
-  [[ "$stderr" == "gantry: "*tools* ]]
+  [ "$stderr" = "gantry: image tools:latest is used by container user: remove that container first" ]
   gantry rm -f user
+  id=$(gantry run -d tools /bin/sleep 100)
+  run -1 --separate-stderr gantry rmi tools
+  [[ "$stderr" == *" is used by container ${id::12}: "* ]]
+  gantry rm -f "$id"
   gantry rmi tools
   run ! grep -q '^tools' <(gantry images)
   run -1 --separate-stderr gantry rmi tools

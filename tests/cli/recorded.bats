@@ -339,3 +339,12 @@ task_status() { echo '{"type":"UPDATE","update":{"status":{"task_id":{"value":"t
   run -0 --separate-stderr gantry restore --json db
   [ "$output" = '{"container_id":{"value":"abc"},"id":"abc"}' ]
 }
+
+@test "cp: an older executor that does not know of holes is asked without" {
+  nothing=$(head -c 10240 /dev/zero | sed 's/\x0/\\u0000/g')
+  record '{"GANTRY_COPY_OUT":[{"status":400,"body":"Failed to convert JSON into Call protobuf: gantry_copy_out: has no field '"'sparse'"' in this version of gantry"},
+                              {"body":"'"$nothing"'"}]}'
+  run -0 --separate-stderr gantry cp web:/dir/. "$DIR"
+  [ -z "$stderr" ]
+  [ "$(requests GANTRY_COPY_OUT | jq -c '[.body.gantry_copy_out | .no_devices, .sparse]')" = $'[true,true]\n[true,null]' ]
+}

@@ -183,7 +183,12 @@ taken() { ! grep -q '^ShdPnd:.*[1-9a-f]' "/proc/$1/status"; }  # PID has read al
   wait_until curl -sf "http://127.0.0.1:$port/"
   [ "$(curl -s "http://127.0.0.1:$port/")" = served ]
   gantry ps | grep -q "127.0.0.1:$port->80/tcp"
-  gantry rm -f web
+  run -125 --separate-stderr gantry run -d -p "$port:80" --rootfs "$ROOT" /bin/sleep 100
+  [[ "$stderr" == "gantry: "*"host port $port/tcp is published by container web; choose another host port" ]] || { echo "$stderr" >&2; false; }
+  gantry rename web front
+  run -125 --separate-stderr gantry run -d -p "$port:80" --rootfs "$ROOT" /bin/sleep 100
+  [[ "$stderr" == *" is published by container front; "* ]]
+  gantry rm -f front
   run ! curl -s --max-time 1 "http://127.0.0.1:$port/"
 }
 

@@ -96,6 +96,12 @@ inspect -f {{.State.Pid}} web|here it is {{.container.pid}}
 inspect -f {{.Nope}} web|without --format all that there are is shown
 inspect -f {{.nope}} web|there is no {{.nope}}; there are id, container
 inspect -f {{.container.stat}} web|there is no {{.container.stat}}; there are container_id, name, state
+inspect -f {{.container.exit.cod}} web|there is no {{.container.exit.cod}}; there are kind, code
+inspect -f {{.launch.gantry_spec.resources.memory}} web|there are cpus, cpu_shares
+inspect -f {{.container.name.first}} web|there is no {{.container.name.first}}; {{json .container.name}} is all of that
+inspect -f {{.container.ports.host_port}} web|{{json .container.ports}} is all of that
+image inspect -f {{.image.nope}} tools|there is no {{.image.nope}}; there are references, digest
+image inspect -f {{.nope}} tools|there are config, image, layers
 inspect -f {{range}} web|there is no range here
 inspect -f {{.NetworkSettings.Networks.bridge.IPAddress}} web|here it is {{.container.ip_addresses}}
 END

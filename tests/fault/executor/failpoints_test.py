@@ -146,9 +146,9 @@ class Failpoints(GantryTest):
     def test_commit(self):
         """An executor that dies while it makes an image of a container: there is none of it, or all; the container goes on."""
         self.executor.import_tar(rootfs_tar(self.root), "busybox")
-        self.executor.launch("counter", ["/bin/sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; usleep 20000; done"],
+        self.executor.launch("counter", ["/bin/sh", "-c", "i=0; while :; do i=$((i+1)); echo $i | tee /n; usleep 20000; done"],
                              image="busybox")
-        commit = {"container_id": container_id("counter"), "reference": "made"}
+        commit = {"container_id": container_id("counter"), "reference": "made", "request_id": "the same"}
         for point in ("image.after_ingest", "commit.before_resume", "image.before_commit", "image.after_commit"):
             with self.subTest(point=point):
                 self.executor.kill()
@@ -163,8 +163,9 @@ class Failpoints(GantryTest):
                 names = [name for image in self.executor.call("GANTRY_IMAGES", gantry_images={})["gantry_images"]["images"]
                          for name in image["references"]]
                 self.assertEqual("made:latest" in names, point == "image.after_commit")
-                if "made:latest" in names:
-                    self.executor.call("GANTRY_REMOVE_IMAGE", gantry_remove_image={"reference": "made"})
+                self.executor.call("GANTRY_COMMIT", gantry_commit=commit)
+                self.executor.call("GANTRY_REMOVE_IMAGE", gantry_remove_image={"reference": "made"})
+                self.assertEqual(len(self.executor.call("GANTRY_IMAGES", gantry_images={})["gantry_images"]["images"]), 1)
         self.executor.remove("counter", force=True)
         self.remove_images()
 

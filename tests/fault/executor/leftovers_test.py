@@ -1,12 +1,13 @@
 """What containers leave that is hard to remove: very many and very deep files, files that nobody can remove, cgroups made
 inside, frozen and stopped processes. It is bounded, tried again, reported, and delays nobody else."""
+import errno
 import os
 import pathlib
 import signal
 import time
 
 import limits
-from gantry import CallFailed, GantryTest, main, many, patience, wait_until
+from gantry import CallFailed, GantryTest, UnixConnection, bridge, free_port, main, many, patience, wait_until
 
 # As soak: a million files, ten thousand directories deep.
 SCALE = int(os.environ.get("GANTRY_SCALE", "1"))
@@ -60,6 +61,7 @@ class Sandboxes(GantryTest):
 
     def client(self):
         other = type(self.executor)(self.top)
+        other.connection = UnixConnection(other.socket, 600)  # a million files may take minutes
         self.addCleanup(other.disconnect)
         return other
 
@@ -107,6 +109,19 @@ class Sandboxes(GantryTest):
         limits.unmount(trash / "0/d")
         self.executor.restart()
         wait_until(lambda: not (trash / "0").exists())
+
+
+class Network(GantryTest):
+    def start(self):
+        self.executor.start("--failpoints", f"network.after_unpublish=1*error({errno.ECONNRESET})")
+
+    def test_a_port_that_was_not_given_back_at_once(self):
+        """It is tried again, before the container counts as ended."""
+        port = free_port()
+        for name in ("first", "second"):
+            self.executor.launch(name, ["/bin/true"], self.root, **bridge((port, 80)))
+            self.executor.wait(name)
+            self.executor.remove(name)
 
 
 class Cgroups(GantryTest):

@@ -81,15 +81,22 @@ class Limits(CgroupParentTest):
     def test_who_has_no_limit_of_its_own_is_told_whose_it_was(self):
         self.make("web")
         self.set_limit("web", 64 << 20, "memory.limit_in_bytes", "memory.max")
-        fill = "while [ ! -e /tmp/go ]; do usleep 20000; done; exec dd if=/dev/zero of=/dev/null bs=200M count=1"
-        self.launch("a", fill)
-        self.executor.restart()
-        self.launch("b", fill)
-        (self.root / "tmp/go").touch()
-        for name in ("a", "b"):
-            answer = self.executor.wait(name)
-            self.assertEqual((answer["exit_status"], answer["message"]), (
-                signal.SIGKILL, "memory limit of cgroup parent web reached: the OOM killer ended a process"))
+        fill = "while [ ! -e /tmp/go ]; do usleep 20000; done; %s dd if=/dev/zero of=/dev/null bs=200M count=1; sleep 1000"
+        for first in ("exec", ""):  # the container's first process, and another one
+            with self.subTest(first=first):
+                self.launch("a", fill % first)
+                self.executor.restart()
+                self.launch("b", fill % first)
+                self.launch("other", "sleep 1000")
+                (self.root / "tmp/go").touch()
+                for name in ("a", "b"):
+                    answer = self.executor.wait(name)
+                    self.assertEqual((answer["exit_status"], answer["message"]), (
+                        signal.SIGKILL, "memory limit of cgroup parent web reached: the OOM killer ended a process"))
+                    self.executor.remove(name)
+                self.assertEqual(self.executor.states(), {"other": "running"})
+                self.executor.remove("other", force=True)
+                (self.root / "tmp/go").unlink()
 
     def test_a_new_executor_finds_them_and_what_is_left_of_others(self):
         self.launch("kept", "while [ ! -e /tmp/go ]; do sleep 0.05; done; exit 3", parent="web/front")

@@ -70,6 +70,49 @@ TEST(HideSecrets, WhatIsNoneStays) {
             "/usr/lib/x86_64-linux-gnu/program --port=80");
 }
 
+// What containers are really told, one line each; the second: what is left of it, if not all.
+TEST(HideSecrets, OfCommandsSecretsOnly) {
+  const std::pair<std::string, std::string> kTable[] = {
+      {"node --max-old-space-size=4096 --max-http-header-size=16384 server.js", ""},
+      {"serve --tokenizer=fast --max-tokens=512 --primary-key id --keyboard us --bypass=1", ""},
+      {"postgres -c shared_buffers=256MB -c max_connections=200 -c ssl_key_file=/etc/k.pem", ""},
+      {"env POSTGRES_PASSWORD_FILE=/run/secrets/pg PGPORT=5432 PWD=/srv TZ=Europe/Berlin", ""},
+      {"env DEBUG=true PATH=/usr/bin:/bin LANG=C.UTF-8 LC_ALL=de_DE.UTF-8", ""},
+      {"prometheus --storage.tsdb.retention.time=15d --token-ttl=60 --password-length 12", ""},
+      {"gunicorn -b 0.0.0.0:8000 --name my-service-frontend-v2-staging", ""},
+      {"kafka-server-start.sh config/kraft2/server-properties src/app2/worker/consumers", ""},
+      {"java -Djavax.net.ssl.keyStore=/x -XX:MaxRAMPercentage=75.0", ""},
+      {"run -v /etc/passwd:/etc/passwd:ro -v ./token:/t", ""},
+      {"proxy --public-key=abc --secrets-dir /run/secrets --cookie-age=60", ""},
+      {"use tools@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", ""},
+      {"env NODE_ENV=production PIN=1234 DB_PW=hunter PORT=123456",
+       "env NODE_ENV=[hidden] PIN=[hidden] DB_PW=[hidden] PORT=[hidden]"},
+      {"redis-server --requirepass hunter2 --maxmemory 256mb",
+       "redis-server --requirepass [hidden] --maxmemory 256mb"},
+      {"java -Djavax.net.ssl.keyStorePassword=hunter2 -jar a",
+       "java -Djavax.net.ssl.keyStorePassword=[hidden] -jar a"},
+      {"minio --access-key me --secret-key hunter2 --accessToken=x --auth_tokens=a",
+       "minio --access-key [hidden] --secret-key [hidden] --accessToken=[hidden] "
+       "--auth_tokens=[hidden]"},
+      {"app Server=x;Uid=sa;Pwd=hunter2 --SSHKey k --PASSWORD_HASH=a --myapikey b",
+       "app Server=x;Uid=sa;Pwd=[hidden] --SSHKey [hidden] --PASSWORD_HASH=[hidden] "
+       "--myapikey [hidden]"},
+      {"app --id=2f1c0b9a8d7e6f5a4b3c2d1e 123e4567-e89b-12d3-a456-426614174000",
+       "app --id=[hidden] [hidden]"},
+      {"app --x=ghp_0123456789abcdef c2VjcmV0LW9mLW1pbmUtMQ== aB3dE5-gH7jK9_mN2pQ4rS6",
+       "app --x=[hidden] [hidden] [hidden]"},
+      {"app user/token=hunter", "app user/token=[hidden]"}};
+  for (const auto& [line, left] : kTable) EXPECT_EQ(of_arguments(line), left.empty() ? line : left);
+}
+
+TEST(HideSecrets, OfALogNotWhatIsWrong) {
+  for (const std::string_view line :
+       {"open /etc/passwd: No such file or directory", "max_tokens: 512", "PWD=/root",
+        "token_file: /run/t", R"({"memory.key_size": 7, "monkey": "x"})"}) {
+    EXPECT_EQ(of_log(line), line);
+  }
+}
+
 TEST(HideSecrets, PasswordsOfKnownClients) {
   EXPECT_EQ(of_arguments("mysql -u root -phunter db"), "mysql -u root -p[hidden] db");
   EXPECT_EQ(of_arguments("sh -c 'sshpass -p hunter ssh h'"), "sh -c 'sshpass -p [hidden] ssh h'");

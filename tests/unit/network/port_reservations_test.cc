@@ -66,6 +66,14 @@ TEST(PortReservations, NamesTheContainerThatHasThePort) {
   EXPECT_NE(result.error().to_string().find("container web"), std::string::npos);
 }
 
+TEST(PortReservations, NamesAContainerAsPeopleDo) {
+  PortReservations ports([](const std::string& owner) { return owner + " the Great"; });
+  const uint16_t port = some_port();
+  ASSERT_TRUE(ports.reserve("web", {mapping(port)}));
+  const auto result = ports.reserve("api", {mapping(port)});
+  EXPECT_NE(result.error().to_string().find("container web the Great; "), std::string::npos);
+}
+
 TEST(PortReservations, SameNumberWithOtherProtocolOrOtherAddressIsNoConflict) {
   PortReservations ports;
   uint16_t port = some_port();
