@@ -43,6 +43,10 @@ if(GANTRY_SANITIZE)
   set(GANTRY_SANITIZED ON)
   add_compile_options(-fsanitize=${GANTRY_SANITIZE} -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${GANTRY_SANITIZE})
+  if(GANTRY_SANITIZE STREQUAL "address")
+    # Calls instead of inlined checks: a fifth less to compile. Nothing here is timed.
+    add_compile_options(-fsanitize-address-outline-instrumentation)
+  endif()
   if(GANTRY_SANITIZE STREQUAL "undefined")
     add_compile_options(-fno-sanitize-recover=undefined)  # a finding fails the test, as the others' do
   endif()
