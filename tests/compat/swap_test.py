@@ -251,8 +251,8 @@ class Directories(unittest.TestCase):
             subprocess.run([sys.executable, here / "record.py", "today", BIN, "--directories-only", golden], check=True,
                            timeout=300)
             subprocess.run([sys.executable, here / "compat_test.py", "GoldenDirectories"], check=True, timeout=300,
-                           env={**os.environ, "GANTRY_BIN": str(previous_programs()), "GANTRY_GOLDEN": golden,
-                                "GANTRY_COMPAT_LOST": "TASK_LOST"})
+                           env={"GANTRY_COMPAT_LOST": "TASK_LOST", **os.environ, "GANTRY_GOLDEN": golden,
+                                "GANTRY_BIN": str(previous_programs())})
 
 
 if __name__ == "__main__":

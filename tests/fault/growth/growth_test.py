@@ -10,7 +10,7 @@ LAUNCHES = int(os.environ.get("GANTRY_GROWTH_LAUNCHES", "10000"))
 WARM_UP = 500
 CLIENTS = 4
 # What may be found more afterwards. Of memory: pages on the way to being returned, and what else the host did.
-NOISE = {"descriptors": 4, "threads": 1, "KiB of Pss": 1024, "cgroups": 2, "dying cgroups": 200,
+NOISE = {"descriptors": 4, "threads": 1, "KiB of own memory": 1024, "cgroups": 2, "dying cgroups": 200,
          "KiB of kernel memory": 16384}
 
 
@@ -51,7 +51,9 @@ class Growth(GantryTest):
         for pid in self.daemons():
             found["descriptors"] += len(os.listdir(f"/proc/{pid}/fd"))
             found["threads"] += len(os.listdir(f"/proc/{pid}/task"))
-            found["KiB of Pss"] += number_of(f"/proc/{pid}/smaps_rollup", "Pss:")
+            # Not of files: their share depends on who else maps them.
+            for kind in ("Pss_Anon:", "Pss_Shmem:"):
+                found["KiB of own memory"] += number_of(f"/proc/{pid}/smaps_rollup", kind)
         for mount in leakcheck().cgroup_mounts():
             found["cgroups"] += len(leakcheck().cgroups_below(f"{mount}{self.executor.cgroup_root}"))
             found["dying cgroups"] += number_of(f"{mount}/cgroup.stat", "nr_dying_descendants")
