@@ -198,7 +198,8 @@ ContainerSummary Daemon::summarize(const Container& container) const {
   if (auto address = network_.address_of(container.id)) {
     out.ip_addresses.push_back(address->to_string());
   }
-  out.ports = spec.network.ports;
+  const std::vector<PortMapping>* const ports = network_.ports_of(container.id);
+  out.ports = ports != nullptr ? *ports : spec.network.ports;
   out.labels = spec.labels;
   out.hostname = container.hostname;
   out.restarts = container.restarts;

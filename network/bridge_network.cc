@@ -90,7 +90,7 @@ Co<Result<NetworkLease>> BridgeNetwork::reserve(ContainerId id, std::vector<Port
   if (members_.contains(id)) {
     co_return Error(Errc::already_exists, "the container is in the network already");
   }
-  GANTRY_CO_TRY(ports_.reserve(id.to_string(), ports));
+  ports = GANTRY_CO_TRY(ports_.reserve(id.to_string(), std::move(ports)));
   auto address = pool_->lease(former_address(id));
   if (!address) {
     ports_.release(id.to_string());

@@ -193,6 +193,11 @@ std::optional<Ipv4> NetworkIsolator::address_of(const ContainerId& id) const {
   return it->second.lease->address;
 }
 
+const std::vector<PortMapping>* NetworkIsolator::ports_of(const ContainerId& id) const {
+  const auto it = members_.find(id);
+  return it == members_.end() || !it->second.lease ? nullptr : &it->second.lease->ports;
+}
+
 std::string NetworkIsolator::record(const ContainerId& id) const {
   auto it = members_.find(id);
   if (it == members_.end()) return {};

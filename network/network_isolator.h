@@ -38,6 +38,8 @@ class NetworkIsolator final : public Isolator {
 
   // Where others reach the container; nullopt unless it is on the bridge.
   std::optional<Ipv4> address_of(const ContainerId& id) const;
+  // What it publishes now; null unless it is on the bridge.
+  const std::vector<PortMapping>* ports_of(const ContainerId& id) const;
 
   // Before the executor leaves: removes what containers share, if there are none.
   Co<Result<void>> close() { return bridge_->close(); }

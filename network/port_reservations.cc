@@ -14,7 +14,7 @@ Result<UniqueFd> bind_port(PortMapping::Protocol protocol, uint16_t port, Ipv4 a
   UniqueFd fd(::socket(AF_INET, (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0));
   if (!fd) return Error::from_errno(errno, "make a socket");
   int on = 1, off = 0, least = 0;
-  if (tcp) ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (tcp && port != 0) ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   // Datagrams that no rule took (there should be none) shall not pile up.
   if (!tcp) ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &least, sizeof least);
   sockaddr_in name{};
@@ -26,6 +26,15 @@ Result<UniqueFd> bind_port(PortMapping::Protocol protocol, uint16_t port, Ipv4 a
   }
   if (tcp) ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &off, sizeof off);
   return fd;
+}
+
+Result<uint16_t> port_of(const UniqueFd& socket) {
+  sockaddr_in name{};
+  socklen_t size = sizeof name;
+  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&name), &size) != 0) {
+    return Error::from_errno(errno, "learn a free port");
+  }
+  return ntohs(name.sin_port);
 }
 
 Error bind_error(Error error, const PortMapping& mapping) {
@@ -52,7 +61,7 @@ std::string to_string(const PortMapping& mapping) {
 }
 
 Result<PortReservations::Key> PortReservations::key_of(const PortMapping& mapping) {
-  if (mapping.host_port == 0 || mapping.container_port == 0) {
+  if (mapping.container_port == 0) {
     return Error(Errc::invalid, cat("network.ports: ", to_string(mapping),
                                     ": port 0 does not exist; ports are 1 to 65535"));
   }
@@ -81,24 +90,25 @@ Result<void> PortReservations::check_free(const Key& key) const {
   return Result<void>();
 }
 
-Result<void> PortReservations::reserve(std::string_view owner,
-                                       const std::vector<PortMapping>& ports) {
+Result<std::vector<PortMapping>> PortReservations::reserve(std::string_view owner,
+                                                           std::vector<PortMapping> ports) {
   std::vector<Key> done;
-  for (const PortMapping& mapping : ports) {
+  for (PortMapping& mapping : ports) {
     auto result = [&]() -> Result<void> {
       Key key = GANTRY_TRY(key_of(mapping));
       GANTRY_TRY(check_free(key));
       auto socket = bind_port(key.protocol, key.port, key.address);
       if (!socket) return bind_error(std::move(socket).error(), mapping);
+      if (key.port == 0) key.port = mapping.host_port = GANTRY_TRY(port_of(*socket));
       held_.emplace(key, Held{std::string(owner), std::move(*socket)});
       done.push_back(key);
       return Result<void>();
     }();
     if (result) continue;
     for (const Key& key : done) held_.erase(key);
-    return result;
+    return std::move(result).error();
   }
-  return Result<void>();
+  return ports;
 }
 
 std::vector<PortMapping> PortReservations::adopt(std::string_view owner,
@@ -106,7 +116,8 @@ std::vector<PortMapping> PortReservations::adopt(std::string_view owner,
   std::vector<PortMapping> without_socket;
   for (const PortMapping& mapping : ports) {
     auto key = key_of(mapping);
-    if (!key) continue;  // a damaged record; nothing of that name can be published
+    // A damaged record: nothing of that name can be published.
+    if (!key || key->port == 0) continue;
     auto socket = bind_port(key->protocol, key->port, key->address);
     if (!socket) without_socket.push_back(mapping);
     held_.emplace(*key, Held{std::string(owner), socket ? std::move(*socket) : UniqueFd()});

@@ -25,8 +25,9 @@ class PortReservations {
   PortReservations() = default;
   explicit PortReservations(Called called) : called_(std::move(called)) {}
   // All or nothing. Errc::invalid names the wrong field; Errc::conflict names who has the port (a
-  // container of ours, or "another process").
-  Result<void> reserve(std::string_view owner, const std::vector<PortMapping>& ports);
+  // container of ours, or "another process"). The answer is `ports` with a free host port wherever
+  // there was 0.
+  Result<std::vector<PortMapping>> reserve(std::string_view owner, std::vector<PortMapping> ports);
   // For a container that runs already: its rules exist, so a port that somebody bound meanwhile is
   // kept without a socket. Returns those.
   std::vector<PortMapping> adopt(std::string_view owner, const std::vector<PortMapping>& ports);

@@ -55,6 +55,7 @@ Result<void> check_whole(const Field& field, const ContainerSpec& spec) {
   }
   std::set<std::tuple<std::string_view, uint16_t, int>> ports;
   for (const PortMapping& port : spec.network.ports) {
+    if (port.host_port == 0) continue;  // a free one, another for each
     if (!ports.insert({port.host_ip, port.host_port, static_cast<int>(port.protocol)}).second) {
       return invalid(ours / "network" / "ports", cat("two publish port ", port.host_port));
     }

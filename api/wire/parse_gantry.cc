@@ -376,7 +376,7 @@ class GantryParser {
       const auto& port = in.ports(i);
       const Field here = ports[i];
       if (out.mode != NetworkSpec::Mode::bridge) return invalid(ports, "need the mode BRIDGE");
-      GANTRY_TRY(check_range(here / "host_port", port.host_port(), 1, 65535));
+      GANTRY_TRY(check_range(here / "host_port", port.host_port(), 0, 65535));
       GANTRY_TRY(check_range(here / "container_port", port.container_port(), 1, 65535));
       if (port.protocol() != "tcp" && port.protocol() != "udp") {
         return invalid(here / "protocol", "must be tcp or udp");

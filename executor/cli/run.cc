@@ -26,7 +26,7 @@ constexpr ForeignFlag kForeignFlags[] = {
     {"pids-limit", "pids", {}},
     {"cpuset-cpus", "cpuset", {}},
     {"P", {}, "name each port: -p HOST:CONTAINER"},
-    {"publish-all", {}, "name each port: -p HOST:CONTAINER"},
+    {"publish-all", {}, "name each port: -p CONTAINER"},
     {"gpus", {}, "name each device: --device /dev/dri/card0"},
     {"expose", {}, "every port is open to the host; -p HOST:CONTAINER publishes one"},
     {"log-driver", {}, "`gantry logs` reads the output, and so do files in the sandbox"},
@@ -114,7 +114,7 @@ void RunOptions::declare_common(Flags& flags) {
   flags.section("Network");
   flags.add(0, "network", "MODE", &network,
             "none (loopback only, the default), host, or bridge (the default with -p)");
-  flags.add('p', "publish", "[IP:]HOST:CONT[/udp]", &ports,
+  flags.add('p', "publish", "[[IP:]HOST:]CONT[/udp]", &ports,
             "a port of the host that leads into the container; 8000-8010:80-90 are as many");
   flags.add(0, "dns", "ADDRESS", &dns, "a name server");
   flags.add(0, "add-host", "NAME:ADDRESS", &hosts, "a line of /etc/hosts");

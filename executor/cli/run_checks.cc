@@ -107,7 +107,10 @@ Result<void> check_ports(const RunOptions& options) {
   Claims ports("publish");
   for (const std::string& word : options.ports) {
     const std::string_view protocol = word.ends_with("/udp") ? "/udp" : "";
-    const std::string_view host = std::string_view(word).substr(0, word.rfind(':'));
+    const size_t colon = word.rfind(':');
+    if (colon == word.npos) continue;  // free ones
+    const std::string_view host = std::string_view(word).substr(0, colon);
+    if (host.empty() || host == "0" || host.ends_with(':') || host.ends_with(":0")) continue;
     GANTRY_TRY(ports.take(cat(host, protocol), "-p", word));
   }
   return {};

@@ -17,14 +17,14 @@ Result<PortRange> parse_range(const std::string& word, std::string_view text) {
   const auto parts = cut(text, '-');
   if (!parse_number(parts ? parts->key : text, out.first) ||
       !parse_number(parts ? parts->value : text, out.last) || out.first == 0) {
-    return usage_error(cat("-p ", word, ": ports are numbers from 1 to 65535",
-                           text == "0" ? "; a free one is not chosen" : ""));
+    return usage_error(cat("-p ", word, ": ports are numbers from 1 to 65535"));
   }
   if (out.last < out.first) return usage_error(cat("-p ", word, ": ", text, " is no range"));
   return out;
 }
 
-// [IP:]HOST:CONTAINER[/tcp|/udp]; each of the two may be a range, as long as the other.
+// [[IP:]HOST:]CONTAINER[/tcp|/udp]; each of the two may be a range, as long as the other. HOST may
+// be 0 or empty: free ports.
 Result<void> write_port(JsonWriter& json, const std::string& word) {
   std::string_view rest = word;
   std::string_view protocol = "tcp";
@@ -36,12 +36,7 @@ Result<void> write_port(JsonWriter& json, const std::string& word) {
     return usage_error(cat("-p ", word, ": the protocol is tcp or udp"));
   }
   const size_t last = rest.rfind(':');
-  if (last == rest.npos) {
-    return usage_error(cat("-p ", word,
-                           ": write HOST:CONTAINER, e.g. 8080:80; a free port of the host "
-                           "is not chosen"));
-  }
-  std::string_view host = rest.substr(0, last);
+  std::string_view host = last == rest.npos ? std::string_view() : rest.substr(0, last);
   std::string_view address;
   if (const size_t colon = host.rfind(':'); colon != host.npos) {
     address = host.substr(0, colon);
@@ -50,13 +45,16 @@ Result<void> write_port(JsonWriter& json, const std::string& word) {
       address = address.substr(1, address.size() - 2);
     }
   }
-  const PortRange outside = GANTRY_TRY(parse_range(word, host));
+  const bool is_free = host.empty() || host == "0";
+  PortRange outside;
+  if (!is_free) outside = GANTRY_TRY(parse_range(word, host));
   const PortRange inside = GANTRY_TRY(parse_range(word, rest.substr(last + 1)));
+  if (is_free) outside = inside;
   if (outside.length() != inside.length()) {
     return usage_error(cat("-p ", word, ": the two ranges have to be of the same length"));
   }
   for (int i = 0; i <= outside.length(); ++i) {
-    json.open().integer("host_port", outside.first + i);
+    json.open().integer("host_port", is_free ? 0 : outside.first + i);
     json.integer("container_port", inside.first + i).text("protocol", protocol);
     if (!address.empty()) json.text("host_ip", address);
     json.close();

@@ -189,6 +189,16 @@ taken() { ! grep -q '^ShdPnd:.*[1-9a-f]' "/proc/$1/status"; }  # PID has read al
   run -125 --separate-stderr gantry run -d -p "$port:80" --rootfs "$ROOT" /bin/sleep 100
   [[ "$stderr" == *" is published by container front; "* ]]
   gantry rm -f front
+  # Free ones, others for each.
+  gantry run -d --name free -p 80 -p 0:80 -p 127.0.0.1::80 --rootfs "$ROOT" /bin/httpd -f -p 80 -h /srv
+  port=$(gantry inspect free | jq '.[].container.ports[0].host_port')
+  wait_until curl -sf "http://127.0.0.1:$port/"
+  [ "$(gantry inspect free | jq '[.[].container.ports[].host_port | select(. > 0)] | unique | length')" = 3 ]
+  gantry ps | grep -q " $port->80/tcp"
+  kill -9 "$(executor_pid)"
+  [ "$(gantry inspect free | jq '.[].container.ports[0].host_port')" = "$port" ]
+  [ "$(curl -s "http://127.0.0.1:$port/")" = served ]
+  gantry rm -f free
   run ! curl -s --max-time 1 "http://127.0.0.1:$port/"
 }
 

@@ -99,6 +99,9 @@ TEST(RunRequest, Ports) {
   EXPECT_EQ(spec({"-p", "65534-65535:1-2", "x"}, "network"),
             R"({"mode":"BRIDGE","ports":[{"host_port":65534,"container_port":1,"protocol":"tcp"},)"
             R"({"host_port":65535,"container_port":2,"protocol":"tcp"}]})");
+  EXPECT_EQ(spec({"-p", "80", "-p", "127.0.0.1::80/udp", "x"}, "network"),
+            R"({"mode":"BRIDGE","ports":[{"host_port":0,"container_port":80,"protocol":"tcp"},)"
+            R"({"host_port":0,"container_port":80,"protocol":"udp","host_ip":"127.0.0.1"}]})");
 }
 
 TEST(RunRequest, Uris) {
@@ -145,8 +148,7 @@ TEST(RunRequest, MistakesNameTheFlag) {
       {{"-m", "lots", "x"}, "--memory is a size like 64m or 1.5g, not \"lots\""},
       {{"--cpus", "two", "x"}, "--cpus is a number, not \"two\""},
       {{"--pids", "1.5", "x"}, "--pids is a whole number"},
-      {{"-p", "80", "x"}, "8080:80; a free port of the host is not chosen"},
-      {{"-p", "0:80", "x"}, "ports are numbers from 1 to 65535; a free one is not chosen"},
+      {{"-p", "0", "x"}, "ports are numbers from 1 to 65535"},
       {{"-p", "90-91:80", "x"}, "-p 90-91:80: the two ranges have to be of the same length"},
       {{"-p", "91-90:81-80", "x"}, "-p 91-90:81-80: 91-90 is no range"},
       {{"-p", "1:80/sctp", "x"}, "the protocol is tcp or udp"},

@@ -74,6 +74,17 @@ TEST(PortReservations, NamesAContainerAsPeopleDo) {
   EXPECT_NE(result.error().to_string().find("container web the Great; "), std::string::npos);
 }
 
+TEST(PortReservations, ChoosesFreePortsAndHoldsThem) {
+  PortReservations ports;
+  auto first = ports.reserve("web", {mapping(0), mapping(0)});
+  ASSERT_TRUE(first);
+  EXPECT_NE((*first)[0].host_port, 0);
+  EXPECT_NE((*first)[0].host_port, (*first)[1].host_port);
+  EXPECT_FALSE(ports.reserve("api", {mapping((*first)[0].host_port)}));
+  ports.release("web");
+  EXPECT_TRUE(ports.reserve("api", {mapping((*first)[0].host_port)}));
+}
+
 TEST(PortReservations, SameNumberWithOtherProtocolOrOtherAddressIsNoConflict) {
   PortReservations ports;
   uint16_t port = some_port();
@@ -96,7 +107,7 @@ TEST(PortReservations, BadMappingsNameTheField) {
   PortReservations ports;
   PortMapping no_container_port{8080, 0, Protocol::tcp, ""};
   for (const PortMapping& bad :
-       {mapping(0), no_container_port, mapping(8080, Protocol::tcp, "localhost"),
+       {no_container_port, mapping(8080, Protocol::tcp, "localhost"),
         mapping(8080, Protocol::tcp, "::1"), mapping(8080, Protocol::tcp, "203.0.113.9")}) {
     auto result = ports.reserve("web", {bad});
     ASSERT_FALSE(result);
