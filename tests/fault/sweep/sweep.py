@@ -104,7 +104,9 @@ class World:
             shutil.rmtree(self.top, ignore_errors=True)
 
     def learn_rest(self):
-        """As soon as nothing changes any more."""
+        """As soon as all is prepared for the next launch, and nothing changes any more."""
+        wanted = int(self.flags[self.flags.index("--prepared-children") + 1])
+        wait_until(lambda: self.executor.metric("containerizer/prepared_children") == wanted)
         while self.at_rest != (now := self.things()):
             self.at_rest = now
             time.sleep(0.2)
