@@ -4,6 +4,7 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include <cerrno>
 
@@ -59,6 +60,13 @@ Result<Netlink> Netlink::open(int protocol) {
   int on = 1;
   ::setsockopt(self.fd(), SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on);
   ::setsockopt(self.fd(), SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on);
+  // KERNEL: every message of a batch is acknowledged at once, and what does not fit into the buffer
+  // is dropped, said (ENOBUFS) only the first time: room for thousands of rules, and no wait
+  // without end.
+  const int room = 16 << 20;
+  const timeval limit = {5, 0};
+  ::setsockopt(self.fd(), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room);
+  ::setsockopt(self.fd(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   return self;
 }
 
